@@ -1,0 +1,2 @@
+//! The command `c2w-run`.
+fn main() {}

@@ -1,1 +1,9 @@
-//! Engine.
+//! The translation engine of c2w. It knows no instruction set and no device.
+//!
+//! Reading order: [`addr`], [`mem`], [`emit`] (the words instruction meanings are written in), [`guest`] (what an
+//! instruction set provides), [`cpu`], [`eager`] (the interpreter), [`cache`], [`machine`] (the run loop).
+
+pub mod addr;
+pub mod fp;
+pub mod irq;
+pub mod mem;

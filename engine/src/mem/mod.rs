@@ -1,0 +1,5 @@
+//! Guest memory: RAM with code and dirty tracking, the TLB, and the contract of memory-mapped devices.
+
+pub mod device;
+pub mod ram;
+pub mod tlb;

@@ -1,0 +1,313 @@
+//! Guest RAM: one contiguous range of physical memory, with dirty and code tracking per page.
+//!
+//! Every write ends here or goes through a TLB entry whose write tag this file allowed: CPU stores and device
+//! DMA are tracked alike. Invariant: a page that holds decoded code has a non-zero chunk map, and no TLB entry
+//! holds a write tag for such a page.
+
+use crate::addr::{Gpa, PAGE_BYTES, PAGE_SHIFT, Page};
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::ptr::NonNull;
+
+/// Bytes of a code-tracking chunk: 64 chunks a page, one bit each.
+const CHUNK_SHIFT: u32 = PAGE_SHIFT - 6;
+
+/// An access that does not lie wholly inside RAM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{len_bytes} bytes at {gpa} are outside RAM")]
+pub struct OutsideRam {
+    /// First byte of the access.
+    pub gpa: Gpa,
+    /// Its length.
+    pub len_bytes: u64,
+}
+
+/// Where the bytes of RAM live on the host.
+///
+/// # Safety
+/// `base()` must stay valid for reads and writes of `len_bytes()` bytes, at the same address and not
+/// aliased by any other reference, for as long as the value lives; the address must be page-aligned.
+pub unsafe trait RamBacking: Send {
+    /// First byte.
+    fn base(&self) -> NonNull<u8>;
+    /// Length in bytes.
+    fn len_bytes(&self) -> usize;
+}
+
+/// Zeroed memory from the global allocator, which every host has. Large requests are lazily zeroed by the
+/// host's system allocator, so untouched guest pages cost nothing.
+struct HeapBacking {
+    base: NonNull<u8>,
+    layout: Layout,
+}
+
+// SAFETY: the pointer is owned by this value alone, like a Box's.
+unsafe impl Send for HeapBacking {}
+
+// SAFETY: allocated with `layout` in `new`, freed only in `drop`, never exposed as a Rust reference by this type.
+unsafe impl RamBacking for HeapBacking {
+    fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+    fn len_bytes(&self) -> usize {
+        self.layout.size()
+    }
+}
+
+impl HeapBacking {
+    fn new(len_bytes: usize) -> Self {
+        let layout = Layout::from_size_align(len_bytes, PAGE_BYTES as usize).expect("RAM size fits the host");
+        // SAFETY: `layout` has a non-zero size: `Ram::new` refuses empty RAM.
+        let base = unsafe { alloc_zeroed(layout) };
+        Self { base: NonNull::new(base).unwrap_or_else(|| handle_alloc_error(layout)), layout }
+    }
+}
+
+impl Drop for HeapBacking {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout and not freed before.
+        unsafe { dealloc(self.base.as_ptr(), self.layout) }
+    }
+}
+
+/// Guest RAM at a fixed guest physical address.
+pub struct Ram {
+    backing: Box<dyn RamBacking>,
+    base: Gpa,
+    len_bytes: u64,
+    /// Per page: which 64-byte chunks hold decoded code.
+    code: Vec<u64>,
+    /// Per page: written since the last `clear_dirty`.
+    dirty: Vec<bool>,
+    /// Pages whose code was written and has not been invalidated yet.
+    written_code: Vec<Page>,
+}
+
+impl Ram {
+    /// Zeroed RAM of `len_bytes` at `base`.
+    ///
+    /// # Panics
+    /// If the length is zero or either value is not a multiple of [`PAGE_BYTES`]: the board checks user input.
+    pub fn new(base: Gpa, len_bytes: u64) -> Self {
+        assert!(len_bytes > 0, "RAM is not empty");
+        Self::with_backing(base, Box::new(HeapBacking::new(len_bytes as usize)))
+    }
+
+    /// RAM over memory that the caller provides, for instance a copy-on-write file mapping.
+    ///
+    /// # Panics
+    /// If the base or the backing's length is not a multiple of [`PAGE_BYTES`].
+    pub fn with_backing(base: Gpa, backing: Box<dyn RamBacking>) -> Self {
+        let len_bytes = backing.len_bytes() as u64;
+        assert!(base.page_offset() == 0 && len_bytes.is_multiple_of(PAGE_BYTES), "RAM is made of whole pages");
+        let pages = (len_bytes >> PAGE_SHIFT) as usize;
+        Self { backing, base, len_bytes, code: vec![0; pages], dirty: vec![false; pages], written_code: Vec::new() }
+    }
+
+    /// Guest physical address of the first byte.
+    pub fn base(&self) -> Gpa {
+        self.base
+    }
+
+    /// Length in bytes.
+    pub fn len_bytes(&self) -> u64 {
+        self.len_bytes
+    }
+
+    /// Offset of `gpa` in RAM if all of `gpa..gpa + len_bytes` is RAM.
+    #[inline]
+    pub fn offset(&self, gpa: Gpa, len_bytes: u64) -> Result<u64, OutsideRam> {
+        let offset = gpa.0.wrapping_sub(self.base.0);
+        if offset < self.len_bytes && len_bytes <= self.len_bytes - offset {
+            Ok(offset)
+        } else {
+            Err(OutsideRam { gpa, len_bytes })
+        }
+    }
+
+    /// Whether the page is RAM.
+    #[inline]
+    pub fn contains_page(&self, page: Page) -> bool {
+        self.offset(page.start(), PAGE_BYTES).is_ok()
+    }
+
+    /// Host address of RAM's first byte, for TLB entries and generated code.
+    #[inline]
+    pub fn host_base(&self) -> *mut u8 {
+        self.backing.base().as_ptr()
+    }
+
+    /// The bytes `gpa..gpa + len_bytes`.
+    #[inline]
+    pub fn slice(&self, gpa: Gpa, len_bytes: u64) -> Result<&[u8], OutsideRam> {
+        let offset = self.offset(gpa, len_bytes)?;
+        // SAFETY: inside the backing (checked by `offset`); a shared borrow of `self` keeps writers out, since
+        // every write needs `&mut Ram` or, in the interpreter's fast path, the exclusive borrow of its owner.
+        Ok(unsafe { std::slice::from_raw_parts(self.host_base().add(offset as usize), len_bytes as usize) })
+    }
+
+    /// The same bytes for writing: marks the pages dirty and the code in them written.
+    #[inline]
+    pub fn slice_mut(&mut self, gpa: Gpa, len_bytes: u64) -> Result<&mut [u8], OutsideRam> {
+        let offset = self.offset(gpa, len_bytes)?;
+        self.note_write(offset, len_bytes);
+        // SAFETY: inside the backing (checked by `offset`); the exclusive borrow of `self` keeps others out.
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.host_base().add(offset as usize), len_bytes as usize) })
+    }
+
+    /// Copies guest bytes out.
+    pub fn read(&self, gpa: Gpa, to: &mut [u8]) -> Result<(), OutsideRam> {
+        to.copy_from_slice(self.slice(gpa, to.len() as u64)?);
+        Ok(())
+    }
+
+    /// Copies bytes into the guest.
+    pub fn write(&mut self, gpa: Gpa, from: &[u8]) -> Result<(), OutsideRam> {
+        self.slice_mut(gpa, from.len() as u64)?.copy_from_slice(from);
+        Ok(())
+    }
+
+    /// Reads a little-endian number.
+    #[inline]
+    pub fn read_u16(&self, gpa: Gpa) -> Result<u16, OutsideRam> {
+        Ok(u16::from_le_bytes(self.array(gpa)?))
+    }
+
+    /// Reads a little-endian number.
+    #[inline]
+    pub fn read_u32(&self, gpa: Gpa) -> Result<u32, OutsideRam> {
+        Ok(u32::from_le_bytes(self.array(gpa)?))
+    }
+
+    /// Reads a little-endian number.
+    #[inline]
+    pub fn read_u64(&self, gpa: Gpa) -> Result<u64, OutsideRam> {
+        Ok(u64::from_le_bytes(self.array(gpa)?))
+    }
+
+    #[inline]
+    fn array<const N: usize>(&self, gpa: Gpa) -> Result<[u8; N], OutsideRam> {
+        let mut bytes = [0; N];
+        bytes.copy_from_slice(self.slice(gpa, N as u64)?);
+        Ok(bytes)
+    }
+
+    /// Marks `len_bytes` from `offset` (inside RAM) as written.
+    #[inline]
+    fn note_write(&mut self, offset: u64, len_bytes: u64) {
+        if len_bytes == 0 {
+            return;
+        }
+        let first = offset >> PAGE_SHIFT;
+        let last = (offset + len_bytes - 1) >> PAGE_SHIFT;
+        for index in first..=last {
+            self.dirty[index as usize] = true;
+            let map = self.code[index as usize];
+            if map != 0 {
+                let page_start = index << PAGE_SHIFT;
+                let from = offset.max(page_start) - page_start;
+                let to = (offset + len_bytes).min(page_start + PAGE_BYTES) - page_start;
+                if map & chunk_mask(from, to - from) != 0 {
+                    self.forget_code(index);
+                }
+            }
+        }
+    }
+
+    fn forget_code(&mut self, index: u64) {
+        self.code[index as usize] = 0;
+        self.written_code.push(Page((self.base.0 >> PAGE_SHIFT) + index));
+    }
+
+    fn index(&self, page: Page) -> usize {
+        (page.0 - (self.base.0 >> PAGE_SHIFT)) as usize
+    }
+
+    /// Notes that code was decoded from `len_bytes` at `offset` of `page`; true if the page held none before,
+    /// in which case the caller removes the page's write tags from its TLBs.
+    pub fn note_code(&mut self, page: Page, offset: u64, len_bytes: u64) -> bool {
+        let index = self.index(page);
+        let map = &mut self.code[index];
+        let first = *map == 0;
+        *map |= chunk_mask(offset, len_bytes);
+        first
+    }
+
+    /// Whether code has been decoded from this page of RAM and not been overwritten since.
+    #[inline]
+    pub fn holds_code(&self, page: Page) -> bool {
+        self.code[self.index(page)] != 0
+    }
+
+    /// Drops the code mark of every page: the block cache was emptied.
+    pub fn forget_all_code(&mut self) {
+        self.code.fill(0);
+        self.written_code.clear();
+    }
+
+    /// Whether written code waits for [`Ram::take_written_code`].
+    #[inline]
+    pub fn has_written_code(&self) -> bool {
+        !self.written_code.is_empty()
+    }
+
+    /// Pages whose code was overwritten since the last call.
+    pub fn take_written_code(&mut self) -> Vec<Page> {
+        std::mem::take(&mut self.written_code)
+    }
+
+    /// Marks a page dirty that gets a TLB write tag.
+    #[inline]
+    pub fn mark_dirty(&mut self, page: Page) {
+        let index = self.index(page);
+        self.dirty[index] = true;
+    }
+
+    /// The pages written since the last [`Ram::clear_dirty`], in ascending order.
+    pub fn dirty_pages(&self) -> impl Iterator<Item = Page> + '_ {
+        let first = self.base.0 >> PAGE_SHIFT;
+        self.dirty.iter().enumerate().filter(|(_, dirty)| **dirty).map(move |(i, _)| Page(first + i as u64))
+    }
+
+    /// Starts a new dirty epoch. The caller flushes its TLBs, which hold write tags of the old one.
+    pub fn clear_dirty(&mut self) {
+        self.dirty.fill(false);
+    }
+}
+
+/// The chunk bits of `offset..offset + len_bytes` inside a page; at least one bit, clipped to the page.
+#[inline]
+fn chunk_mask(offset: u64, len_bytes: u64) -> u64 {
+    let first = offset >> CHUNK_SHIFT;
+    let last = ((offset + len_bytes.max(1) - 1) >> CHUNK_SHIFT).min(63);
+    (u64::MAX >> (63 - (last - first))) << first
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accesses_outside_are_refused() {
+        let mut ram = Ram::new(Gpa(0x8000_0000), 2 * PAGE_BYTES);
+        assert!(ram.write(Gpa(0x8000_1fff), &[1]).is_ok());
+        for (gpa, len) in [(0x7fff_ffffu64, 1usize), (0x8000_1fff, 2), (0x8000_2000, 1), (u64::MAX, 2), (0, 1)] {
+            assert!(ram.read(Gpa(gpa), &mut vec![0; len]).is_err(), "{gpa:#x}+{len}");
+        }
+        assert_eq!(ram.dirty_pages().collect::<Vec<_>>(), [Page(0x80001)]);
+    }
+
+    #[test]
+    fn only_writes_that_touch_code_chunks_report_the_page() {
+        let mut ram = Ram::new(Gpa(0), 2 * PAGE_BYTES);
+        assert!(ram.note_code(Page(1), 0x80, 4));
+        assert!(!ram.note_code(Page(1), 0xfc0, 64));
+        ram.write(Gpa(0x107f), &[0]).unwrap();
+        ram.write(Gpa(0x10c0), &[0; 64]).unwrap();
+        assert!(!ram.has_written_code());
+        ram.write(Gpa(0xfff), &[0; 0x100]).unwrap();
+        assert_eq!(ram.take_written_code(), [Page(1)]);
+        assert!(!ram.holds_code(Page(1)));
+        assert_eq!(chunk_mask(0, PAGE_BYTES), u64::MAX);
+        assert_eq!(chunk_mask(0xfff, 1), 1 << 63);
+    }
+}

@@ -1,0 +1,226 @@
+//! The TLB: guest virtual page to host address, checked in one compare by every tier.
+//!
+//! One direct-mapped table per privilege context. An entry has a tag per kind of access; withholding a tag sends
+//! that kind of access to the slow path. Tags carry a space number in the bits between the access size and
+//! the page, so that switching address spaces flushes nothing.
+
+use crate::addr::{Gva, PAGE_MASK, PAGE_SHIFT, Page, Width};
+
+/// Entries per context. A power of two.
+pub const ENTRIES: usize = 1024;
+/// A tag no access compares equal to: its low bits are those of a misaligned address in space 0.
+const NO_TAG: u64 = PAGE_MASK;
+/// The lowest bit of the space number: above the alignment bits of an 8-byte access.
+const SPACE_SHIFT: u32 = 3;
+/// Number of address spaces that can be told apart; the space number is below this.
+pub const SPACES: u64 = (1 << (PAGE_SHIFT - SPACE_SHIFT)) - 1;
+
+/// Number of an address space, below [`SPACES`]. The guest's MMU assigns them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Space(u64);
+
+impl Space {
+    /// Space `number`.
+    ///
+    /// # Panics
+    /// If `number` is not below [`SPACES`].
+    pub fn new(number: u64) -> Self {
+        assert!(number < SPACES, "address space numbers fit the tag");
+        Self(number << SPACE_SHIFT)
+    }
+}
+
+/// Kind of access, as paging distinguishes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Data read.
+    Read,
+    /// Data write, or the read half of a read-modify-write.
+    Write,
+    /// Instruction fetch.
+    Execute,
+}
+
+/// One translation.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Entry {
+    read: u64,
+    write: u64,
+    execute: u64,
+    /// Host address minus guest virtual address, wrapping. For `execute` alone it has the same meaning.
+    addend: u64,
+}
+
+const EMPTY: Entry = Entry { read: NO_TAG, write: NO_TAG, execute: NO_TAG, addend: 0 };
+
+/// What the fill puts into an entry.
+#[derive(Clone, Copy, Debug)]
+pub struct Fill {
+    /// Loads may use the entry.
+    pub read: bool,
+    /// Stores may use the entry: the page is writable, dirty and holds no code.
+    pub write: bool,
+    /// Fetches may use the entry.
+    pub execute: bool,
+    /// Host address of the page's first byte.
+    pub host_page: u64,
+}
+
+/// The TLB of one vCPU: a table for each of the guest's privilege contexts.
+pub struct Tlb {
+    contexts: Vec<[Entry; ENTRIES]>,
+    space: Space,
+}
+
+#[inline]
+fn slot_of(gva: Gva) -> usize {
+    (gva.0 >> PAGE_SHIFT) as usize & (ENTRIES - 1)
+}
+
+impl Tlb {
+    /// An empty TLB for `contexts` privilege contexts.
+    pub fn new(contexts: usize) -> Self {
+        Self { contexts: vec![[EMPTY; ENTRIES]; contexts], space: Space::default() }
+    }
+
+    /// The address space that lookups and fills concern.
+    pub fn space(&self) -> Space {
+        self.space
+    }
+
+    /// Switches to another address space; entries of the old one stay.
+    pub fn set_space(&mut self, space: Space) {
+        self.space = space;
+    }
+
+    /// Host address for an access of `width` at `gva`, if an entry allows it. Misaligned accesses never hit.
+    #[inline(always)]
+    pub fn lookup(&self, context: usize, gva: Gva, width: Width, access: Access) -> Option<u64> {
+        let entry = &self.contexts[context][slot_of(gva)];
+        let wanted = (gva.0 & (!PAGE_MASK | (width.bytes() - 1))) | self.space.0;
+        let tag = match access {
+            Access::Read => entry.read,
+            Access::Write => entry.write,
+            Access::Execute => entry.execute,
+        };
+        (tag == wanted).then(|| gva.0.wrapping_add(entry.addend))
+    }
+
+    /// Enters a translation for the page of `gva` in the current space, replacing what shared its place. Rights of
+    /// an entry for the same page and host page are kept.
+    pub fn fill(&mut self, context: usize, gva: Gva, fill: Fill) {
+        let page = gva.page_start().0;
+        let tag = page | self.space.0;
+        let addend = fill.host_page.wrapping_sub(page);
+        let entry = &mut self.contexts[context][slot_of(gva)];
+        let same = entry.addend == addend && [entry.read, entry.write, entry.execute].contains(&tag);
+        let old = if same { *entry } else { EMPTY };
+        *entry = Entry {
+            read: if fill.read { tag } else { old.read },
+            write: if fill.write { tag } else { old.write },
+            execute: if fill.execute { tag } else { old.execute },
+            addend,
+        };
+    }
+
+    /// Forgets everything.
+    pub fn flush(&mut self) {
+        for context in &mut self.contexts {
+            context.fill(EMPTY);
+        }
+    }
+
+    /// Forgets the page of `gva` in every context and space.
+    pub fn flush_page(&mut self, gva: Gva) {
+        for context in &mut self.contexts {
+            context[slot_of(gva)] = EMPTY;
+        }
+    }
+
+    /// Forgets one context.
+    pub fn flush_context(&mut self, context: usize) {
+        self.contexts[context].fill(EMPTY);
+    }
+
+    /// Takes the write tags away from every entry that maps the page at host address `host_page`: it now holds code.
+    pub fn withhold_writes(&mut self, host_page: u64) {
+        for entry in self.contexts.iter_mut().flatten() {
+            if entry.write != NO_TAG && (entry.write & !PAGE_MASK).wrapping_add(entry.addend) == host_page {
+                entry.write = NO_TAG;
+            }
+        }
+    }
+
+    /// Takes all write tags away: a new dirty epoch begins.
+    pub fn withhold_all_writes(&mut self) {
+        for entry in self.contexts.iter_mut().flatten() {
+            entry.write = NO_TAG;
+        }
+    }
+}
+
+/// A physical page for the page of a virtual address, and what may be done there: the result of a page walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Translation {
+    /// The physical page.
+    pub page: Page,
+    /// Loads are allowed in this context.
+    pub read: bool,
+    /// Stores are allowed in this context and need no further page-table update (dirty bit set).
+    pub write: bool,
+    /// Fetches are allowed in this context.
+    pub execute: bool,
+    /// The rights hold for the whole page, so that the TLB may keep them.
+    pub cacheable: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hits_need_tag_space_and_alignment() {
+        let mut tlb = Tlb::new(2);
+        let fill = Fill { read: true, write: false, execute: false, host_page: 0x7000_0000 };
+        tlb.fill(0, Gva(0x1234), fill);
+        let hit = |tlb: &Tlb, gva, width, access| tlb.lookup(0, Gva(gva), width, access);
+        assert_eq!(hit(&tlb, 0x1238, Width::W64, Access::Read), Some(0x7000_0238));
+        assert_eq!(hit(&tlb, 0x1239, Width::W64, Access::Read), None);
+        assert_eq!(hit(&tlb, 0x1239, Width::W8, Access::Read), Some(0x7000_0239));
+        assert_eq!(hit(&tlb, 0x1238, Width::W64, Access::Write), None);
+        assert_eq!(tlb.lookup(1, Gva(0x1238), Width::W64, Access::Read), None);
+        assert_eq!(hit(&tlb, 0x1238 + (ENTRIES as u64) * 4096, Width::W64, Access::Read), None);
+        tlb.set_space(Space::new(1));
+        assert_eq!(hit(&tlb, 0x1238, Width::W64, Access::Read), None);
+        tlb.set_space(Space::new(0));
+        assert_eq!(hit(&tlb, 0x1238, Width::W64, Access::Read), Some(0x7000_0238));
+        tlb.flush_page(Gva(0x1000));
+        assert_eq!(hit(&tlb, 0x1238, Width::W64, Access::Read), None);
+    }
+
+    #[test]
+    fn no_address_matches_an_empty_entry() {
+        let tlb = Tlb::new(1);
+        for gva in [0, 0xfff, 0xff8, u64::MAX, 7] {
+            for width in Width::ALL {
+                for access in [Access::Read, Access::Write, Access::Execute] {
+                    assert_eq!(tlb.lookup(0, Gva(gva), width, access), None, "{gva:#x} {width:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn code_pages_lose_their_write_tags_under_every_alias() {
+        let mut tlb = Tlb::new(1);
+        let fill = Fill { read: true, write: true, execute: false, host_page: 0x5000 };
+        tlb.fill(0, Gva(0x1000), fill);
+        tlb.fill(0, Gva(0x2000), fill);
+        tlb.withhold_writes(0x5000);
+        for gva in [0x1000, 0x2000] {
+            assert_eq!(tlb.lookup(0, Gva(gva), Width::W8, Access::Write), None);
+            assert!(tlb.lookup(0, Gva(gva), Width::W8, Access::Read).is_some());
+        }
+    }
+}

@@ -1,1 +1,4 @@
-//! Guests.
+//! The guests of c2w: a folder for each instruction set, with decoding, instruction meanings, system state and
+//! board.
+
+pub mod riscv64;

@@ -4,6 +4,11 @@
 //! instruction set provides), [`cpu`], [`eager`] (the interpreter), [`cache`], [`machine`] (the run loop).
 
 pub mod addr;
+pub mod clock;
+pub mod cpu;
+pub mod emit;
 pub mod fp;
+pub mod guest;
+pub mod ir;
 pub mod irq;
 pub mod mem;

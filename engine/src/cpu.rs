@@ -1,0 +1,310 @@
+//! The vCPU with what it reaches: registers, TLB, RAM, board and clock, and the slow path of memory accesses.
+
+use crate::addr::{Gpa, Gva, PAGE_BYTES, PAGE_SHIFT, Page, Width};
+use crate::clock::Clock;
+use crate::emit::SLOTS;
+use crate::guest::{Guest, Mode, Trap};
+use crate::irq::{Attention, IrqLines};
+use crate::mem::device::{Board, DeviceEnv, Request};
+use crate::mem::ram::Ram;
+use crate::mem::tlb::{Access, Fill, Tlb};
+use serde::{Deserialize, Serialize};
+
+/// The address and value of a load-reserved, waiting for its store-conditional.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reservation {
+    /// Physical address that was read.
+    pub gpa: Gpa,
+    /// Width of the read.
+    pub width: Width,
+    /// What was read.
+    pub value: u64,
+}
+
+/// One vCPU and everything it reaches.
+pub struct Cpu<G: Guest> {
+    /// Guest registers; what each slot holds is the guest's business.
+    pub slots: [u64; SLOTS],
+    /// Address of the next instruction.
+    pub pc: Gva,
+    /// Instructions retired since power-on. Exact at block boundaries and in the last instruction of a block.
+    pub retired: u64,
+    /// Outstanding load-reserved.
+    pub reservation: Option<Reservation>,
+    /// The guest's system state.
+    pub guest: G,
+    /// Inputs of the vCPU's interrupt pins.
+    pub irq: IrqLines,
+    /// Set when a line changed or the host has input.
+    pub attention: Attention,
+    /// Cached translations.
+    pub tlb: Tlb,
+    /// Guest RAM.
+    pub ram: Ram,
+    /// Devices.
+    pub board: G::Board,
+    /// Guest time.
+    pub clock: Box<dyn Clock>,
+    /// What a device or helper asked the machine to do.
+    pub request: Option<Request>,
+    /// The guest waits for an interrupt.
+    pub waiting: bool,
+    mode: Mode,
+    fetch_context: usize,
+    data_context: usize,
+    /// Changes whenever cached knowledge of where code is may be stale.
+    fetch_epoch: u64,
+}
+
+impl<G: Guest> Cpu<G> {
+    /// A vCPU at reset over a board.
+    pub fn new(
+        guest: G,
+        ram: Ram,
+        board: G::Board,
+        irq: IrqLines,
+        attention: Attention,
+        clock: Box<dyn Clock>,
+    ) -> Self {
+        Self {
+            slots: [0; SLOTS],
+            pc: Gva(0),
+            retired: 0,
+            reservation: None,
+            guest,
+            irq,
+            attention,
+            tlb: Tlb::new(G::CONTEXTS),
+            ram,
+            board,
+            clock,
+            request: None,
+            waiting: false,
+            mode: Mode::default(),
+            fetch_context: 0,
+            data_context: 0,
+            fetch_epoch: 0,
+        }
+    }
+
+    /// The mode that code is decoded and cached under.
+    #[inline]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// TLB context of loads and stores.
+    #[inline]
+    pub fn data_context(&self) -> usize {
+        self.data_context
+    }
+
+    /// TLB context of instruction fetches.
+    #[inline]
+    pub fn fetch_context(&self) -> usize {
+        self.fetch_context
+    }
+
+    /// Number that changes whenever the next fetch must be looked up afresh.
+    #[inline]
+    pub fn fetch_epoch(&self) -> u64 {
+        self.fetch_epoch
+    }
+
+    /// The guest's privilege changed: what code is decoded under and which TLB contexts accesses use.
+    pub fn set_mode(&mut self, mode: Mode, fetch_context: usize, data_context: usize) {
+        self.mode = mode;
+        self.fetch_context = fetch_context;
+        self.data_context = data_context;
+        self.fetch_epoch += 1;
+    }
+
+    /// Translations changed under the guest's feet: the next fetch is looked up afresh. Guests call this with every
+    /// TLB flush or change of address space.
+    pub fn translations_changed(&mut self) {
+        self.fetch_epoch += 1;
+    }
+
+    /// Guest time now.
+    pub fn now_ns(&self) -> u64 {
+        self.clock.now_ns(self.retired)
+    }
+
+    /// Reads from RAM or a device by physical address; `None` if nothing answers.
+    pub fn physical_read(&mut self, gpa: Gpa, width: Width) -> Option<u64> {
+        if let Ok(bytes) = self.ram.slice(gpa, width.bytes()) {
+            let mut value = [0; 8];
+            value[..bytes.len()].copy_from_slice(bytes);
+            return Some(u64::from_le_bytes(value));
+        }
+        self.with_board(|board, env| board.read(gpa, width, env))
+    }
+
+    /// Writes to RAM or a device by physical address; `None` if nothing answers.
+    pub fn physical_write(&mut self, gpa: Gpa, width: Width, value: u64) -> Option<()> {
+        if self.ram.write(gpa, &value.to_le_bytes()[..width.bytes() as usize]).is_ok() {
+            return Some(());
+        }
+        self.with_board(|board, env| board.write(gpa, width, value & width.mask(), env))
+    }
+
+    /// Lets the board work with the environment that devices get.
+    pub fn with_board<R>(&mut self, f: impl FnOnce(&mut G::Board, &mut DeviceEnv<'_>) -> R) -> R {
+        let now_ns = self.now_ns();
+        let mut env = DeviceEnv { ram: &mut self.ram, now_ns, request: &mut self.request };
+        f(&mut self.board, &mut env)
+    }
+
+    /// Translates the page of `gva` for an access in `context` and, if it is RAM, enters it into the TLB.
+    pub fn translate(&mut self, gva: Gva, access: Access, context: usize) -> Result<Gpa, Trap> {
+        let found = G::walk(self, gva, access, context)?;
+        let gpa = found.page.start().offset(gva.page_offset());
+        if found.cacheable && self.ram.contains_page(found.page) {
+            // A write tag makes stores invisible: only pages without code get one, and they count as dirty.
+            let write = access == Access::Write && found.write && !self.ram.holds_code(found.page);
+            if write {
+                self.ram.mark_dirty(found.page);
+            }
+            let offset = found.page.start().0 - self.ram.base().0;
+            let host_page = (self.ram.host_base() as u64).wrapping_add(offset);
+            self.tlb.fill(context, gva, Fill { read: found.read, write, execute: found.execute, host_page });
+        }
+        Ok(gpa)
+    }
+
+    /// Loads `width` at `gva` in the current data context, zero-extended. Any alignment.
+    #[cold]
+    #[inline(never)]
+    pub fn load(&mut self, gva: Gva, width: Width) -> Result<u64, Trap> {
+        self.load_in(gva, width, self.data_context)
+    }
+
+    /// Loads in a context of the caller's choice.
+    pub fn load_in(&mut self, gva: Gva, width: Width, context: usize) -> Result<u64, Trap> {
+        if width.bytes() > gva.bytes_to_page_end() {
+            // Both pages are translated before either is read, so that a fault has read nothing from a device.
+            let parts = self.crossing(gva, width, Access::Read, context)?;
+            let mut value = 0;
+            for i in (0..width.bytes()).rev() {
+                let byte = self.physical_read(parts.gpa(i), Width::W8);
+                value = value << 8 | byte.ok_or_else(|| G::bus_error(gva, parts.gpa(i), Access::Read))?;
+            }
+            return Ok(value);
+        }
+        let gpa = self.translate(gva, Access::Read, context)?;
+        self.physical_read(gpa, width).ok_or_else(|| G::bus_error(gva, gpa, Access::Read))
+    }
+
+    /// Stores the low bits of `value` at `gva` in the current data context. Any alignment.
+    #[cold]
+    #[inline(never)]
+    pub fn store(&mut self, gva: Gva, width: Width, value: u64) -> Result<(), Trap> {
+        self.store_in(gva, width, value, self.data_context)
+    }
+
+    /// Stores in a context of the caller's choice.
+    pub fn store_in(&mut self, gva: Gva, width: Width, value: u64, context: usize) -> Result<(), Trap> {
+        if width.bytes() > gva.bytes_to_page_end() {
+            let parts = self.crossing(gva, width, Access::Write, context)?;
+            for i in 0..width.bytes() {
+                let done = self.physical_write(parts.gpa(i), Width::W8, value >> (8 * i));
+                done.ok_or_else(|| G::bus_error(gva, parts.gpa(i), Access::Write))?;
+            }
+            return Ok(());
+        }
+        let gpa = self.translate(gva, Access::Write, context)?;
+        self.physical_write(gpa, width, value).ok_or_else(|| G::bus_error(gva, gpa, Access::Write))
+    }
+
+    fn crossing(&mut self, gva: Gva, width: Width, access: Access, context: usize) -> Result<Crossing, Trap> {
+        let first_bytes = gva.bytes_to_page_end();
+        let first = self.translate(gva, access, context)?;
+        debug_assert!(first_bytes < width.bytes());
+        let second = self.translate(gva.offset(first_bytes), access, context)?;
+        Ok(Crossing { first, first_bytes, second })
+    }
+
+    /// Checks that an atomic access of `width` may write at `gva`, and finds its physical address.
+    pub fn atomic_target(&mut self, gva: Gva, width: Width, access: Access) -> Result<Gpa, Trap> {
+        if gva.0 & (width.bytes() - 1) != 0
+            && let Some(trap) = G::misaligned_atomic(gva, access)
+        {
+            return Err(trap);
+        }
+        self.translate(gva, access, self.data_context)
+    }
+
+    /// Load-reserved: reads and remembers.
+    pub fn load_reserved(&mut self, gva: Gva, width: Width) -> Result<u64, Trap> {
+        let gpa = self.atomic_target(gva, width, Access::Read)?;
+        let value = self.physical_read(gpa, width).ok_or_else(|| G::bus_error(gva, gpa, Access::Read))?;
+        self.reservation = Some(Reservation { gpa, width, value });
+        Ok(value)
+    }
+
+    /// Store-conditional: 0 if it stored, 1 if not.
+    pub fn store_conditional(&mut self, gva: Gva, width: Width, value: u64) -> Result<u64, Trap> {
+        let gpa = self.atomic_target(gva, width, Access::Write)?;
+        let held = self.reservation.take();
+        if held.is_none_or(|r| r.gpa != gpa || r.width != width) {
+            return Ok(1);
+        }
+        // Anything that wrote another value in between, DMA included, breaks the reservation.
+        let now = self.physical_read(gpa, width).ok_or_else(|| G::bus_error(gva, gpa, Access::Write))?;
+        if held.is_some_and(|r| r.value != now) {
+            return Ok(1);
+        }
+        self.physical_write(gpa, width, value).ok_or_else(|| G::bus_error(gva, gpa, Access::Write))?;
+        Ok(0)
+    }
+
+    /// Reads guest memory for a helper, byte by byte across pages.
+    pub fn read_bytes(&mut self, gva: Gva, to: &mut [u8]) -> Result<(), Trap> {
+        let mut done = 0;
+        while done < to.len() {
+            let at = gva.offset(done as u64);
+            let len = (at.bytes_to_page_end() as usize).min(to.len() - done);
+            let gpa = self.translate(at, Access::Read, self.data_context)?;
+            let bytes = self.ram.slice(gpa, len as u64).map_err(|_| G::bus_error(at, gpa, Access::Read))?;
+            to[done..done + len].copy_from_slice(bytes);
+            done += len;
+        }
+        Ok(())
+    }
+
+    /// The page of RAM that code at `gva` is fetched from.
+    #[inline]
+    pub fn fetch_page(&mut self, gva: Gva) -> Result<Page, Trap> {
+        let base = self.ram.host_base() as u64;
+        let byte = gva.page_start();
+        if let Some(host) = self.tlb.lookup(self.fetch_context, byte, Width::W8, Access::Execute) {
+            return Ok(Page((self.ram.base().0.wrapping_add(host.wrapping_sub(base))) >> PAGE_SHIFT));
+        }
+        let gpa = self.translate(gva, Access::Execute, self.fetch_context)?;
+        let page = Page::of(gpa);
+        if self.ram.contains_page(page) { Ok(page) } else { Err(G::bus_error(gva, gpa, Access::Execute)) }
+    }
+
+    /// Notes that code was decoded from a page: from now on its stores take the slow path.
+    pub fn note_code(&mut self, page: Page, offset: u64, len_bytes: u64) {
+        debug_assert!(offset + len_bytes <= PAGE_BYTES);
+        if self.ram.note_code(page, offset, len_bytes) {
+            let offset = page.start().0 - self.ram.base().0;
+            self.tlb.withhold_writes((self.ram.host_base() as u64).wrapping_add(offset));
+        }
+    }
+}
+
+/// Physical places of an access that crosses into another page.
+struct Crossing {
+    first: Gpa,
+    first_bytes: u64,
+    second: Gpa,
+}
+
+impl Crossing {
+    /// Physical address of byte `i` of the access.
+    fn gpa(&self, i: u64) -> Gpa {
+        if i < self.first_bytes { self.first.offset(i) } else { self.second.offset(i - self.first_bytes) }
+    }
+}

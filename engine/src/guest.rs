@@ -1,0 +1,126 @@
+//! What an instruction set provides to the engine.
+//!
+//! The type that implements [`Guest`] is the guest's system state (control registers, privilege level): a plain
+//! struct inside [`Cpu`]. General registers live in the vCPU's slots, where every tier reaches them.
+
+use crate::addr::{Gpa, Gva};
+use crate::cpu::Cpu;
+use crate::emit::Emit;
+use crate::mem::device::Board;
+use crate::mem::tlb::{Access, Translation};
+use serde::{Deserialize, Serialize};
+
+/// Number of a guest exception or interrupt, as the guest's architecture numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TrapCause(pub u32);
+
+/// A guest exception or interrupt on its way to the guest's handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trap {
+    /// Which one.
+    pub cause: TrapCause,
+    /// What the architecture reports with it: a faulting address, an error code, instruction bits.
+    pub value: u64,
+}
+
+impl Trap {
+    /// A trap with this cause and value.
+    pub const fn new(cause: TrapCause, value: u64) -> Self {
+        Self { cause, value }
+    }
+}
+
+/// Everything besides the bytes that decoding and the meaning of code depend on: privilege, operand size, whether
+/// floating point is on. Part of the key of cached code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Mode(pub u16);
+
+/// Number of a guest helper: an index into [`Guest::HELPERS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HelperId(pub u16);
+
+/// What a helper does besides computing its result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HelperEffects {
+    /// It may end the instruction with a trap.
+    pub traps: bool,
+    /// It reads registers or system state.
+    pub reads_state: bool,
+    /// It writes registers or system state.
+    pub writes_state: bool,
+    /// It reads or writes guest memory.
+    pub memory: bool,
+}
+
+impl HelperEffects {
+    /// A function of its arguments alone.
+    pub const PURE: Self = Self { traps: false, reads_state: false, writes_state: false, memory: false };
+    /// Assume everything.
+    pub const ALL: Self = Self { traps: true, reads_state: true, writes_state: true, memory: true };
+}
+
+/// Name and effects of a helper.
+#[derive(Clone, Copy, Debug)]
+pub struct HelperInfo {
+    /// Name in the IR's text form.
+    pub name: &'static str,
+    /// What it may do.
+    pub effects: HelperEffects,
+}
+
+/// One decoded instruction.
+#[derive(Clone, Copy, Debug)]
+pub struct Decoded<I> {
+    /// The compact form that lifts read.
+    pub insn: I,
+    /// Length of its encoding in bytes.
+    pub len_bytes: u8,
+    /// It may continue elsewhere or change the mode, translations or interrupt state.
+    pub ends_block: bool,
+}
+
+/// An instruction set with its privileged architecture.
+pub trait Guest: Sized + 'static {
+    /// A decoded instruction: small and `Copy`, operands resolved.
+    type Insn: Copy + core::fmt::Debug + 'static;
+    /// All of the machine that is not vCPU or RAM.
+    type Board: Board;
+    /// Number of privilege contexts that need TLBs of their own.
+    const CONTEXTS: usize;
+    /// The helpers, indexed by [`HelperId`].
+    const HELPERS: &'static [HelperInfo];
+
+    /// Decodes the instruction at the start of `bytes`. Undefined encodings decode to an instruction that traps;
+    /// `None` means that the instruction continues past the end of `bytes`.
+    fn decode(bytes: &[u8], mode: Mode) -> Option<Decoded<Self::Insn>>;
+
+    /// The meaning of an instruction.
+    fn lift<E: Emit>(e: &mut E, insn: &Self::Insn) -> Result<(), E::Stop>;
+
+    /// Runs a helper.
+    fn helper(cpu: &mut Cpu<Self>, id: HelperId, args: [u64; 4]) -> Result<u64, Trap>;
+
+    /// Walks the page tables for an access in `context`, setting accessed and dirty bits as the architecture says.
+    fn walk(cpu: &mut Cpu<Self>, gva: Gva, access: Access, context: usize) -> Result<Translation, Trap>;
+
+    /// The exception for a physical access that nothing answers.
+    fn bus_error(gva: Gva, gpa: Gpa, access: Access) -> Trap;
+
+    /// The exception for a misaligned atomic access, or `None` if the architecture carries it out.
+    fn misaligned_atomic(gva: Gva, access: Access) -> Option<Trap>;
+
+    /// Enters the guest's handler: `cpu.pc` is that of the trapping instruction, or of the next one for interrupts.
+    fn deliver(cpu: &mut Cpu<Self>, trap: Trap);
+
+    /// The interrupt to take now, if one is pending and enabled.
+    fn interrupt(cpu: &mut Cpu<Self>) -> Option<Trap>;
+
+    /// Whether a pending interrupt, enabled or not as the architecture says, ends waiting (WFI, HLT).
+    fn wakes(cpu: &Cpu<Self>) -> bool;
+
+    /// Brings timers of the vCPU itself up to `now_ns`.
+    fn tick(cpu: &mut Cpu<Self>, now_ns: u64);
+
+    /// Guest time of the vCPU's own next timer event.
+    fn deadline_ns(cpu: &Cpu<Self>) -> Option<u64>;
+}

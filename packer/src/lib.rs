@@ -1,1 +1,2 @@
 //! Packer.
+pub mod image;

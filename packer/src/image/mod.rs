@@ -1,0 +1,26 @@
+//! The `image.c2w` file format: one file that holds a machine, ready to run.
+//!
+//! [`ImageWriter`] makes such a file, streaming and atomically; [`Image`] opens one, checks it and
+//! hands out its sections. `format` owns the bytes of the header, [`Manifest`] what the image says
+//! about itself, [`SeenImages`] which files need no second full check.
+//!
+//! Every byte of the file is covered: the header page by its own hash, each section by the hash in
+//! its table entry, and all padding must be zero. So [`Image::verify`] finds any flipped bit.
+
+mod atomic;
+mod bytes;
+mod error;
+mod format;
+mod manifest;
+mod reader;
+mod seen;
+mod writer;
+
+pub use atomic::AtomicFile;
+pub use bytes::ByteString;
+pub use error::{FormatError, ImageError};
+pub use format::{Arch, FORMAT_VERSION, HEADER_BYTES, Header, PAGE_BYTES, Section, SectionId};
+pub use manifest::{ContainerConfig, MachineConfig, Manifest, Provenance};
+pub use reader::{Image, SectionFile};
+pub use seen::SeenImages;
+pub use writer::ImageWriter;

@@ -1,0 +1,256 @@
+//! Opens an image, checks it and hands out its sections.
+//!
+//! [`Image::open`] checks the header, the table and the manifest. A small section is checked each
+//! time it is read. The bulk (root filesystem, RAM) is checked by [`Image::verify`], which reads the
+//! whole file, and which [`Image::ensure_verified`] calls only for a file not seen before.
+
+use super::error::{FormatError, ImageError};
+use super::format::{Arch, HEADER_BYTES, Header, Section, SectionId};
+use super::manifest::Manifest;
+use super::seen::{FileIdentity, SeenImages};
+use super::writer::{BUFFER_BYTES, hash_range};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Longest section that is read into memory as a whole. Kernels and agents are far smaller.
+const MAX_IN_MEMORY_BYTES: u64 = 1 << 30;
+/// Longest manifest: Linux allows 6 MiB of arguments and environment, JSON may double that.
+const MAX_MANIFEST_BYTES: u64 = 64 << 20;
+
+/// An open image whose header, table and manifest are good.
+#[derive(Debug)]
+pub struct Image {
+    path: PathBuf,
+    file: File,
+    header: Header,
+    manifest: Manifest,
+}
+
+/// A section as a range of the open file, e.g. for a read-only block device.
+#[derive(Debug)]
+pub struct SectionFile {
+    /// The image file, opened read-only.
+    pub file: File,
+    /// First byte of the section in the file; a multiple of 4096.
+    pub offset: u64,
+    /// Length of the section in bytes.
+    pub len_bytes: u64,
+}
+
+impl Image {
+    /// Opens an image file and checks its header, its table and its manifest.
+    ///
+    /// # Errors
+    /// [`ImageError::Read`] and [`ImageError::NotAFile`] for a path that is no readable file,
+    /// [`ImageError::Format`] for a file that is not an image, is cut short, was damaged in these
+    /// parts or needs a newer c2w.
+    pub fn open(path: &Path) -> Result<Self, ImageError> {
+        let read = |source| ImageError::Read { path: path.to_path_buf(), source };
+        // Without O_NONBLOCK, opening a FIFO would wait for a writer before it could be refused.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(read)?;
+        let metadata = file.metadata().map_err(read)?;
+        if !metadata.is_file() {
+            let what = if metadata.is_dir() { "is a directory" } else { "is not a regular file" };
+            return Err(ImageError::NotAFile { path: path.to_path_buf(), what });
+        }
+        let format = |source| ImageError::Format { path: path.to_path_buf(), source };
+        let start = read_start(&file, metadata.len()).map_err(read)?;
+        let header = Header::parse(&start, metadata.len()).map_err(format)?;
+        let json = read_section(&file, &header, SectionId::Manifest, MAX_MANIFEST_BYTES).map_err(
+            |error| match error {
+                SectionError::Io(source) => read(source),
+                SectionError::Format(source) => format(source),
+            },
+        )?;
+        let manifest = Manifest::from_json(&json).map_err(format)?;
+        if manifest.machine.arch != header.arch {
+            return Err(format(FormatError::Manifest(
+                "its architecture differs from the header's".to_string(),
+            )));
+        }
+        Ok(Image { path: path.to_path_buf(), file, header, manifest })
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Guest architecture.
+    pub fn arch(&self) -> Arch {
+        self.header.arch
+    }
+
+    /// The checked header: length of the file and table of sections.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// What the image says about itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Reads a section into memory and checks it.
+    ///
+    /// # Errors
+    /// [`ImageError::Format`] if it is absent or damaged, [`ImageError::Read`] from the host.
+    pub fn read(&self, id: SectionId) -> Result<Vec<u8>, ImageError> {
+        read_section(&self.file, &self.header, id, MAX_IN_MEMORY_BYTES)
+            .map_err(|error| self.section_error(error))
+    }
+
+    /// The guest kernel's bytes.
+    ///
+    /// # Errors
+    /// As [`Image::read`].
+    pub fn kernel(&self) -> Result<Vec<u8>, ImageError> {
+        self.read(SectionId::Kernel)
+    }
+
+    /// The initial RAM disk's bytes; `None` if the image has none.
+    ///
+    /// # Errors
+    /// As [`Image::read`].
+    pub fn initrd(&self) -> Result<Option<Vec<u8>>, ImageError> {
+        self.header.section(SectionId::Initrd).map(|section| self.read(section.id)).transpose()
+    }
+
+    /// A section as a range of the file. Its content is what [`Image::verify`] checked.
+    ///
+    /// # Errors
+    /// [`ImageError::Format`] if it is absent, [`ImageError::Read`] if the host has no more
+    /// file descriptors.
+    pub fn section_file(&self, id: SectionId) -> Result<SectionFile, ImageError> {
+        let section =
+            self.header.section(id).ok_or_else(|| self.format_error(FormatError::MissingSection(id)))?;
+        let file = self.file.try_clone().map_err(|source| self.read_error(source))?;
+        Ok(SectionFile { file, offset: section.offset, len_bytes: section.len_bytes })
+    }
+
+    /// The root filesystem, for a read-only block device.
+    ///
+    /// # Errors
+    /// As [`Image::section_file`].
+    pub fn rootfs(&self) -> Result<SectionFile, ImageError> {
+        self.section_file(SectionId::Rootfs)
+    }
+
+    /// Reads the whole file and checks every byte of it.
+    ///
+    /// # Errors
+    /// [`ImageError::Format`] naming the first damaged section, or padding, in file order.
+    pub fn verify(&self) -> Result<(), ImageError> {
+        let before = FileIdentity::of(&self.file).map_err(|source| self.read_error(source))?;
+        // The header and the manifest once more: they were read when the file was opened.
+        let start = read_start(&self.file, before.len_bytes()).map_err(|source| self.read_error(source))?;
+        let header = Header::parse(&start, before.len_bytes()).map_err(|source| self.format_error(source))?;
+        if header != self.header {
+            return Err(self.format_error(FormatError::Changed));
+        }
+        for section in &self.header.sections {
+            self.check_section(section)?;
+        }
+        for (offset, len_bytes) in self.header.padding() {
+            if let Some(offset) =
+                first_nonzero(&self.file, offset, len_bytes).map_err(|source| self.read_error(source))?
+            {
+                return Err(self.format_error(FormatError::Padding { offset }));
+            }
+        }
+        let after = FileIdentity::of(&self.file).map_err(|source| self.read_error(source))?;
+        if before != after {
+            return Err(self.format_error(FormatError::Changed));
+        }
+        Ok(())
+    }
+
+    /// Like [`Image::verify`], but only if `seen` does not remember this very file as good.
+    /// Returns whether the file was read. A record that cannot be kept only costs time later.
+    ///
+    /// # Errors
+    /// As [`Image::verify`].
+    pub fn ensure_verified(&self, seen: &SeenImages) -> Result<bool, ImageError> {
+        let identity = FileIdentity::of(&self.file).map_err(|source| self.read_error(source))?;
+        if seen.contains(&identity) {
+            return Ok(false);
+        }
+        self.verify()?;
+        if let Err(error) = seen.remember(&identity) {
+            tracing::debug!(%error, "cannot remember that the image was verified");
+        }
+        Ok(true)
+    }
+
+    fn check_section(&self, section: &Section) -> Result<(), ImageError> {
+        let hash = hash_range(&self.file, section.offset, section.len_bytes);
+        if hash.map_err(|source| self.read_error(source))? != section.hash {
+            return Err(self.format_error(FormatError::SectionChecksum(section.id)));
+        }
+        Ok(())
+    }
+
+    fn section_error(&self, error: SectionError) -> ImageError {
+        match error {
+            SectionError::Io(source) => self.read_error(source),
+            SectionError::Format(source) => self.format_error(source),
+        }
+    }
+
+    fn read_error(&self, source: io::Error) -> ImageError {
+        ImageError::Read { path: self.path.clone(), source }
+    }
+
+    fn format_error(&self, source: FormatError) -> ImageError {
+        ImageError::Format { path: self.path.clone(), source }
+    }
+}
+
+enum SectionError {
+    Io(io::Error),
+    Format(FormatError),
+}
+
+/// The first page of the file, or all of it if that is less.
+fn read_start(file: &File, len_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut start = vec![0; len_bytes.min(HEADER_BYTES as u64) as usize];
+    file.read_exact_at(&mut start, 0)?;
+    Ok(start)
+}
+
+fn read_section(
+    file: &File,
+    header: &Header,
+    id: SectionId,
+    limit_bytes: u64,
+) -> Result<Vec<u8>, SectionError> {
+    let section = header.section(id).ok_or(SectionError::Format(FormatError::MissingSection(id)))?;
+    if section.len_bytes > limit_bytes {
+        let problem = "is too long to be read into memory";
+        return Err(SectionError::Format(FormatError::BadSection { section: id, problem }));
+    }
+    let mut bytes = vec![0; section.len_bytes as usize];
+    file.read_exact_at(&mut bytes, section.offset).map_err(SectionError::Io)?;
+    if blake3::hash(&bytes) != section.hash {
+        return Err(SectionError::Format(FormatError::SectionChecksum(id)));
+    }
+    Ok(bytes)
+}
+
+/// Offset in the file of the first byte of the range that is not zero.
+fn first_nonzero(file: &File, offset: u64, len_bytes: u64) -> io::Result<Option<u64>> {
+    let mut buffer = vec![0; BUFFER_BYTES.min(len_bytes as usize)];
+    let mut done = 0;
+    while done < len_bytes {
+        let part = (len_bytes - done).min(BUFFER_BYTES as u64) as usize;
+        file.read_exact_at(&mut buffer[..part], offset + done)?;
+        if let Some(at) = buffer[..part].iter().position(|&byte| byte != 0) {
+            return Ok(Some(offset + done + at as u64));
+        }
+        done += part as u64;
+    }
+    Ok(None)
+}

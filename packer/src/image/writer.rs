@@ -1,0 +1,125 @@
+//! Writes an image: sections one after another, streaming, then the header, then the name.
+
+use super::atomic::AtomicFile;
+use super::error::ImageError;
+use super::format::{Arch, HEADER_BYTES, Header, PAGE_BYTES, Section, SectionId};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// Bytes read or written at a time.
+pub(super) const BUFFER_BYTES: usize = 1 << 20;
+
+/// An image being written. Nothing is visible under its name before [`ImageWriter::finish`]; if
+/// that is never reached, nothing ever is.
+#[derive(Debug)]
+pub struct ImageWriter {
+    output: AtomicFile,
+    arch: Arch,
+    sections: Vec<Section>,
+    /// First byte after the last section.
+    end: u64,
+}
+
+impl ImageWriter {
+    /// Starts an image that will replace or become `target`.
+    ///
+    /// # Errors
+    /// As [`AtomicFile::create`].
+    pub fn create(target: &Path, arch: Arch) -> Result<Self, ImageError> {
+        let output = AtomicFile::create(target)?;
+        Ok(ImageWriter { output, arch, sections: Vec::new(), end: HEADER_BYTES as u64 })
+    }
+
+    /// The directory of the image, for temporary data that may be as large as the image.
+    pub fn directory(&self) -> &Path {
+        self.output.directory()
+    }
+
+    /// Where the image will appear.
+    pub fn target(&self) -> &Path {
+        self.output.target()
+    }
+
+    /// Appends a section from memory.
+    pub fn add_bytes(&mut self, id: SectionId, bytes: &[u8]) -> Result<(), ImageError> {
+        let offset = self.next_offset();
+        self.output.file().write_all_at(bytes, offset).map_err(|source| self.write_error(source))?;
+        let hash = *blake3::hash(bytes).as_bytes();
+        self.push(Section { id, offset, len_bytes: bytes.len() as u64, hash });
+        Ok(())
+    }
+
+    /// Appends a section that `build` writes itself, anywhere from the given offset of the file
+    /// on, returning its length in bytes and a result. The section is read back once to hash it,
+    /// because its first bytes may have been written last.
+    ///
+    /// # Errors
+    /// What `build` reports, and [`ImageError::Write`].
+    pub fn add_built<T, E: From<ImageError>>(
+        &mut self,
+        id: SectionId,
+        build: impl FnOnce(&File, u64) -> Result<(u64, T), E>,
+    ) -> Result<T, E> {
+        let offset = self.next_offset();
+        let (len_bytes, result) = build(self.output.file(), offset)?;
+        let hash =
+            hash_range(self.output.file(), offset, len_bytes).map_err(|source| self.write_error(source))?;
+        self.push(Section { id, offset, len_bytes, hash });
+        Ok(result)
+    }
+
+    /// Completes the file and gives it its name. Returns its length in bytes.
+    ///
+    /// # Errors
+    /// [`ImageError::Write`], e.g. for a full disk; the target is then as it was.
+    pub fn finish(self) -> Result<u64, ImageError> {
+        let file_bytes = self.next_offset();
+        let header = Header { arch: self.arch, file_bytes, sections: self.sections.clone() };
+        let page = header.to_bytes();
+        let file = self.output.file();
+        file.set_len(file_bytes)
+            .and_then(|()| file.write_all_at(&page, 0))
+            .map_err(|source| self.write_error(source))?;
+        self.output.commit()?;
+        Ok(file_bytes)
+    }
+
+    fn next_offset(&self) -> u64 {
+        self.end.next_multiple_of(PAGE_BYTES)
+    }
+
+    fn push(&mut self, section: Section) {
+        self.end = section.end();
+        self.sections.push(section);
+    }
+
+    fn write_error(&self, source: io::Error) -> ImageError {
+        ImageError::Write { path: self.output.target().to_path_buf(), source }
+    }
+}
+
+/// BLAKE3 of a range of a file.
+pub(super) fn hash_range(file: &File, offset: u64, len_bytes: u64) -> io::Result<[u8; 32]> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; BUFFER_BYTES.min(usize::try_from(len_bytes).unwrap_or(BUFFER_BYTES))];
+    let mut done = 0;
+    while done < len_bytes {
+        let part = (len_bytes - done).min(BUFFER_BYTES as u64) as usize;
+        file.read_exact_at(&mut buffer[..part], offset + done)?;
+        hasher.update(&buffer[..part]);
+        done += part as u64;
+    }
+    Ok(*hasher.finalize().as_bytes())
+}
+
+/// Reads at most `limit_bytes`; used where a longer stream is an error.
+pub(crate) fn read_limited(reader: impl Read, limit_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.take(limit_bytes + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit_bytes {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {limit_bytes} bytes")));
+    }
+    Ok(bytes)
+}

@@ -1,1 +1,11 @@
-//! Devices.
+//! Emulated devices of c2w: virtio over MMIO, serial port, clock, power switch, interrupt controllers.
+//!
+//! A device is ignorant of its address and of who listens to its interrupt line; the board of each guest places it.
+//! Every device has a plain `State` (`save`, `restore`) and writes its own device tree node ([`fdt`]). What a device
+//! stands on outside the guest is a narrow trait in [`backend`].
+//!
+//! Reading order: [`virtio`] (the contract of a virtio device), [`virtio::queue`], [`virtio::mmio`], then any device.
+
+pub mod backend;
+pub mod fdt;
+pub mod virtio;

@@ -1,0 +1,2 @@
+//! What devices stand on outside the guest: narrow traits, implementations in memory, and native ones behind the
+//! `native` feature.

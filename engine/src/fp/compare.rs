@@ -32,7 +32,7 @@ pub fn compare_signaling<F: Format>(env: &mut Env, a: F::Bits, b: F::Bits) -> Or
 fn compare<F: Format>(env: &mut Env, a: F::Bits, b: F::Bits, signaling: bool) -> Order {
     let (a, b) = (env.unpack::<F>(a), env.unpack::<F>(b));
     if a.is_nan() || b.is_nan() {
-        if signaling || a.kind != Kind::QuietNan && a.is_nan() || b.kind != Kind::QuietNan && b.is_nan() {
+        if signaling || a.is_signaling() || b.is_signaling() {
             env.raise(Flags::INVALID);
         }
         return Order::Unordered;
@@ -73,7 +73,7 @@ pub enum Extremum {
 pub fn extremum_number<F: Format>(env: &mut Env, which: Extremum, a: F::Bits, b: F::Bits) -> F::Bits {
     let (a_parts, b_parts) = (env.unpack::<F>(a), env.unpack::<F>(b));
     if a_parts.is_nan() != b_parts.is_nan() {
-        if a_parts.kind == Kind::SignalingNan || b_parts.kind == Kind::SignalingNan {
+        if a_parts.is_signaling() || b_parts.is_signaling() {
             env.raise(Flags::INVALID);
         }
         return if a_parts.is_nan() { b } else { a };

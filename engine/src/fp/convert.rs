@@ -124,8 +124,8 @@ pub fn to_int_modular<F: Format>(env: &mut Env, a: F::Bits) -> i32 {
     let a = env.unpack::<F>(a);
     let magnitude = match (a.kind, a.exponent) {
         (Kind::Finite, ..=63) => integral(Rounding::TowardZero, &a).0 as u32,
-        // Beyond 2^63 the significand still reaches down to the low 32 bits for 32 more places.
-        (Kind::Finite, 64..=95) => (a.significand as u32) << (a.exponent - 63).min(31) << u32::from(a.exponent == 95),
+        // The integer is the significand with zeros behind it, up to 31 of them in the low 32 bits.
+        (Kind::Finite, 64..=94) => (a.significand as u32) << (a.exponent - 63),
         _ => 0,
     };
     if a.sign { magnitude.wrapping_neg() as i32 } else { magnitude as i32 }

@@ -8,6 +8,7 @@
 
 use super::compare::Order;
 use super::env::{Env, Flags, Rounding};
+use super::fma::Negate;
 use super::format::{F16, F32, F64, Format};
 use super::{host_fma, soft};
 
@@ -40,7 +41,12 @@ pub trait Host: Format {
     }
     /// `±(a x b) ± c`.
     #[inline(always)]
-    fn try_fma(_env: &mut Env, _product: [Self::Bits; 2], _c: Self::Bits, _negate: [bool; 2]) -> Option<Self::Bits> {
+    fn try_fma(
+        _env: &mut Env,
+        _product: [Self::Bits; 2],
+        _c: Self::Bits,
+        _negate: Negate,
+    ) -> Option<Self::Bits> {
         None
     }
     /// Order of `a` and `b`, in every rounding direction.
@@ -67,6 +73,18 @@ fn note_inexact(env: &mut Env, inexact: impl FnOnce() -> bool) {
 macro_rules! sum_is_exact {
     ($x:expr, $y:expr, $sum:expr) => {
         $sum - $x == $y && $sum - $y == $x
+    };
+}
+
+macro_rules! order {
+    ($x:expr, $y:expr) => {
+        if $x < $y {
+            Order::Less
+        } else if $x == $y {
+            Order::Equal
+        } else {
+            Order::Greater
+        }
     };
 }
 
@@ -152,12 +170,12 @@ mod single {
         /// The product is exact in double. The sum is rounded to odd there (last bit set where digits
         /// were lost), which makes the second rounding, to single, the only one that shows.
         #[inline(always)]
-        fn try_fma(env: &mut Env, [a, b]: [u32; 2], c: u32, negate: [bool; 2]) -> Option<u32> {
+        fn try_fma(env: &mut Env, [a, b]: [u32; 2], c: u32, negate: Negate) -> Option<u32> {
             if !(is_normal_or_zero(a) && is_normal_or_zero(b) && is_normal_or_zero(c)) {
                 return None;
             }
-            let a = a ^ (u32::from(negate[0]) << 31);
-            let c = c ^ (u32::from(negate[1]) << 31);
+            let a = a ^ (u32::from(negate.product) << 31);
+            let c = c ^ (u32::from(negate.addend) << 31);
             let product = f64::from(f32::from_bits(a)) * f64::from(f32::from_bits(b));
             let addend = f64::from(f32::from_bits(c));
             let sum = product + addend;
@@ -267,15 +285,15 @@ mod double {
         }
 
         #[inline(always)]
-        fn try_fma(env: &mut Env, [a, b]: [u64; 2], c: u64, negate: [bool; 2]) -> Option<u64> {
+        fn try_fma(env: &mut Env, [a, b]: [u64; 2], c: u64, negate: Negate) -> Option<u64> {
             if !host_fma::available()
                 || !(is_normal_or_zero(a) && is_normal_or_zero(b) && is_normal_or_zero(c))
             {
                 return None;
             }
-            let x = f64::from_bits(a ^ (u64::from(negate[0]) << 63));
+            let x = f64::from_bits(a ^ (u64::from(negate.product) << 63));
             let y = f64::from_bits(b);
-            let z = f64::from_bits(c ^ (u64::from(negate[1]) << 63));
+            let z = f64::from_bits(c ^ (u64::from(negate.addend) << 63));
             let result = host_fma::fma(x, y, z);
             if !is_above_least(result.to_bits()) {
                 return None;
@@ -304,16 +322,92 @@ mod double {
 /// registers.
 #[cold]
 #[inline(never)]
-fn exactly<A, R>(env: Env, operands: A, operation: fn(&mut Env, A) -> R) -> (R, Flags) {
-    let mut env = env;
-    (operation(&mut env, operands), env.flags)
+fn leave<R>(mut env: Env, operation: impl FnOnce(&mut Env) -> R) -> (R, Flags) {
+    let result = operation(&mut env);
+    (result, env.flags)
 }
 
-macro_rules! fallback {
-    ($env:ident, ($($operand:ident),*), $operation:expr) => {{
-        #[allow(clippy::redundant_closure_call)]
-        let (result, flags) = exactly(*$env, ($($operand,)*), |env, ($($operand,)*)| $operation(env, $($operand),*));
-        $env.flags = flags;
-        result
-    }};
+#[inline(always)]
+fn exactly<R>(env: &mut Env, operation: impl FnOnce(&mut Env) -> R) -> R {
+    let (result, flags) = leave(*env, operation);
+    env.flags = flags;
+    result
+}
+
+/// Whether the host's rounding direction is the one asked for.
+#[inline(always)]
+fn as_host(env: &Env) -> bool {
+    env.rounding == Rounding::NearestEven
+}
+
+/// `a + b`. (IEEE 754-2019 §5.4.1, as the next five)
+#[inline]
+pub fn add<F: Host>(env: &mut Env, a: F::Bits, b: F::Bits) -> F::Bits {
+    match as_host(env).then(|| F::try_add(env, a, b)).flatten() {
+        Some(sum) => sum,
+        None => exactly(env, |env| soft::add::<F>(env, a, b)),
+    }
+}
+
+/// `a - b`.
+#[inline]
+pub fn sub<F: Host>(env: &mut Env, a: F::Bits, b: F::Bits) -> F::Bits {
+    match as_host(env).then(|| F::try_sub(env, a, b)).flatten() {
+        Some(difference) => difference,
+        None => exactly(env, |env| soft::sub::<F>(env, a, b)),
+    }
+}
+
+/// `a x b`.
+#[inline]
+pub fn mul<F: Host>(env: &mut Env, a: F::Bits, b: F::Bits) -> F::Bits {
+    match as_host(env).then(|| F::try_mul(env, a, b)).flatten() {
+        Some(product) => product,
+        None => exactly(env, |env| soft::mul::<F>(env, a, b)),
+    }
+}
+
+/// `a / b`.
+#[inline]
+pub fn div<F: Host>(env: &mut Env, a: F::Bits, b: F::Bits) -> F::Bits {
+    match as_host(env).then(|| F::try_div(env, a, b)).flatten() {
+        Some(quotient) => quotient,
+        None => exactly(env, |env| soft::div::<F>(env, a, b)),
+    }
+}
+
+/// The square root of `a`.
+#[inline]
+pub fn sqrt<F: Host>(env: &mut Env, a: F::Bits) -> F::Bits {
+    match as_host(env).then(|| F::try_sqrt(env, a)).flatten() {
+        Some(root) => root,
+        None => exactly(env, |env| soft::sqrt::<F>(env, a)),
+    }
+}
+
+/// `±(a x b) ± c`, rounded once.
+#[inline]
+pub fn fma<F: Host>(env: &mut Env, a: F::Bits, b: F::Bits, c: F::Bits, negate: Negate) -> F::Bits {
+    match as_host(env).then(|| F::try_fma(env, [a, b], c, negate)).flatten() {
+        Some(result) => result,
+        None => exactly(env, |env| soft::fma::<F>(env, a, b, c, negate)),
+    }
+}
+
+/// Compares; only signalling NaNs are invalid. (IEEE 754-2019 §5.11: RISC-V `feq`; x86 `ucomis`.)
+#[inline]
+pub fn compare_quiet<F: Host>(env: &mut Env, a: F::Bits, b: F::Bits) -> Order {
+    match F::try_compare(a, b) {
+        Some(order) => order,
+        None => exactly(env, |env| soft::compare_quiet::<F>(env, a, b)),
+    }
+}
+
+/// Compares; every NaN is invalid. (IEEE 754-2019 §5.11: RISC-V `flt`, `fle`; x86 `comis`.)
+#[inline]
+pub fn compare_signaling<F: Host>(env: &mut Env, a: F::Bits, b: F::Bits) -> Order {
+    match F::try_compare(a, b) {
+        Some(order) => order,
+        None => exactly(env, |env| soft::compare_signaling::<F>(env, a, b)),
+    }
 }

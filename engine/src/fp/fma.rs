@@ -6,24 +6,20 @@ use super::format::{Format, Kind, Parts};
 use super::mul::multiply;
 use super::round::round_pack;
 
-/// `a x b + c`, rounded once.
+/// Which operands of a fused multiply-add are negated.
 ///
-/// The other three forms negate operands: negating `a` and `c` before the operation differs from
-/// negating the result where that is a zero or is rounded in a direction. NaN operands are to be
-/// left as they are for rules that propagate them; see [`fma_negated`].
-pub fn fma<F: Format>(env: &mut Env, a: F::Bits, b: F::Bits, c: F::Bits) -> F::Bits {
-    fma_negated::<F>(env, a, b, c, false, false)
+/// Negating the result instead would differ where that is zero or is rounded in a direction, and
+/// negating the operand's encoding would differ where NaNs are propagated with their sign.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Negate {
+    /// `-(a x b)`.
+    pub product: bool,
+    /// `- c`.
+    pub addend: bool,
 }
 
-/// `±(a x b) ± c`, rounded once. NaNs are propagated with their own sign.
-pub fn fma_negated<F: Format>(
-    env: &mut Env,
-    a: F::Bits,
-    b: F::Bits,
-    c: F::Bits,
-    negate_product: bool,
-    negate_addend: bool,
-) -> F::Bits {
+/// `±(a x b) ± c`, rounded once.
+pub fn fma<F: Format>(env: &mut Env, a: F::Bits, b: F::Bits, c: F::Bits, negate: Negate) -> F::Bits {
     const { assert!(2 * F::PRECISION <= 120, "products leave no room for guard bits") };
     let (a, b, mut c) = (env.unpack::<F>(a), env.unpack::<F>(b), env.unpack::<F>(c));
     let zero_times_infinity =
@@ -37,8 +33,8 @@ pub fn fma_negated<F: Format>(
         }
         return env.propagate::<F>(&[a, b, c]);
     }
-    let sign = a.sign ^ b.sign ^ negate_product;
-    c.sign ^= negate_addend;
+    let sign = a.sign ^ b.sign ^ negate.product;
+    c.sign ^= negate.addend;
     let product_infinite = a.kind == Kind::Infinity || b.kind == Kind::Infinity;
     if zero_times_infinity || (product_infinite && c.kind == Kind::Infinity && sign != c.sign) {
         return env.invalid::<F>();
@@ -69,17 +65,12 @@ pub fn fma_negated<F: Format>(
 fn add_wide<F: Format>(env: &mut Env, sign: bool, exponent: i32, product: u128, c: Parts) -> F::Bits {
     let product = (exponent, product, sign);
     let addend = (c.exponent, u128::from(c.significand) << 64, c.sign);
-    let (large, small) = if (product.0, product.1) >= (addend.0, addend.1) {
-        (product, addend)
-    } else {
-        (addend, product)
-    };
+    let (large, small) =
+        if (product.0, product.1) >= (addend.0, addend.1) { (product, addend) } else { (addend, product) };
     let (mut exponent, large_bits, sign) = large;
     let small_bits = match exponent.abs_diff(small.0) {
         0 => small.1,
-        distance @ 1..=127 => {
-            small.1 >> distance | u128::from(small.1 << (128 - distance) != 0)
-        }
+        distance @ 1..=127 => small.1 >> distance | u128::from(small.1 << (128 - distance) != 0),
         _ => 1,
     };
     let sum = if sign == small.2 {

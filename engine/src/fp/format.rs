@@ -56,10 +56,10 @@ impl Parts {
         Self { sign, kind: Kind::Zero, subnormal: false, exponent: i32::MIN, significand: 0 }
     }
 
-    /// Zero or a finite number.
+    /// A datum that is invalid to operate on.
     #[inline]
-    pub(super) fn is_finite(&self) -> bool {
-        matches!(self.kind, Kind::Zero | Kind::Finite)
+    pub(super) fn is_signaling(&self) -> bool {
+        matches!(self.kind, Kind::SignalingNan | Kind::Unsupported)
     }
 
     /// A NaN, or an encoding that is treated like one.

@@ -13,8 +13,7 @@ pub fn mul<F: Format>(env: &mut Env, a: F::Bits, b: F::Bits) -> F::Bits {
     let sign = a.sign ^ b.sign;
     if a.kind == Kind::Finite && b.kind == Kind::Finite {
         env.note_subnormal(a.subnormal | b.subnormal);
-        let (exponent, product) =
-            multiply((a.exponent, a.significand), (b.exponent, b.significand));
+        let (exponent, product) = multiply((a.exponent, a.significand), (b.exponent, b.significand));
         return round_pack::<F>(env, sign, exponent, (product >> 64) as u64, product as u64);
     }
     match (a.kind, b.kind) {

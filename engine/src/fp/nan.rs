@@ -22,7 +22,7 @@ impl Env {
         if operands.iter().any(|operand| operand.kind == Kind::Unsupported) {
             return self.invalid::<F>();
         }
-        if operands.iter().any(|operand| operand.kind == Kind::SignalingNan) {
+        if operands.iter().any(Parts::is_signaling) {
             self.raise(Flags::INVALID);
         }
         let mut nans = operands.iter().filter(|operand| operand.is_nan());

@@ -47,13 +47,15 @@ pub struct Cpu<G: Guest> {
     pub clock: Box<dyn Clock>,
     /// What a device or helper asked the machine to do.
     pub request: Option<Request>,
-    /// The guest waits for an interrupt.
-    pub waiting: bool,
     mode: Mode,
     fetch_context: usize,
     data_context: usize,
     /// Changes whenever cached knowledge of where code is may be stale.
     fetch_epoch: u64,
+    /// The guest waits for an interrupt.
+    waiting: bool,
+    /// The run loop has something to look at before the next block.
+    recheck: bool,
 }
 
 impl<G: Guest> Cpu<G> {
@@ -80,6 +82,7 @@ impl<G: Guest> Cpu<G> {
             clock,
             request: None,
             waiting: false,
+            recheck: false,
             mode: Mode::default(),
             fetch_context: 0,
             data_context: 0,
@@ -125,6 +128,40 @@ impl<G: Guest> Cpu<G> {
         self.fetch_epoch += 1;
     }
 
+    /// Interrupts may have become pending or enabled: the run loop asks the guest before the next block. Guests call
+    /// this with every change of enable bits, pending bits or privilege.
+    #[inline]
+    pub fn recheck_interrupts(&mut self) {
+        self.recheck = true;
+    }
+
+    /// The guest waits until an interrupt wakes it (WFI, HLT).
+    pub fn wait(&mut self) {
+        self.waiting = true;
+        self.recheck = true;
+    }
+
+    /// Whether the guest waits for an interrupt.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting
+    }
+
+    /// Ends waiting.
+    pub(crate) fn wake(&mut self) {
+        self.waiting = false;
+    }
+
+    /// Whether the run loop has something to look at; cheap enough to ask between blocks.
+    #[inline]
+    pub(crate) fn needs_look(&self) -> bool {
+        self.recheck | self.attention.is_set()
+    }
+
+    /// Clears what [`Cpu::recheck_interrupts`] set.
+    pub(crate) fn looked(&mut self) {
+        self.recheck = false;
+    }
+
     /// Guest time now.
     pub fn now_ns(&self) -> u64 {
         self.clock.now_ns(self.retired)
@@ -152,7 +189,10 @@ impl<G: Guest> Cpu<G> {
     pub fn with_board<R>(&mut self, f: impl FnOnce(&mut G::Board, &mut DeviceEnv<'_>) -> R) -> R {
         let now_ns = self.now_ns();
         let mut env = DeviceEnv { ram: &mut self.ram, now_ns, request: &mut self.request };
-        f(&mut self.board, &mut env)
+        let result = f(&mut self.board, &mut env);
+        // DMA may have written code, a device may have asked for an end: both are looked at between blocks.
+        self.recheck |= self.request.is_some() || self.ram.has_written_code();
+        result
     }
 
     /// Translates the page of `gva` for an access in `context` and, if it is RAM, enters it into the TLB.
@@ -176,6 +216,10 @@ impl<G: Guest> Cpu<G> {
     #[cold]
     #[inline(never)]
     pub fn load(&mut self, gva: Gva, width: Width) -> Result<u64, Trap> {
+        if let Some(host) = self.tlb.lookup_misaligned(self.data_context, gva, width, Access::Read) {
+            // SAFETY: the TLB holds only pages of `self.ram`, and the access ends inside its page.
+            return Ok(unsafe { host_read(host, width) });
+        }
         self.load_in(gva, width, self.data_context)
     }
 
@@ -199,6 +243,11 @@ impl<G: Guest> Cpu<G> {
     #[cold]
     #[inline(never)]
     pub fn store(&mut self, gva: Gva, width: Width, value: u64) -> Result<(), Trap> {
+        if let Some(host) = self.tlb.lookup_misaligned(self.data_context, gva, width, Access::Write) {
+            // SAFETY: as in `load`; a write tag is given only to pages whose writes need no tracking.
+            unsafe { host_write(host, width, value) };
+            return Ok(());
+        }
         self.store_in(gva, width, value, self.data_context)
     }
 
@@ -291,6 +340,42 @@ impl<G: Guest> Cpu<G> {
         if self.ram.note_code(page, offset, len_bytes) {
             let offset = page.start().0 - self.ram.base().0;
             self.tlb.withhold_writes((self.ram.host_base() as u64).wrapping_add(offset));
+        }
+    }
+}
+
+/// Reads `width` at a host address that the TLB gave, zero-extended.
+///
+/// # Safety
+/// `host..host + width` lies inside one page of live guest RAM, and nothing else borrows it.
+#[inline(always)]
+pub(crate) unsafe fn host_read(host: u64, width: Width) -> u64 {
+    let at = host as usize as *const u8;
+    // SAFETY: the caller's promise; unaligned reads ask nothing more.
+    unsafe {
+        match width {
+            Width::W8 => at.read() as u64,
+            Width::W16 => u16::from_le(at.cast::<u16>().read_unaligned()) as u64,
+            Width::W32 => u32::from_le(at.cast::<u32>().read_unaligned()) as u64,
+            Width::W64 => u64::from_le(at.cast::<u64>().read_unaligned()),
+        }
+    }
+}
+
+/// Writes the low bits of `value` at a host address that the TLB gave.
+///
+/// # Safety
+/// As for [`host_read`].
+#[inline(always)]
+pub(crate) unsafe fn host_write(host: u64, width: Width, value: u64) {
+    let at = host as usize as *mut u8;
+    // SAFETY: the caller's promise; unaligned writes ask nothing more.
+    unsafe {
+        match width {
+            Width::W8 => at.write(value as u8),
+            Width::W16 => at.cast::<u16>().write_unaligned((value as u16).to_le()),
+            Width::W32 => at.cast::<u32>().write_unaligned((value as u32).to_le()),
+            Width::W64 => at.cast::<u64>().write_unaligned(value.to_le()),
         }
     }
 }

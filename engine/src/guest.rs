@@ -8,6 +8,7 @@ use crate::cpu::Cpu;
 use crate::emit::Emit;
 use crate::mem::device::Board;
 use crate::mem::tlb::{Access, Translation};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Number of a guest exception or interrupt, as the guest's architecture numbers them.
@@ -80,7 +81,7 @@ pub struct Decoded<I> {
 }
 
 /// An instruction set with its privileged architecture.
-pub trait Guest: Sized + 'static {
+pub trait Guest: Sized + Clone + Serialize + DeserializeOwned + 'static {
     /// A decoded instruction: small and `Copy`, operands resolved.
     type Insn: Copy + core::fmt::Debug + 'static;
     /// All of the machine that is not vCPU or RAM.
@@ -117,6 +118,9 @@ pub trait Guest: Sized + 'static {
 
     /// Whether a pending interrupt, enabled or not as the architecture says, ends waiting (WFI, HLT).
     fn wakes(cpu: &Cpu<Self>) -> bool;
+
+    /// Derives mode and TLB contexts from the system state after a restore (`Cpu::set_mode`).
+    fn restored(cpu: &mut Cpu<Self>);
 
     /// Brings timers of the vCPU itself up to `now_ns`.
     fn tick(cpu: &mut Cpu<Self>, now_ns: u64);

@@ -4,11 +4,15 @@
 //! instruction set provides), [`cpu`], [`eager`] (the interpreter), [`cache`], [`machine`] (the run loop).
 
 pub mod addr;
+pub mod cache;
 pub mod clock;
 pub mod cpu;
+pub mod eager;
 pub mod emit;
 pub mod fp;
 pub mod guest;
 pub mod ir;
 pub mod irq;
+pub mod machine;
 pub mod mem;
+pub mod snapshot;

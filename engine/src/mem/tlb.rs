@@ -107,6 +107,13 @@ impl Tlb {
         (tag == wanted).then(|| gva.0.wrapping_add(entry.addend))
     }
 
+    /// The same for an access of any alignment that stays inside its page.
+    #[inline]
+    pub fn lookup_misaligned(&self, context: usize, gva: Gva, width: Width, access: Access) -> Option<u64> {
+        let inside = width.bytes() <= gva.bytes_to_page_end();
+        if inside { Some(self.lookup(context, gva.page_start(), width, access)? + gva.page_offset()) } else { None }
+    }
+
     /// Enters a translation for the page of `gva` in the current space, replacing what shared its place. Rights of
     /// an entry for the same page and host page are kept.
     pub fn fill(&mut self, context: usize, gva: Gva, fill: Fill) {

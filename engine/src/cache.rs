@@ -1,0 +1,290 @@
+//! The block cache: pre-decoded code, found by physical address and mode.
+//!
+//! Blocks are keyed by where their bytes are, not by where they are mapped, so a TLB flush drops no code.
+//! Invariants: a block lies in one page, except blocks of a single instruction that crosses into a second one;
+//! links lead only to blocks of the same page, which are invalidated together.
+
+use crate::addr::{Gpa, Gva, PAGE_BYTES, PAGE_MASK, Page};
+use crate::cpu::Cpu;
+use crate::guest::{Guest, Mode, Trap};
+use std::collections::HashMap;
+
+/// Longest block, in instructions.
+const MAX_INSNS: usize = 64;
+/// Pre-decoded instructions kept before the cache is emptied and refilled.
+const MAX_CACHED_INSNS: usize = 1 << 20;
+/// Entries of the direct-mapped front of the index. A power of two.
+const FRONT_ENTRIES: usize = 1 << 14;
+/// Bytes that hold the longest instruction of any guest.
+const MAX_INSN_BYTES: usize = 16;
+
+/// Number of a block; valid until the cache changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockId(u32);
+
+/// No block: the filler of links and of the index.
+const NONE: u32 = u32::MAX;
+
+/// Where a block continued last time: page offset of the target, and its block.
+#[derive(Clone, Copy)]
+struct Link {
+    offset: u16,
+    block: u32,
+}
+
+/// A run of instructions that is entered at its start only.
+pub struct Block {
+    first: u32,
+    count: u16,
+    /// Length of the code in bytes.
+    len_bytes: u16,
+    mode: Mode,
+    gpa: Gpa,
+    /// The page that a crossing instruction continues in.
+    second: Option<Page>,
+    links: [Link; 2],
+}
+
+impl Block {
+    /// Number of instructions.
+    #[inline]
+    pub fn count(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Length of the code in bytes.
+    #[inline]
+    pub fn len_bytes(&self) -> u64 {
+        self.len_bytes as u64
+    }
+}
+
+/// All pre-decoded code of a vCPU.
+pub struct BlockCache<I> {
+    insns: Vec<I>,
+    offsets: Vec<u16>,
+    blocks: Vec<Block>,
+    front: Box<[(u64, u32)]>,
+    index: HashMap<u64, u32>,
+    pages: HashMap<Page, Vec<u32>>,
+    decoded: u64,
+    invalidated_pages: u64,
+}
+
+/// Index key of code at `gpa` in `mode`. Physical addresses are below 2^48.
+fn key(gpa: Gpa, mode: Mode) -> u64 {
+    gpa.0 | (mode.0 as u64) << 48
+}
+
+#[inline]
+fn front_slot(key: u64) -> usize {
+    ((key >> 1) ^ (key >> 13)) as usize & (FRONT_ENTRIES - 1)
+}
+
+impl<I: Copy> Default for BlockCache<I> {
+    fn default() -> Self {
+        Self {
+            insns: Vec::new(),
+            offsets: Vec::new(),
+            blocks: Vec::new(),
+            front: vec![(u64::MAX, NONE); FRONT_ENTRIES].into_boxed_slice(),
+            index: HashMap::new(),
+            pages: HashMap::new(),
+            decoded: 0,
+            invalidated_pages: 0,
+        }
+    }
+}
+
+impl<I: Copy> BlockCache<I> {
+    /// A block by number.
+    #[inline]
+    pub fn block(&self, id: BlockId) -> &Block {
+        &self.blocks[id.0 as usize]
+    }
+
+    /// Instructions of a block and their byte offsets from its start.
+    #[inline]
+    pub fn code(&self, id: BlockId) -> (&[I], &[u16]) {
+        let block = self.block(id);
+        let range = block.first as usize..block.first as usize + block.count as usize;
+        (&self.insns[range.clone()], &self.offsets[range])
+    }
+
+    /// Number of instructions decoded so far.
+    pub fn decoded(&self) -> u64 {
+        self.decoded
+    }
+
+    /// Number of times a page lost its code because it was written.
+    pub fn invalidated_pages(&self) -> u64 {
+        self.invalidated_pages
+    }
+
+    /// The block that followed `from` last time it continued at `next` in the same page.
+    #[inline]
+    pub fn linked(&self, from: BlockId, from_pc: Gva, next: Gva) -> Option<BlockId> {
+        let block = self.block(from);
+        let link = block.links[link_slot(block, from_pc, next)];
+        let hit = link.offset as u64 == next.page_offset() && link.block != NONE && same_page(from_pc, next);
+        hit.then_some(BlockId(link.block))
+    }
+
+    /// Remembers that `from` continued at `next`, in block `to`.
+    #[inline]
+    pub fn link(&mut self, from: BlockId, from_pc: Gva, next: Gva, to: BlockId) {
+        let target = self.block(to);
+        let (page, mode, crossing) = (Page::of(target.gpa), target.mode, target.second.is_some());
+        let block = &mut self.blocks[from.0 as usize];
+        // A crossing target depends on the mapping of its second page: it is always looked up.
+        let fits = same_page(from_pc, next) && Page::of(block.gpa) == page && block.mode == mode && !crossing;
+        if fits && block.second.is_none() {
+            let slot = link_slot(block, from_pc, next);
+            block.links[slot] = Link { offset: next.page_offset() as u16, block: to.0 };
+        }
+    }
+
+    /// Drops every block with bytes in `page`.
+    pub fn invalidate(&mut self, page: Page) {
+        let mut pages = vec![page];
+        self.invalidated_pages += 1;
+        // A block that crosses out of or into the page is linked from its own first page, which goes with it.
+        while let Some(page) = pages.pop() {
+            for id in self.pages.remove(&page).unwrap_or_default() {
+                let block = &self.blocks[id as usize];
+                let key = key(block.gpa, block.mode);
+                if self.index.get(&key) == Some(&id) {
+                    self.index.remove(&key);
+                    let front = &mut self.front[front_slot(key)];
+                    if front.1 == id {
+                        *front = (u64::MAX, NONE);
+                    }
+                }
+                if block.second.is_some() && Page::of(block.gpa) != page {
+                    pages.push(Page::of(block.gpa));
+                }
+            }
+        }
+    }
+
+    /// Whether the cache has reached its size limit and is to be cleared.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.insns.len() > MAX_CACHED_INSNS
+    }
+
+    /// Drops everything; no block number stays valid. The caller makes RAM forget its code marks, too.
+    pub fn clear(&mut self) {
+        self.insns.clear();
+        self.offsets.clear();
+        self.blocks.clear();
+        self.front.fill((u64::MAX, NONE));
+        self.index.clear();
+        self.pages.clear();
+    }
+
+    /// The block at `gva`, decoded now if need be; the trap is that of fetching its first instruction.
+    #[inline]
+    pub fn find<G: Guest<Insn = I>>(&mut self, cpu: &mut Cpu<G>, gva: Gva) -> Result<BlockId, Trap> {
+        let page = cpu.fetch_page(gva)?;
+        let gpa = page.start().offset(gva.page_offset());
+        let key = key(gpa, cpu.mode());
+        let (front_key, id) = self.front[front_slot(key)];
+        if front_key == key && self.blocks[id as usize].second.is_none() {
+            return Ok(BlockId(id));
+        }
+        self.find_slow(cpu, gva, gpa, key)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_slow<G: Guest<Insn = I>>(
+        &mut self,
+        cpu: &mut Cpu<G>,
+        gva: Gva,
+        gpa: Gpa,
+        key: u64,
+    ) -> Result<BlockId, Trap> {
+        if let Some(&id) = self.index.get(&key) {
+            let valid = match self.blocks[id as usize].second {
+                None => true,
+                Some(second) => cpu.fetch_page(next_page(gva))? == second,
+            };
+            if valid {
+                self.front[front_slot(key)] = (key, id);
+                return Ok(BlockId(id));
+            }
+        }
+        let id = self.decode(cpu, gva, gpa)?;
+        self.index.insert(key, id);
+        self.front[front_slot(key)] = (key, id);
+        Ok(BlockId(id))
+    }
+
+    fn decode<G: Guest<Insn = I>>(&mut self, cpu: &mut Cpu<G>, gva: Gva, gpa: Gpa) -> Result<u32, Trap> {
+        let mode = cpu.mode();
+        let page = Page::of(gpa);
+        let first = self.insns.len();
+        let outside = |_| G::bus_error(gva, gpa, crate::mem::tlb::Access::Execute);
+        let bytes = cpu.ram.slice(gpa, gpa.bytes_to_page_end()).map_err(outside)?;
+        let mut at = 0;
+        while self.insns.len() - first < MAX_INSNS {
+            let Some(decoded) = G::decode(&bytes[at..], mode) else { break };
+            self.insns.push(decoded.insn);
+            self.offsets.push(at as u16);
+            at += decoded.len_bytes as usize;
+            if decoded.ends_block || at == bytes.len() {
+                break;
+            }
+        }
+        let mut second = None;
+        if at == 0 {
+            // The instruction starts in this page and ends in the next.
+            let tail = bytes.len();
+            let mut joined = [0; 2 * MAX_INSN_BYTES];
+            joined[..tail].copy_from_slice(bytes);
+            let next = cpu.fetch_page(next_page(gva))?;
+            let head = cpu.ram.slice(next.start(), MAX_INSN_BYTES as u64).map_err(outside)?;
+            joined[tail..tail + MAX_INSN_BYTES].copy_from_slice(head);
+            let decoded = G::decode(&joined, mode).expect("no instruction is longer than MAX_INSN_BYTES");
+            self.insns.push(decoded.insn);
+            self.offsets.push(0);
+            at = decoded.len_bytes as usize;
+            cpu.note_code(next, 0, (at - tail) as u64);
+            second = Some(next);
+        }
+        cpu.note_code(page, gpa.page_offset(), (at as u64).min(gpa.bytes_to_page_end()));
+        let id = self.blocks.len() as u32;
+        let count = (self.insns.len() - first) as u16;
+        self.decoded += count as u64;
+        let links = [Link { offset: 0, block: NONE }; 2];
+        self.blocks.push(Block {
+            first: first as u32,
+            count,
+            len_bytes: at as u16,
+            mode,
+            gpa,
+            second,
+            links,
+        });
+        for page in [Some(page), second].into_iter().flatten() {
+            self.pages.entry(page).or_default().push(id);
+        }
+        Ok(id)
+    }
+}
+
+fn next_page(gva: Gva) -> Gva {
+    gva.page_start().offset(PAGE_BYTES)
+}
+
+#[inline]
+fn same_page(a: Gva, b: Gva) -> bool {
+    (a.0 ^ b.0) & !PAGE_MASK == 0
+}
+
+/// Falling through and jumping have a link each.
+#[inline]
+fn link_slot(block: &Block, from_pc: Gva, next: Gva) -> usize {
+    (next.0 == from_pc.0.wrapping_add(block.len_bytes())) as usize
+}

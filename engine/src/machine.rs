@@ -1,0 +1,161 @@
+//! The machine: a vCPU with its block cache, and the run loop.
+//!
+//! `run` returns at block boundaries and never blocks: waiting for time or input is the caller's business.
+
+use crate::addr::Gva;
+use crate::cache::{BlockCache, BlockId};
+use crate::cpu::Cpu;
+use crate::eager::{BlockEnd, run_block};
+use crate::guest::Guest;
+use crate::mem::device::{Board, Request};
+
+/// Why [`Machine::run`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The instruction budget is used up.
+    Budget,
+    /// The guest waits for an interrupt.
+    Waiting {
+        /// Guest time at which a timer will wake it; with `None` only input can.
+        deadline_ns: Option<u64>,
+    },
+    /// A device asked for something.
+    Request(Request),
+}
+
+/// What the machine has done so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Statistics {
+    /// Guest instructions retired.
+    pub retired: u64,
+    /// Guest instructions decoded.
+    pub decoded: u64,
+    /// Times a page lost its decoded code because it was written.
+    pub invalidated_pages: u64,
+}
+
+/// A whole emulated computer.
+pub struct Machine<G: Guest> {
+    /// The vCPU and what it reaches.
+    pub cpu: Cpu<G>,
+    cache: BlockCache<G::Insn>,
+}
+
+impl<G: Guest> Machine<G> {
+    /// A machine around a vCPU that is ready to run.
+    pub fn new(cpu: Cpu<G>) -> Self {
+        Self { cpu, cache: BlockCache::default() }
+    }
+
+    /// What the machine has done so far.
+    pub fn statistics(&self) -> Statistics {
+        Statistics {
+            retired: self.cpu.retired,
+            decoded: self.cache.decoded(),
+            invalidated_pages: self.cache.invalidated_pages(),
+        }
+    }
+
+    /// Runs about `budget` instructions: at least one block unless the guest waits, and to the end of the block in
+    /// which the budget ends. Devices and timers are served first and whenever attention is asked for.
+    pub fn run(&mut self, budget: u64) -> Exit {
+        let mut limit = self.cpu.retired.saturating_add(budget);
+        self.cpu.attention.set();
+        loop {
+            if let Some(exit) = self.look() {
+                return exit;
+            }
+            self.run_blocks(&mut limit);
+            if self.cpu.retired >= limit && !self.cpu.needs_look() {
+                return Exit::Budget;
+            }
+        }
+    }
+
+    /// Sees to everything that is not guest code: written code, devices, timers, requests, interrupts.
+    fn look(&mut self) -> Option<Exit> {
+        let cpu = &mut self.cpu;
+        cpu.looked();
+        if cpu.attention.take() {
+            cpu.with_board(|board, env| board.service(env));
+            let now_ns = cpu.now_ns();
+            G::tick(cpu, now_ns);
+        }
+        for page in cpu.ram.take_written_code() {
+            self.cache.invalidate(page);
+        }
+        if let Some(request) = cpu.request.take() {
+            return Some(Exit::Request(request));
+        }
+        if cpu.is_waiting() {
+            if !G::wakes(cpu) {
+                let deadlines = [cpu.board.deadline_ns(), G::deadline_ns(cpu)];
+                return Some(Exit::Waiting { deadline_ns: deadlines.into_iter().flatten().min() });
+            }
+            cpu.wake();
+        }
+        if let Some(trap) = G::interrupt(cpu) {
+            G::deliver(cpu, trap);
+        }
+        None
+    }
+
+    /// Runs blocks until something needs a look or `limit` instructions have retired. A trap lowers the limit by one,
+    /// so that a guest whose trap handler traps uses up its budget, too.
+    fn run_blocks(&mut self, limit: &mut u64) {
+        let mut came_from: Option<(BlockId, Gva)> = None;
+        let mut epoch = self.cpu.fetch_epoch();
+        while !self.cpu.needs_look() && self.cpu.retired < *limit {
+            let cpu = &mut self.cpu;
+            let pc = cpu.pc;
+            if cpu.fetch_epoch() != epoch {
+                epoch = cpu.fetch_epoch();
+                came_from = None;
+            }
+            if self.cache.is_full() {
+                self.cache.clear();
+                cpu.ram.forget_all_code();
+                came_from = None;
+            }
+            let linked = came_from.and_then(|(from, from_pc)| self.cache.linked(from, from_pc, pc));
+            let id = match linked {
+                Some(id) => id,
+                None => match self.cache.find(cpu, pc) {
+                    Ok(id) => {
+                        if let Some((from, from_pc)) = came_from {
+                            self.cache.link(from, from_pc, pc, id);
+                        }
+                        id
+                    }
+                    Err(trap) => {
+                        G::deliver(cpu, trap);
+                        came_from = None;
+                        *limit = limit.saturating_sub(1);
+                        continue;
+                    }
+                },
+            };
+            let block = self.cache.block(id);
+            let count = block.count() as u64;
+            cpu.retired += count;
+            let (insns, offsets) = self.cache.code(id);
+            match run_block(cpu, pc, block.len_bytes(), insns, offsets) {
+                BlockEnd::Next(next) => {
+                    cpu.pc = next;
+                    came_from = Some((id, pc));
+                }
+                BlockEnd::Cut { count: done, next } => {
+                    cpu.retired -= count - done as u64;
+                    cpu.pc = next;
+                }
+                BlockEnd::Trapped { index, trap } => {
+                    cpu.retired -= count - index as u64;
+                    cpu.pc = pc.offset(offsets[index] as u64);
+                    G::deliver(cpu, trap);
+                    came_from = None;
+                    *limit = limit.saturating_sub(1);
+                }
+            }
+        }
+    }
+}

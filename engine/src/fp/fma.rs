@@ -27,7 +27,7 @@ pub fn fma<F: Format>(env: &mut Env, a: F::Bits, b: F::Bits, c: F::Bits, negate:
     if a.is_nan() || b.is_nan() || c.is_nan() {
         // IEEE 754-2019 §7.2 c) leaves open whether 0 x inf + qNaN is invalid. RISC-V: it is
         // (Unpriv., "Single-Precision Floating-Point Computational Instructions"); x86: it is not
-        // (SDM volume 1, table 14-16).
+        // (SDM volume 1, 14.5).
         if zero_times_infinity && env.nan == NanRule::Canonical {
             env.raise(Flags::INVALID);
         }

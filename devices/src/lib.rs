@@ -6,6 +6,13 @@
 //!
 //! Reading order: [`virtio`] (the contract of a virtio device), [`virtio::queue`], [`virtio::mmio`], then any device.
 
+pub mod aclint;
 pub mod backend;
 pub mod fdt;
+pub mod plic;
+pub mod poweroff;
+pub mod rtc;
+#[cfg(test)]
+mod testing;
+pub mod uart;
 pub mod virtio;

@@ -1,2 +1,5 @@
 //! What devices stand on outside the guest: narrow traits, implementations in memory, and native ones behind the
 //! `native` feature.
+
+pub mod char;
+pub mod clock;

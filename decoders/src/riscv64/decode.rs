@@ -1,0 +1,234 @@
+//! Bytes to [`Insn`]: the lookup in the table and the extraction of operands.
+
+use super::compressed;
+use super::insns::{Op, ROWS, TABLE};
+use super::regs::{self, FpState, Privilege};
+use super::table::Operand;
+use c2w_engine::emit::Slot;
+use c2w_engine::guest::{Decoded, Mode};
+
+/// Rounding mode field: use `frm` (Unpriv. 20.2).
+pub const DYNAMIC_ROUNDING: u8 = 7;
+
+/// A decoded instruction. Registers are given as vCPU slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Insn {
+    /// What it does.
+    pub op: Op,
+    /// Slot written; [`regs::SINK`] for x0.
+    pub rd: Slot,
+    /// First slot read; slot 0 for x0.
+    pub rs1: Slot,
+    /// Second slot read.
+    pub rs2: Slot,
+    /// Third slot read.
+    pub rs3: Slot,
+    /// Rounding mode, or the ordering bits of an atomic (bit 1 acquire, bit 0 release).
+    pub aux: u8,
+    /// It is the first floating-point instruction since `mstatus.FS` was set to clean, and makes it dirty.
+    pub dirties_fp: bool,
+    /// Immediate as the meaning uses it; number of the register for CSR instructions (bits 11..0, with the 5-bit
+    /// immediate above them in bits 16..12).
+    pub imm: i32,
+    /// The bits of the encoding; 16 for a compressed one.
+    pub raw: u32,
+}
+
+impl Insn {
+    /// An instruction without operands.
+    pub const fn new(op: Op, raw: u32) -> Self {
+        Self {
+            op,
+            rd: regs::SINK,
+            rs1: Slot(0),
+            rs2: Slot(0),
+            rs3: Slot(0),
+            aux: 0,
+            dirties_fp: false,
+            imm: 0,
+            raw,
+        }
+    }
+
+    /// Length of the encoding in bytes, 2 or 4.
+    #[inline(always)]
+    pub const fn len_bytes(&self) -> u8 {
+        if self.raw & 3 == 3 { 4 } else { 2 }
+    }
+}
+
+/// Slot that a write to integer register `number` goes to.
+#[inline]
+pub(super) const fn x_written(number: u32) -> Slot {
+    if number == 0 { regs::SINK } else { regs::x(number as u8) }
+}
+
+/// Number of the integer register that lives in, or is discarded by, `slot`.
+pub const fn x_number(slot: Slot) -> u8 {
+    slot.0 & 31
+}
+
+/// The lookup: for each major opcode and funct3, a range of [`CANDIDATES`].
+struct Bucket {
+    start: u16,
+    len: u8,
+}
+
+const BUCKETS: usize = 256;
+const CANDIDATE_COUNT: usize = count_candidates();
+static INDEX: ([Bucket; BUCKETS], [u16; CANDIDATE_COUNT]) = build_index();
+
+/// Whether line `row` can match an instruction of this bucket: its major opcode and funct3.
+const fn fits(row: usize, bucket: usize) -> bool {
+    let row = &TABLE[row];
+    let bits = (bucket as u32 & 31) << 2 | (bucket as u32 >> 5) << 12;
+    (bits ^ row.bits) & row.mask & 0x707c == 0
+}
+
+const fn count_candidates() -> usize {
+    let (mut count, mut bucket) = (0, 0);
+    while bucket < BUCKETS {
+        let mut row = 0;
+        while row < TABLE.len() {
+            count += fits(row, bucket) as usize;
+            row += 1;
+        }
+        bucket += 1;
+    }
+    count
+}
+
+const fn build_index() -> ([Bucket; BUCKETS], [u16; CANDIDATE_COUNT]) {
+    let mut buckets = [const { Bucket { start: 0, len: 0 } }; BUCKETS];
+    let mut candidates = [0; CANDIDATE_COUNT];
+    let (mut next, mut bucket) = (0, 0);
+    while bucket < BUCKETS {
+        let start = next;
+        let mut row = 0;
+        while row < TABLE.len() {
+            if fits(row, bucket) {
+                candidates[next] = row as u16;
+                next += 1;
+            }
+            row += 1;
+        }
+        buckets[bucket] = Bucket { start: start as u16, len: (next - start) as u8 };
+        bucket += 1;
+    }
+    (buckets, candidates)
+}
+
+/// The instruction of a 32-bit encoding.
+fn lookup(raw: u32) -> Op {
+    let bucket = &INDEX.0[(raw >> 2 & 31 | (raw >> 12 & 7) << 5) as usize];
+    let range = bucket.start as usize..bucket.start as usize + bucket.len as usize;
+    let found = INDEX.1[range].iter().find(|&&row| {
+        let row = &ROWS[row as usize];
+        raw & row.mask == row.bits
+    });
+    found.map_or(Op::Illegal, |&row| Op::ALL[row as usize])
+}
+
+/// Decodes the instruction at the start of `bytes`. Undefined encodings decode to [`Op::Illegal`]; `None` means that
+/// the instruction continues past the end of `bytes`.
+pub fn decode(bytes: &[u8], mode: Mode) -> Option<Decoded<Insn>> {
+    let insn = match *bytes {
+        [a, b, ..] if a & 3 != 3 => compressed::decode(u16::from_le_bytes([a, b])),
+        [a, b, c, d, ..] => decode_word(u32::from_le_bytes([a, b, c, d])),
+        _ => return None,
+    };
+    let insn = in_mode(insn, mode);
+    let ends_block = insn.op == Op::Illegal || ROWS[insn.op as usize].ends_block || insn.dirties_fp;
+    Some(Decoded { insn, len_bytes: insn.len_bytes(), ends_block })
+}
+
+/// Decodes a 32-bit encoding, in a mode where everything is allowed.
+pub(super) fn decode_word(raw: u32) -> Insn {
+    let op = lookup(raw);
+    if op == Op::Illegal {
+        return Insn::new(op, raw);
+    }
+    let mut insn = Insn::new(op, raw);
+    for &operand in ROWS[op as usize].operands() {
+        extract(&mut insn, operand);
+    }
+    // Modes 5 and 6 are reserved (Unpriv. 20.2).
+    let reserved_rounding = matches!(insn.aux, 5 | 6) && ROWS[op as usize].operands().contains(&Operand::Rm);
+    if reserved_rounding { Insn::new(Op::Illegal, raw) } else { insn }
+}
+
+/// What an instruction is under a mode.
+fn in_mode(mut insn: Insn, mode: Mode) -> Insn {
+    if insn.op == Op::Ecall {
+        // The cause is 8 plus the privilege (Priv. 3.1.15).
+        insn.imm = 8 + regs::mode_privilege(mode) as i32;
+    }
+    if insn.op == Op::Mret && regs::mode_privilege(mode) != Privilege::Machine {
+        return Insn::new(Op::Illegal, insn.raw);
+    }
+    if insn.op != Op::Illegal && is_floating_point(insn.op) {
+        match regs::mode_fp(mode) {
+            FpState::Off => return Insn::new(Op::Illegal, insn.raw),
+            FpState::Clean => insn.dirties_fp = ROWS[insn.op as usize].major() != STORE_FP,
+            FpState::Dirty => {}
+        }
+    }
+    insn
+}
+
+const STORE_FP: u32 = 0x09;
+
+/// Whether the instruction needs the floating-point unit: LOAD-FP, STORE-FP, the fused ones and OP-FP.
+fn is_floating_point(op: Op) -> bool {
+    matches!(ROWS[op as usize].major(), 0x01 | STORE_FP | 0x10..=0x14)
+}
+
+/// Bits `low..low + len` of `raw`.
+#[inline]
+pub(super) const fn field(raw: u32, low: u32, len: u32) -> u32 {
+    raw >> low & ((1 << len) - 1)
+}
+
+/// The low `len` bits of `value`, sign-extended.
+#[inline]
+pub(super) const fn signed(value: u32, len: u32) -> i32 {
+    ((value << (32 - len)) as i32) >> (32 - len)
+}
+
+fn extract(insn: &mut Insn, operand: Operand) {
+    let raw = insn.raw;
+    let x = |low| regs::x(field(raw, low, 5) as u8);
+    let f = |low| regs::f(field(raw, low, 5) as u8);
+    let imm_i = raw as i32 >> 20;
+    match operand {
+        Operand::Rd => insn.rd = x_written(field(raw, 7, 5)),
+        Operand::Rs1 | Operand::MemAtomic => insn.rs1 = x(15),
+        Operand::Rs2 => insn.rs2 = x(20),
+        Operand::Fd => insn.rd = f(7),
+        Operand::Fs1 => insn.rs1 = f(15),
+        Operand::Fs2 => insn.rs2 = f(20),
+        Operand::Fs3 => insn.rs3 = f(27),
+        Operand::Rm => insn.aux = field(raw, 12, 3) as u8,
+        Operand::AqRl => insn.aux = field(raw, 25, 2) as u8,
+        Operand::Imm12 => insn.imm = imm_i,
+        Operand::Imm20 => insn.imm = (raw & 0xffff_f000) as i32,
+        Operand::MemLoad => (insn.rs1, insn.imm) = (x(15), imm_i),
+        Operand::MemStore => {
+            (insn.rs1, insn.imm) = (x(15), signed(field(raw, 25, 7) << 5 | field(raw, 7, 5), 12));
+        }
+        Operand::Bimm12 => {
+            let high = field(raw, 31, 1) << 12 | field(raw, 7, 1) << 11;
+            insn.imm = signed(high | field(raw, 25, 6) << 5 | field(raw, 8, 4) << 1, 13);
+        }
+        Operand::Jimm20 => {
+            let high = field(raw, 31, 1) << 20 | field(raw, 12, 8) << 12 | field(raw, 20, 1) << 11;
+            insn.imm = signed(high | field(raw, 21, 10) << 1, 21);
+        }
+        Operand::Shamt6 => insn.imm = field(raw, 20, 6) as i32,
+        Operand::Shamt5 => insn.imm = field(raw, 20, 5) as i32,
+        Operand::Csr => insn.imm |= field(raw, 20, 12) as i32,
+        Operand::Zimm5 => insn.imm |= (field(raw, 15, 5) << 12) as i32,
+        Operand::Fence => insn.imm = field(raw, 20, 8) as i32,
+        Operand::Constant => insn.imm = field(raw, 15, 5) as i32,
+    }
+}

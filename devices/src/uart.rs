@@ -19,12 +19,14 @@ const FIFO_BYTES: usize = 16;
 const CLOCK_HZ: u32 = 3_686_400;
 
 /// Registers; the first two are the divisor while `lcr::DIVISOR` is set.
-const DATA: u64 = 0;
+/// Data register.
+pub const DATA: u64 = 0;
 const INTERRUPT_ENABLE: u64 = 1;
 const INTERRUPT_ID_OR_FIFO_CONTROL: u64 = 2;
 const LINE_CONTROL: u64 = 3;
 const MODEM_CONTROL: u64 = 4;
-const LINE_STATUS: u64 = 5;
+/// Line status register.
+pub const LINE_STATUS: u64 = 5;
 const MODEM_STATUS: u64 = 6;
 const SCRATCH: u64 = 7;
 
@@ -63,10 +65,15 @@ mod mcr {
     pub const ALL: u8 = 0x1f;
 }
 
-mod lsr {
+/// Bits of the line status register.
+pub mod lsr {
+    /// A received byte waits.
     pub const READY: u8 = 1;
+    /// A received byte was lost.
     pub const OVERRUN: u8 = 2;
+    /// There is room for a byte to send.
     pub const HOLDING_EMPTY: u8 = 0x20;
+    /// Everything has been sent.
     pub const TRANSMITTER_EMPTY: u8 = 0x40;
 }
 

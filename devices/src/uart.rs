@@ -18,8 +18,7 @@ const FIFO_BYTES: usize = 16;
 /// Input clock that boards announce; the baud rate has no effect here.
 const CLOCK_HZ: u32 = 3_686_400;
 
-/// Registers; the first two are the divisor while `lcr::DIVISOR` is set.
-/// Data register.
+/// Data register. It and the next are the divisor while `lcr::DIVISOR` is set.
 pub const DATA: u64 = 0;
 const INTERRUPT_ENABLE: u64 = 1;
 const INTERRUPT_ID_OR_FIFO_CONTROL: u64 = 2;

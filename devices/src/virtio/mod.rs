@@ -3,8 +3,10 @@
 //! The transport ([`mmio`]) owns registers, feature negotiation, virtqueues and the interrupt; a device only
 //! handles requests. Everything runs on the thread of the vCPU that notified, one call at a time.
 
+pub mod blk;
 pub mod chain;
 pub mod mmio;
+pub mod p9;
 pub mod queue;
 
 pub use chain::{Chain, Segment, Segments};
@@ -104,6 +106,8 @@ pub trait VirtioDevice: Send {
 pub enum DeviceState {
     /// A device without state of its own.
     Stateless,
+    /// A block device.
+    Blk(blk::BlkState),
 }
 
 /// Why a saved state cannot be restored.

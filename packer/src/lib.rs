@@ -1,5 +1,8 @@
 //! Packer.
-pub mod image;
+
+pub mod agent_build;
 pub mod cache;
+pub mod demo;
+pub mod image;
 pub mod kernel;
 pub mod toolchain;

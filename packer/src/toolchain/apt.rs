@@ -11,9 +11,13 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Files of packages that neither a compiler nor a guest of ours reads.
-const DOCUMENTATION: [&str; 5] =
-    ["./usr/share/doc/*", "./usr/share/man/*", "./usr/share/info/*", "./usr/share/locale/*", "*/gconv/*"];
+/// Directories of packages that neither a compiler nor a guest of ours reads.
+const DOCUMENTATION: [&str; 4] = ["usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale"];
+
+/// Whether a path, relative to the root directory, is in a directory that is left out.
+pub(crate) fn is_documentation(path: &Path) -> bool {
+    DOCUMENTATION.iter().any(|dir| path.starts_with(dir))
+}
 
 /// One suite and architecture of the mirror, its package lists up to date. Holds the lock of its
 /// directory until dropped.
@@ -151,7 +155,8 @@ pub(crate) fn unpack(
         let mut tar = Command::new("tar");
         // Directories of Debian that became links stay links.
         tar.args(["-x", "--keep-directory-symlink", "--no-same-owner", "-C"]).arg(into);
-        tar.args(DOCUMENTATION.iter().chain(exclude).map(|pattern| format!("--exclude={pattern}")));
+        tar.args(DOCUMENTATION.map(|dir| format!("--exclude=./{dir}")));
+        tar.args(exclude.iter().map(|pattern| format!("--exclude={pattern}")));
         log.pipe(&what, &mut dpkg, &mut tar)?;
     }
     Ok(())

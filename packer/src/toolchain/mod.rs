@@ -9,8 +9,8 @@ mod sources;
 use crate::cache::{CacheError, CommandError};
 use crate::image::Arch;
 
-pub(crate) use apt::{Apt, unpack};
-pub(crate) use packages::{Tool, ensure_packages, in_path};
+pub(crate) use apt::{Apt, is_documentation, unpack};
+pub(crate) use packages::{Tool, ensure_packages};
 pub use rust::{GuestRust, RustToolchain, guest_rust, rust_with_std};
 
 /// Why something that a build needs is not there.

@@ -78,8 +78,7 @@ insns! {
     Sllw          "sllw rd rs1 rs2 31..25=0x00 14..12=1 6..2=0x0e 1..0=3";
     Srlw          "srlw rd rs1 rs2 31..25=0x00 14..12=5 6..2=0x0e 1..0=3";
     Sraw          "sraw rd rs1 rs2 31..25=0x20 14..12=5 6..2=0x0e 1..0=3";
-    // Zihintpause: a fence that orders nothing. Reserved fence modes and sets behave as ordinary fences (Unpriv. 2.7).
-    Pause         "pause 31..20=0x010 19..7=0 6..2=0x03 1..0=3";
+    // Reserved fence modes and sets behave as ordinary fences (Unpriv. 2.7). Zihintpause is `fence w, 0`.
     Fence         "fence fence 14..12=0 6..2=0x03 1..0=3";
     Ecall         "ecall 31..20=0x000 19..7=0 6..2=0x1c 1..0=3 end";
     Ebreak        "ebreak 31..20=0x001 19..7=0 6..2=0x1c 1..0=3 end";

@@ -1,23 +1,31 @@
 //! The riscv64 guest: RV64GC with the extensions of a current application processor, M/S/U privilege, and QEMU's
 //! `virt` board.
 
+pub mod asm;
+pub mod board;
 pub mod cbo;
 mod compressed;
 pub mod counters;
 pub mod csr;
 pub mod decode;
+mod disasm;
 pub mod envcfg;
 pub mod fp_helpers;
 pub mod guest;
 pub mod helpers;
+pub mod htif;
 pub mod insns;
 pub mod irq;
 pub mod lift;
 pub mod mmu;
+mod names;
 pub mod pmp;
 pub mod regs;
 pub mod satp;
+pub mod sbi;
 pub mod spaces;
 pub mod status;
 pub mod table;
+#[cfg(test)]
+mod testing;
 pub mod trap;

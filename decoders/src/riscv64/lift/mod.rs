@@ -90,7 +90,6 @@ pub fn lift<E: Emit>(e: &mut E, i: &Insn) -> Result<(), E::Stop> {
         Op::Divuw => i::binary(e, i, Binary::DivU, W32),
         Op::Remw => i::binary(e, i, Binary::RemS, W32),
         Op::Remuw => i::binary(e, i, Binary::RemU, W32),
-        Op::Pause => Ok(()),
         Op::Fence => i::fence(e),
         Op::Ecall => i::ecall(e, i),
         Op::Ebreak => i::ebreak(e),

@@ -12,6 +12,9 @@ pub trait CharBackend: Send {
     /// Takes waiting input, at most `to.len()` bytes; returns how many, 0 if none waits.
     fn read(&mut self, to: &mut [u8]) -> usize;
 
+    /// Whether [`CharBackend::read`] has something to take.
+    fn has_input(&self) -> bool;
+
     /// Offers output; returns how many bytes from the front were accepted. A sink whose reader is gone accepts all.
     fn write(&mut self, from: &[u8]) -> usize;
 
@@ -33,6 +36,9 @@ pub struct NullChar;
 impl CharBackend for NullChar {
     fn read(&mut self, _to: &mut [u8]) -> usize {
         0
+    }
+    fn has_input(&self) -> bool {
+        false
     }
     fn write(&mut self, from: &[u8]) -> usize {
         from.len()
@@ -129,6 +135,10 @@ impl CharBackend for CharChannel {
             self.0.wake_host(streams);
         }
         count
+    }
+
+    fn has_input(&self) -> bool {
+        !self.0.streams().to_guest.is_empty()
     }
 
     fn write(&mut self, from: &[u8]) -> usize {

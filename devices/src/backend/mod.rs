@@ -4,4 +4,5 @@
 pub mod block;
 pub mod char;
 pub mod clock;
+pub mod entropy;
 pub mod fs;

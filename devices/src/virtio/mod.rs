@@ -5,9 +5,11 @@
 
 pub mod blk;
 pub mod chain;
+pub mod console;
 pub mod mmio;
 pub mod p9;
 pub mod queue;
+pub mod rng;
 
 pub use chain::{Chain, Segment, Segments};
 pub use queue::{Queue, QueueError, QueueIndex};
@@ -108,6 +110,8 @@ pub enum DeviceState {
     Stateless,
     /// A block device.
     Blk(blk::BlkState),
+    /// A console.
+    Console(console::ConsoleState),
 }
 
 /// Why a saved state cannot be restored.

@@ -6,7 +6,6 @@
 //! report or flush) and results for which nothing but inexact can be raised. Whether the result is
 //! inexact is found, while that flag is still clear, from an exact residual.
 
-use super::compare::Order;
 use super::env::{Env, Flags, Rounding};
 use super::fma::Negate;
 use super::format::{F16, F32, F64, Format};
@@ -49,11 +48,6 @@ pub trait Host: Format {
     ) -> Option<Self::Bits> {
         None
     }
-    /// Order of `a` and `b`, in every rounding direction.
-    #[inline(always)]
-    fn try_compare(_a: Self::Bits, _b: Self::Bits) -> Option<Order> {
-        None
-    }
 }
 
 impl Host for F16 {}
@@ -73,18 +67,6 @@ fn note_inexact(env: &mut Env, inexact: impl FnOnce() -> bool) {
 macro_rules! sum_is_exact {
     ($x:expr, $y:expr, $sum:expr) => {
         $sum - $x == $y && $sum - $y == $x
-    };
-}
-
-macro_rules! order {
-    ($x:expr, $y:expr) => {
-        if $x < $y {
-            Order::Less
-        } else if $x == $y {
-            Order::Equal
-        } else {
-            Order::Greater
-        }
     };
 }
 
@@ -178,29 +160,13 @@ mod single {
             let c = c ^ (u32::from(negate.addend) << 31);
             let product = f64::from(f32::from_bits(a)) * f64::from(f32::from_bits(b));
             let addend = f64::from(f32::from_bits(c));
-            let sum = product + addend;
-            // Knuth's TwoSum: `error` is exactly what `sum` lacks.
-            let part = sum - product;
-            let error = (product - (sum - part)) + (addend - part);
-            let odd = if error != 0.0 && sum.to_bits() & 1 == 0 {
-                // One step towards the exact sum: away from zero where the error has the sum's sign.
-                let away = (error > 0.0) == (sum > 0.0);
-                f64::from_bits(if away { sum.to_bits() + 1 } else { sum.to_bits() - 1 })
-            } else {
-                sum
-            };
-            let result = odd as f32;
+            let (sum, error) = host_fma::two_sum(product, addend);
+            let result = host_fma::round_to_odd((sum, error)) as f32;
             if !is_above_least(result.to_bits()) {
                 return None;
             }
             note_inexact(env, || error != 0.0 || f64::from(result) != sum);
             Some(result.to_bits())
-        }
-
-        #[inline(always)]
-        fn try_compare(a: u32, b: u32) -> Option<Order> {
-            let (x, y) = (f32::from_bits(a), f32::from_bits(b));
-            (is_normal_or_zero(a) && is_normal_or_zero(b)).then(|| order!(x, y))
         }
     }
 }
@@ -286,34 +252,29 @@ mod double {
 
         #[inline(always)]
         fn try_fma(env: &mut Env, [a, b]: [u64; 2], c: u64, negate: Negate) -> Option<u64> {
-            if !host_fma::available()
-                || !(is_normal_or_zero(a) && is_normal_or_zero(b) && is_normal_or_zero(c))
-            {
+            if !(is_normal_or_zero(a) && is_normal_or_zero(b) && is_normal_or_zero(c)) {
                 return None;
             }
             let x = f64::from_bits(a ^ (u64::from(negate.product) << 63));
             let y = f64::from_bits(b);
             let z = f64::from_bits(c ^ (u64::from(negate.addend) << 63));
-            let result = host_fma::fma(x, y, z);
+            if env.flags.contains(Flags::INEXACT) && host_fma::available() {
+                let result = host_fma::fma(x, y, z).to_bits();
+                return is_above_least(result).then_some(result);
+            }
+            let within = |bits: u64, limit: i64| (biased_exponent(bits) - 1023).abs() <= limit;
+            if !(within(a, 450) && within(b, 450) && (within(c, 900) || c << 1 == 0)) {
+                return None;
+            }
+            let (result, terms) = host_fma::emulated(x, y, z);
             if !is_above_least(result.to_bits()) {
                 return None;
             }
             if !env.flags.contains(Flags::INEXACT) {
-                // Where the product is exact, this is a plain sum. Its error is computed exactly only
-                // far above the subnormal numbers.
-                let product = x * y;
-                if product.abs() < 1e-270 || host_fma::fma(x, y, -product) != 0.0 {
-                    return None;
-                }
-                note_inexact(env, || !(sum_is_exact!(product, z, result)));
+                let (high, low) = terms?;
+                note_inexact(env, || !(sum_is_exact!(high, low, result)));
             }
             Some(result.to_bits())
-        }
-
-        #[inline(always)]
-        fn try_compare(a: u64, b: u64) -> Option<Order> {
-            let (x, y) = (f64::from_bits(a), f64::from_bits(b));
-            (is_normal_or_zero(a) && is_normal_or_zero(b)).then(|| order!(x, y))
         }
     }
 }
@@ -391,23 +352,5 @@ pub fn fma<F: Host>(env: &mut Env, a: F::Bits, b: F::Bits, c: F::Bits, negate: N
     match as_host(env).then(|| F::try_fma(env, [a, b], c, negate)).flatten() {
         Some(result) => result,
         None => exactly(env, |env| soft::fma::<F>(env, a, b, c, negate)),
-    }
-}
-
-/// Compares; only signalling NaNs are invalid. (IEEE 754-2019 §5.11: RISC-V `feq`; x86 `ucomis`.)
-#[inline]
-pub fn compare_quiet<F: Host>(env: &mut Env, a: F::Bits, b: F::Bits) -> Order {
-    match F::try_compare(a, b) {
-        Some(order) => order,
-        None => exactly(env, |env| soft::compare_quiet::<F>(env, a, b)),
-    }
-}
-
-/// Compares; every NaN is invalid. (IEEE 754-2019 §5.11: RISC-V `flt`, `fle`; x86 `comis`.)
-#[inline]
-pub fn compare_signaling<F: Host>(env: &mut Env, a: F::Bits, b: F::Bits) -> Order {
-    match F::try_compare(a, b) {
-        Some(order) => order,
-        None => exactly(env, |env| soft::compare_signaling::<F>(env, a, b)),
     }
 }

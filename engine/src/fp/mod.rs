@@ -5,8 +5,9 @@
 //! whether subnormal numbers are flushed) is said by [`Env`]; integer overflow and the encodings of
 //! rounding directions and flags are the guest's business.
 //!
-//! The operations named here use the host's arithmetic where that gives the same bits and the same
-//! flags ([`fast`]); [`soft`] holds the integer-only ones that define them. A format is an
+//! The arithmetic named here uses the host's where that gives the same bits and the same flags
+//! ([`fast`]); [`soft`] holds the integer-only operations that define it. Comparisons and conversions
+//! are as quick on integers. A format is an
 //! implementation of [`Format`]; everything else is written once for all of them.
 //!
 //! ```
@@ -33,18 +34,20 @@ mod sqrt;
 #[cfg(test)]
 mod tests;
 
-pub use compare::{Class, Extremum, Order, classify, extremum, extremum_number, extremum_or_second};
+pub use compare::{
+    Class, Extremum, Order, classify, compare_quiet, compare_signaling, extremum, extremum_number,
+    extremum_or_second,
+};
 pub use convert::{Integer, OutOfRange, convert, from_int, round_to_integral, to_int, to_int_modular};
 pub use env::{Env, Flags, NanRule, Precision, Rounding};
 pub use f80::F80;
-pub use fast::{Host, add, compare_quiet, compare_signaling, div, fma, mul, sqrt, sub};
+pub use fast::{Host, add, div, fma, mul, sqrt, sub};
 pub use fma::Negate;
 pub use format::{F16, F32, F64, Format, Kind, Parts};
 
 /// The operations of [`fast`] on integers alone: slower, and the definition.
 pub mod soft {
     pub use super::add::{add, sub};
-    pub use super::compare::{compare_quiet, compare_signaling};
     pub use super::div::div;
     pub use super::fma::fma;
     pub use super::mul::mul;

@@ -208,3 +208,12 @@ fn x87_encodings_without_a_meaning_are_invalid() {
         assert_eq!(env.flags, Flags::INVALID);
     }
 }
+
+/// 1 - 2^-65 (1 + 2^-63): less than halfway below 1 only by a digit 128 places down.
+#[test]
+fn a_digit_far_below_breaks_a_tie() {
+    let one = 0x3fff_8000_0000_0000_0000u128;
+    let mut env = Env::default();
+    let difference = sub::<F80>(&mut env, one, 0x3fbe_8000_0000_0000_0001);
+    assert_eq!((difference, env.flags), (0x3ffe_ffff_ffff_ffff_ffff, Flags::INEXACT));
+}

@@ -123,7 +123,16 @@ pub fn partner<F: Encoding>(random: &mut Random, other: F::Bits) -> F::Bits {
 
 /// Three operands, the third often close to the negated product of the others.
 pub fn triple<F: Encoding>(random: &mut Random) -> [F::Bits; 3] {
-    let (a, b) = (operand::<F>(random), operand::<F>(random));
+    let (a, b) = match random.below(8) {
+        // A product about the smallest normal number.
+        0 => {
+            let (biased, stored) = (random.near(2, 1), fraction::<F>(random));
+            let a = assemble::<F>(random.next(), biased, stored);
+            let (biased, stored) = (random.near(i64::from(F::EMAX), 1), fraction::<F>(random));
+            (a, assemble::<F>(random.next(), biased, stored))
+        }
+        _ => (operand::<F>(random), operand::<F>(random)),
+    };
     let field = |bits: F::Bits| (F::to_wide(bits) >> F::STORED) as i64 & ((1 << F::EXPONENT_BITS) - 1);
     let product = field(a) + field(b) - i64::from(F::EMAX);
     let digits = i64::from(F::PRECISION);

@@ -138,10 +138,10 @@ macro_rules! comparison {
     };
 }
 
-comparison!(ucomiss, F32, f32, "ucomiss", soft::compare_quiet::<F32>);
-comparison!(ucomisd, F64, f64, "ucomisd", soft::compare_quiet::<F64>);
-comparison!(comiss, F32, f32, "comiss", soft::compare_signaling::<F32>);
-comparison!(comisd, F64, f64, "comisd", soft::compare_signaling::<F64>);
+comparison!(ucomiss, F32, f32, "ucomiss", compare_quiet::<F32>);
+comparison!(ucomisd, F64, f64, "ucomisd", compare_quiet::<F64>);
+comparison!(comiss, F32, f32, "comiss", compare_signaling::<F32>);
+comparison!(comisd, F64, f64, "comisd", compare_signaling::<F64>);
 
 /// Conversions to integers: out of range is x86's "integer indefinite".
 macro_rules! to_integer {

@@ -1,1 +1,4 @@
 //! Suites.
+
+pub mod ins;
+pub mod riscv64;

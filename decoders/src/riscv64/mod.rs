@@ -18,7 +18,7 @@ pub mod insns;
 pub mod irq;
 pub mod lift;
 pub mod mmu;
-mod names;
+pub mod names;
 pub mod pmp;
 pub mod regs;
 pub mod satp;

@@ -80,12 +80,15 @@ pub type Progress<'a> = &'a dyn Fn(&str);
 pub struct Build<'a> {
     /// The artefact's directory to be, empty.
     pub out: &'a Path,
-    /// A directory for everything that is not part of the artefact; removed after a build that
-    /// succeeded and before the next one.
+    /// A directory for everything that is not part of the artefact; removed after the build.
     pub scratch: &'a Path,
     /// Receives the commands and what they print.
     pub log: &'a Log,
 }
+
+/// The artefact to be, and the scratch directory, of a build that is running or was killed.
+const PART: &str = ".part";
+const WORK: &str = ".work";
 
 /// The cache directory.
 #[derive(Clone, Debug)]
@@ -128,8 +131,8 @@ impl Cache {
 
     /// The artefact's directory, built by `build` if it is not there.
     ///
-    /// Waits while another process builds the same artefact. When `build` fails, its log and its
-    /// scratch directory stay for whoever looks into it; the next attempt starts afresh.
+    /// Waits while another process builds the same artefact. When `build` fails its log stays,
+    /// and the next attempt starts afresh.
     ///
     /// # Errors
     /// What `build` returned, or a [`CacheError`] when the directory cannot be written.
@@ -146,16 +149,36 @@ impl Cache {
         if done.is_dir() {
             return Ok(done);
         }
-        let (out, scratch) = (self.entry(key, ".part"), self.entry(key, ".work"));
+        self.sweep(key.name)?;
+        let (out, scratch) = (self.entry(key, PART), self.entry(key, WORK));
         for dir in [&out, &scratch] {
             remove_dir(dir)?;
             create_dir(dir)?;
         }
         let log = Log::create(self.entry(key, ".log"))?;
-        build(&Build { out: &out, scratch: &scratch, log: &log })?;
-        fs::rename(&out, &done).map_err(CacheError::io("finish", &done))?;
+        let built = build(&Build { out: &out, scratch: &scratch, log: &log });
         remove_dir(&scratch)?;
+        if built.is_err() {
+            remove_dir(&out)?;
+        }
+        built?;
+        fs::rename(&out, &done).map_err(CacheError::io("finish", &done))?;
         Ok(done)
+    }
+
+    /// Removes what builds of this kind left behind that were killed: their locks are free.
+    fn sweep(&self, kind: &str) -> Result<(), CacheError> {
+        let dir = self.root.join(kind);
+        for entry in fs::read_dir(&dir).map_err(CacheError::io("read", &dir))?.flatten() {
+            let path = entry.path();
+            let is_left =
+                [PART, WORK].iter().any(|suffix| path.extension().is_some_and(|end| end == &suffix[1..]));
+            let lock = path.with_extension("lock");
+            if is_left && File::open(&lock).is_ok_and(|lock| lock.try_lock().is_ok()) {
+                remove_dir(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// A directory of the cache that is changed in place, together with the lock that makes the
@@ -278,6 +301,29 @@ mod tests {
         assert_eq!(cache.get(&key), None);
         let built = cache.get_or_build(&key, |build| put(build, "whole")).unwrap();
         assert!(!built.join("stale").exists());
+    }
+
+    #[test]
+    fn what_killed_builds_left_is_removed_and_what_runs_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path());
+        let kind = dir.path().join("thing");
+        for left in ["killed.part", "killed.work", "runs.part", "runs.work"] {
+            fs::create_dir_all(kind.join(left)).unwrap();
+        }
+        fs::write(kind.join("killed.lock"), "").unwrap();
+        let runs = File::create(kind.join("runs.lock")).unwrap();
+        runs.lock().unwrap();
+        let built = cache.get_or_build(&Key::new("thing"), |build| put(build, "x")).unwrap();
+        let mut left: Vec<_> = fs::read_dir(&kind)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.is_dir())
+            .collect();
+        left.sort();
+        let mut expected = vec![built, kind.join("runs.part"), kind.join("runs.work")];
+        expected.sort();
+        assert_eq!(left, expected);
     }
 
     #[test]

@@ -30,7 +30,10 @@ pub enum ToolchainError {
         /// The line to run.
         line: String,
     },
-    /// Apt is not there or knows no Debian archive.
+    /// Packages must be installed, and there is no apt to do it or to advise.
+    #[error("missing what Debian calls {0}; install it by the means of this system")]
+    NoApt(String),
+    /// Apt knows no Debian archive.
     #[error("no Debian archive in apt's sources; set C2W_DEBIAN_MIRROR to the address of one")]
     NoMirror,
     /// No suite has what is needed.

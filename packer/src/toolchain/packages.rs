@@ -48,14 +48,18 @@ pub(crate) fn in_path(command: &str) -> bool {
 /// without asking anybody: as root, on a machine with apt.
 ///
 /// # Errors
-/// [`ToolchainError::Missing`] holds the line for the user to run.
+/// [`ToolchainError::Missing`] holds the line for the user to run; [`ToolchainError::NoApt`] where
+/// there is none.
 pub(crate) fn ensure_packages(tools: &[Tool], log: &Log) -> Result<(), ToolchainError> {
     let packages = missing(tools);
     if packages.is_empty() {
         return Ok(());
     }
     let install: Vec<&str> = [&["install", "-y", "--no-install-recommends"], packages.as_slice()].concat();
-    if !(in_path("apt-get") && rustix::process::geteuid().is_root()) {
+    if !in_path("apt-get") {
+        return Err(ToolchainError::NoApt(packages.join(", ")));
+    }
+    if !rustix::process::geteuid().is_root() {
         return Err(ToolchainError::Missing {
             packages: packages.join(", "),
             line: format!("sudo apt-get {}", install.join(" ")),

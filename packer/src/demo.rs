@@ -214,8 +214,8 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "./ 7 ".to_owned(),
-                "usr/ 7 ".to_owned(),
+                ". 7 ".to_owned(),
+                "usr 7 ".to_owned(),
                 "usr/share/base-passwd/passwd.master 7 root:x:0".to_owned(),
                 "bin 7 usr/bin".to_owned(),
                 format!("{} 7 long", &long[2..]),

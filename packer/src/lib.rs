@@ -5,4 +5,6 @@ pub mod cache;
 pub mod demo;
 pub mod image;
 pub mod kernel;
+pub mod pack;
+pub mod rootfs;
 pub mod toolchain;

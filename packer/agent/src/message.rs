@@ -510,9 +510,7 @@ impl Message for Command {
             kind::START => Command::Start { process: id, spec: StartSpec::parse(&mut f)? },
             kind::STDIN => Command::Stdin { process: id, bytes: f.rest() },
             kind::STDIN_EOF => Command::StdinEof { process: id },
-            kind::WINDOW => {
-                Command::Window { process: id, output: Output::parse(&mut f)?, bytes: f.u32()? }
-            }
+            kind::WINDOW => Command::Window { process: id, output: Output::parse(&mut f)?, bytes: f.u32()? },
             kind::RESIZE => Command::Resize { process: id, size: parse_size(&mut f)? },
             kind::SIGNAL => Command::Signal { process: id, signal: f.u8()? },
             kind::CLOSE_OUTPUT => Command::CloseOutput { process: id, output: Output::parse(&mut f)? },

@@ -1,0 +1,244 @@
+//! The agent's loop: commands from the host, events of processes, and nothing that waits but the
+//! one call that waits for all of them.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+
+use c2w_agent::{Command, FailureKind, MAX_FRAME_PAYLOAD, Output, Power, Ready, Report, StartSpec, VERSION};
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::time::Timespec;
+
+use super::error::{AgentError, During};
+use super::link::Link;
+use super::process::{Process, Source};
+use super::spawn::{self, World};
+use super::{path, share, system};
+
+/// Why the loop ended.
+pub enum End {
+    /// The host asked for it.
+    Shutdown(Power),
+    /// The host closed the connection.
+    HostGone,
+}
+
+/// The agent.
+pub struct Server {
+    world: World,
+    link: Link,
+    epoll: OwnedFd,
+    processes: BTreeMap<u32, Process>,
+    /// The process whose namespaces the others join.
+    first: Option<u32>,
+    hostname: Option<Vec<u8>>,
+}
+
+/// The event data of the connection. (Those of processes have fewer bits.)
+const LINK: u64 = u64::MAX;
+
+const SOURCES: [Source; 6] = [
+    Source::End,
+    Source::Outcome,
+    Source::Stdin,
+    Source::Output(Output::Stdout),
+    Source::Output(Output::Stderr),
+    Source::Terminal,
+];
+
+impl Server {
+    /// An agent for this connection.
+    ///
+    /// # Errors
+    /// As epoll_create(2) and epoll_ctl(2).
+    pub fn new(world: World, link: Link) -> Result<Server, AgentError> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC).during(|| "create epoll".into())?;
+        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
+        epoll::add(&epoll, link.fd(), EventData::new_u64(LINK), flags).during(|| "watch the port".into())?;
+        Ok(Server { world, link, epoll, processes: BTreeMap::new(), first: None, hostname: None })
+    }
+
+    /// Says something to the host's user.
+    pub fn log(&mut self, text: String) {
+        self.link.send(&Report::Log { text });
+    }
+
+    /// Says that the agent is ready, and serves until the end.
+    ///
+    /// # Errors
+    /// When the connection is of no use any more.
+    pub fn run(&mut self) -> Result<End, AgentError> {
+        self.say_ready();
+        let mut buffer = vec![0; MAX_FRAME_PAYLOAD];
+        let mut events: Vec<epoll::Event> = Vec::with_capacity(64);
+        loop {
+            let mut moved = false;
+            if self.link.has_input() {
+                let Some(commands) = self.link.receive()? else { return Ok(End::HostGone) };
+                for command in commands {
+                    if let Some(end) = self.command(command)? {
+                        self.link.flush()?;
+                        return Ok(end);
+                    }
+                }
+                moved = self.link.has_input();
+            }
+            for process in self.processes.values_mut() {
+                moved |= process.pump(&mut self.link, &mut buffer)?;
+            }
+            self.processes.retain(|_, process| !process.is_over());
+            if self.first.is_some_and(|first| !self.processes.contains_key(&first)) {
+                self.first = None;
+            }
+            self.link.flush()?;
+            // Without a pause while there is more to move, but never without looking at the rest.
+            let pause = moved.then_some(Timespec { tv_sec: 0, tv_nsec: 0 });
+            events.clear();
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), pause.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno).during(|| "wait for events".into()),
+            }
+            for event in &events {
+                self.event(event.data.u64());
+            }
+        }
+    }
+
+    fn event(&mut self, data: u64) {
+        if data == LINK {
+            self.link.readable = true;
+            self.link.writable = true;
+            return;
+        }
+        let process = self.processes.get_mut(&((data >> 8) as u32));
+        if let (Some(process), Some(source)) = (process, SOURCES.get(data as usize & 0xff)) {
+            process.event(*source);
+        }
+    }
+
+    fn say_ready(&mut self) {
+        let name = rustix::system::uname();
+        self.link.send(&Report::Ready(Ready {
+            version: VERSION,
+            arch: name.machine().to_string_lossy().into_owned(),
+            kernel: name.release().to_string_lossy().into_owned(),
+        }));
+    }
+
+    fn command(&mut self, command: Command) -> Result<Option<End>, AgentError> {
+        match command {
+            // (The host decides whether it can live with this version.)
+            Command::Hello { .. } => self.say_ready(),
+            Command::Clock { unix_ns } => {
+                if let Err(error) = system::set_clock(unix_ns) {
+                    self.log(error.to_string());
+                }
+            }
+            Command::Entropy { seed } => {
+                if let Err(error) = system::add_entropy(&seed) {
+                    self.log(error.to_string());
+                }
+            }
+            Command::Hostname { request, name } => {
+                let result = system::check_hostname(&name);
+                self.hostname = Some(name);
+                self.answer(request, result);
+            }
+            Command::File { request, file } => {
+                let result = self.root().and_then(|root| path::write(root, &file));
+                self.answer(request, result);
+            }
+            Command::Mount { request, mount } => {
+                let result = self.root().and_then(|root| share::mount(root, &mount));
+                self.answer(request, result);
+            }
+            Command::Start { process, spec } => self.start(process, &spec)?,
+            Command::Shutdown { power } => return Ok(Some(End::Shutdown(power))),
+            Command::Stdin { process, bytes } => {
+                self.for_process(process, |process, _| process.stdin(&bytes))?;
+            }
+            Command::StdinEof { process } => self.for_process(process, |process, _| {
+                process.stdin_eof();
+                Ok(())
+            })?,
+            Command::Window { process, output, bytes } => self.for_process(process, |process, _| {
+                process.window(output, bytes);
+                Ok(())
+            })?,
+            Command::Resize { process, size } => self.for_process(process, |process, _| {
+                process.resize(size);
+                Ok(())
+            })?,
+            Command::Signal { process, signal } => self.for_process(process, |process, _| {
+                process.signal(signal);
+                Ok(())
+            })?,
+            Command::CloseOutput { process, output } => self.for_process(process, |process, link| {
+                process.close_output(output, link);
+                Ok(())
+            })?,
+        }
+        Ok(None)
+    }
+
+    fn start(&mut self, id: u32, spec: &StartSpec) -> Result<(), AgentError> {
+        if self.processes.contains_key(&id) {
+            return Err(AgentError::Protocol("process number used twice"));
+        }
+        let joins = match self.first.and_then(|first| self.processes.get_mut(&first)) {
+            Some(first) => {
+                // Its namespaces are not ready to be joined before it comes to exec. That depends
+                // on nothing the host has to send here, so it may be waited for.
+                first.wait_started(&mut self.link)?;
+                first.is_running().then(|| first.pidfd())
+            }
+            None => None,
+        };
+        let joined = joins.is_some();
+        match spawn::launch(&self.world, joins, self.hostname.as_deref(), spec) {
+            Ok(launched) => {
+                let process = Process::new(id, launched);
+                for (source, fd) in process.sources() {
+                    let number = SOURCES.iter().position(|known| *known == source).unwrap_or_default();
+                    let data = EventData::new_u64(u64::from(id) << 8 | number as u64);
+                    let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
+                    epoll::add(&self.epoll, fd, data, flags).during(|| "watch a process".into())?;
+                }
+                self.processes.insert(id, process);
+                if !joined && matches!(self.world, World::Containers { .. }) {
+                    self.first = Some(id);
+                }
+            }
+            Err(error) => self.link.send(&Report::StartFailed {
+                process: id,
+                kind: FailureKind::Other,
+                message: error.to_string(),
+            }),
+        }
+        Ok(())
+    }
+
+    /// Does something to a process, unless it has ended meanwhile.
+    fn for_process(
+        &mut self,
+        id: u32,
+        act: impl FnOnce(&mut Process, &mut Link) -> Result<(), AgentError>,
+    ) -> Result<(), AgentError> {
+        self.processes.get_mut(&id).map_or(Ok(()), |process| act(process, &mut self.link))
+    }
+
+    fn root(&self) -> Result<std::os::fd::BorrowedFd<'_>, AgentError> {
+        use std::os::fd::AsFd;
+        match &self.world {
+            World::Containers { root, .. } => Ok(root.as_fd()),
+            World::Plain => Err(AgentError::Protocol("there is no container")),
+        }
+    }
+
+    fn answer(&mut self, request: u32, result: Result<(), AgentError>) {
+        self.link.send(&match result {
+            Ok(()) => Report::Done { request },
+            Err(error) => Report::Failed { request, message: error.to_string() },
+        });
+    }
+}

@@ -3,6 +3,7 @@
 
 pub mod asm;
 pub mod board;
+pub mod boot;
 pub mod cbo;
 mod compressed;
 pub mod counters;
@@ -10,6 +11,7 @@ pub mod csr;
 pub mod decode;
 mod disasm;
 pub mod envcfg;
+pub mod fdt;
 pub mod fp_helpers;
 pub mod guest;
 pub mod helpers;

@@ -11,6 +11,11 @@ const SIGTERM: u8 = 15;
 const SIGPIPE: u8 = 13;
 const SIGHUP: u8 = 1;
 
+/// An agent that starts processes beside itself.
+fn plain() -> Host {
+    Host::new(env!("CARGO_BIN_EXE_c2w-init"), &["--plain"])
+}
+
 fn with_stdin(spec: StartSpec) -> StartSpec {
     StartSpec { stdin: true, ..spec }
 }
@@ -31,7 +36,7 @@ fn noise(len: usize) -> Vec<u8> {
 
 #[test]
 fn stdout_and_stderr_stay_apart() {
-    let run = Host::plain().run(sh("echo out; echo err >&2; printf 'a\\000b'"), b"");
+    let run = plain().run(sh("echo out; echo err >&2; printf 'a\\000b'"), b"");
     assert!(run.started);
     assert_eq!((run.out(), run.err(), run.exit_status()), ("out\na\0b", "err\n", 0));
 }
@@ -47,7 +52,7 @@ fn ends_of_processes() {
         ("kill -15 $$", Status::Signal(SIGTERM)),
         ("kill -34 $$", Status::Signal(34)),
     ];
-    let mut host = Host::plain();
+    let mut host = plain();
     for (script, status) in cases {
         assert_eq!(host.run(sh(script), b"").status, Some(status), "{script}");
     }
@@ -81,7 +86,7 @@ fn failures_to_start() {
         (&no_shebang, FailureKind::NotExecutable, "exec format error"),
         (&folder, FailureKind::NotExecutable, "is a directory"),
     ];
-    let mut host = Host::plain();
+    let mut host = plain();
     for (program, kind, why) in cases {
         let run = host.run(spec(&[program]), b"");
         let (failed, message) = run.failed.expect(program);
@@ -102,7 +107,7 @@ fn failures_to_start() {
 
 #[test]
 fn stdin_and_its_end_reach_the_process() {
-    let mut host = Host::plain();
+    let mut host = plain();
     assert_eq!(host.run(with_stdin(spec(&["cat"])), b"one\ntwo").out(), "one\ntwo");
     assert_eq!(host.run(with_stdin(spec(&["cat"])), b"").out(), "");
     // Not open: end of file at once.
@@ -115,7 +120,7 @@ fn stdin_and_its_end_reach_the_process() {
 #[test]
 fn a_large_binary_stream_survives_the_way_there_and_back() {
     let bytes = noise(64 << 20);
-    let run = Host::plain().run(with_stdin(spec(&["cat"])), &bytes);
+    let run = plain().run(with_stdin(spec(&["cat"])), &bytes);
     assert_eq!(run.stdout.len(), bytes.len());
     assert_eq!(Sha256::digest(&run.stdout), Sha256::digest(&bytes));
     assert_eq!(run.exit_status(), 0);
@@ -131,7 +136,7 @@ fn arguments_and_environment_of_any_size_and_any_bytes() {
     start.argv.extend(odd.iter().cloned());
     start.env.push([b"BIG=".as_slice(), &vec![b'y'; 100_000]].concat());
     start.env.push(b"ODD\xff=\xfe".to_vec());
-    let run = Host::plain().run(start, b"");
+    let run = plain().run(start, b"");
     let mut expected: Vec<u8> =
         odd.iter().flat_map(|argument| [argument.as_slice(), b"\0"].concat()).collect();
     expected.extend_from_slice(format!("100000\n{}\n", odd.len()).as_bytes());
@@ -140,7 +145,7 @@ fn arguments_and_environment_of_any_size_and_any_bytes() {
 
     let mut too_big = spec(&["true"]);
     too_big.argv.extend(std::iter::repeat_n(vec![b'x'; 100_000], 70));
-    let (kind, message) = Host::plain().run(too_big, b"").failed.expect("too big");
+    let (kind, message) = plain().run(too_big, b"").failed.expect("too big");
     assert_eq!(kind, FailureKind::NotExecutable);
     assert!(message.contains("argument list too long"), "{message}");
 }
@@ -148,7 +153,7 @@ fn arguments_and_environment_of_any_size_and_any_bytes() {
 #[test]
 fn defaults_of_the_environment() {
     let start = StartSpec { argv: vec![b"env".to_vec()], ..StartSpec::default() };
-    let run = Host::plain().run(start, b"");
+    let run = plain().run(start, b"");
     let mut names: Vec<_> =
         run.out().lines().map(|line| line.split('=').next().unwrap_or_default()).collect();
     names.sort_unstable();
@@ -160,7 +165,7 @@ fn defaults_of_the_environment() {
         cwd: dir.to_str().expect("text").as_bytes().to_vec(),
         ..sh("pwd; umask; grep SigBlk /proc/self/status; grep -o 'SigIgn:.*' /proc/self/status | tail -c 5")
     };
-    let run = Host::plain().run(start, b"");
+    let run = plain().run(start, b"");
     // (Of the ignored ones the first sixteen, SIGPIPE among them: two beyond them are the C library's.)
     assert_eq!(run.out(), format!("{}\n0022\nSigBlk:\t0000000000000000\n0000\n", dir.display()));
     std::fs::remove_dir_all(dir.parent().and_then(|a| a.parent()).expect("parents")).expect("clean up");
@@ -168,7 +173,7 @@ fn defaults_of_the_environment() {
 
 #[test]
 fn signals() {
-    let mut host = Host::plain();
+    let mut host = plain();
     let id = host.start(sh("trap 'echo caught; exit 7' TERM; echo ready; while :; do sleep 0.05; done"));
     host.until(|host| host.runs[&id].stdout == b"ready\n");
     host.session.signal(id, SIGTERM);
@@ -183,7 +188,7 @@ fn signals() {
 
 #[test]
 fn several_processes_at_once() {
-    let mut host = Host::plain();
+    let mut host = plain();
     let slow = host.start(with_stdin(spec(&["cat"])));
     let sleeper = host.start(spec(&["sleep", "1000"]));
     let first = host.run(sh("echo quick; exit 5"), b"");
@@ -197,7 +202,7 @@ fn several_processes_at_once() {
 
 #[test]
 fn a_slow_reader_stops_the_process_and_not_the_agent() {
-    let mut host = Host::plain();
+    let mut host = plain();
     // One that works, to bring the agent's memory to what it needs anyway.
     let warm = host.run(sh("head -c 4000000 /dev/zero"), b"");
     assert_eq!(warm.stdout.len(), 4_000_000);
@@ -223,7 +228,7 @@ fn a_slow_reader_stops_the_process_and_not_the_agent() {
 
 #[test]
 fn a_process_that_does_not_read_stops_the_host() {
-    let mut host = Host::plain();
+    let mut host = plain();
     host.run(with_stdin(spec(&["cat"])), &noise(4 << 20));
     let before = host.agent_memory();
     let id = host.start(with_stdin(sh("echo ready; sleep 1000")));
@@ -242,7 +247,7 @@ fn a_process_that_does_not_read_stops_the_host() {
 
 #[test]
 fn all_output_comes_before_the_end_and_nobody_waits_for_what_is_left_behind() {
-    let mut host = Host::plain();
+    let mut host = plain();
     // The pipe is full when the process ends.
     let run = host.run(sh("head -c 60000 /dev/zero; head -c 60000 /dev/zero >&2; exit 4"), b"");
     assert_eq!((run.stdout.len(), run.stderr.len(), run.exit_status()), (60000, 60000, 4));
@@ -259,7 +264,7 @@ fn all_output_comes_before_the_end_and_nobody_waits_for_what_is_left_behind() {
 
 #[test]
 fn output_that_nobody_wants() {
-    let mut host = Host::plain();
+    let mut host = plain();
     let id = host.start(spec(&["yes"]));
     host.until(|host| host.runs[&id].stdout.len() > 100_000);
     host.session.close_output(id, Output::Stdout);
@@ -272,7 +277,7 @@ fn on_tty(spec: StartSpec) -> StartSpec {
 
 #[test]
 fn a_terminal() {
-    let mut host = Host::plain();
+    let mut host = plain();
     let script = r#"
         [ -t 0 ] && [ -t 1 ] && [ -t 2 ] && echo all
         stty size
@@ -300,7 +305,7 @@ fn a_terminal() {
 
 #[test]
 fn ends_of_terminals() {
-    let mut host = Host::plain();
+    let mut host = plain();
     // All of it arrives, though it ends before it is read.
     let run = host.run(on_tty(sh("i=0; while [ $i -lt 2000 ]; do echo line $i; i=$((i+1)); done")), b"");
     assert!(run.out().ends_with("line 1999\r\n"));

@@ -140,8 +140,7 @@ impl Server {
                 }
             }
             Command::Hostname { request, name } => {
-                let result = system::check_hostname(&name);
-                self.hostname = Some(name);
+                let result = system::check_hostname(&name).map(|()| self.hostname = Some(name));
                 self.answer(request, result);
             }
             Command::File { request, file } => {

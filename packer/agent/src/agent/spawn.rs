@@ -293,12 +293,20 @@ fn child(world: &World, spec: &StartSpec, side: ChildSide<'_>) -> Result<Infalli
     Err(StartError::Exec { program: text(&program), errno: errno_of(&error) })
 }
 
-/// Resource limits as docker's daemon passes them on.
+/// Resource limits as docker's daemon passes them on, or as high as they may be set.
 fn limits() -> Result<(), AgentError> {
-    let files = Rlimit { current: Some(1_048_576), maximum: Some(1_048_576) };
-    rustix::process::setrlimit(Resource::Nofile, files).during(|| "set RLIMIT_NOFILE".into())?;
-    let unlimited = Rlimit { current: None, maximum: None };
-    rustix::process::setrlimit(Resource::Nproc, unlimited).during(|| "set RLIMIT_NPROC".into())
+    for (resource, most) in [(Resource::Nofile, Some(1_048_576)), (Resource::Nproc, None)] {
+        let wanted = Rlimit { current: most, maximum: most };
+        match rustix::process::setrlimit(resource, wanted) {
+            Err(Errno::PERM) => {
+                let maximum = rustix::process::getrlimit(resource).maximum;
+                rustix::process::setrlimit(resource, Rlimit { current: maximum, maximum })
+            }
+            other => other,
+        }
+        .during(|| format!("set {resource:?} limit"))?;
+    }
+    Ok(())
 }
 
 fn make_cwd(cwd: &[u8]) -> Result<(), StartError> {

@@ -1,4 +1,7 @@
 //! A host for tests: the agent as a child process, spoken to through `Session` over a socket.
+#![allow(dead_code)] // Each program that includes it uses a part.
+
+pub mod container;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
@@ -12,7 +15,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 /// One agent and the connection to it.
 pub struct Host {
     pub session: Session,
-    pub agent: Child,
+    /// The agent, unless it runs elsewhere.
+    agent: Option<Child>,
     pub runs: BTreeMap<ProcessId, Run>,
     pub answers: BTreeMap<RequestId, Result<(), String>>,
     pub log: Vec<String>,
@@ -73,15 +77,20 @@ pub fn sh(script: &str) -> StartSpec {
 }
 
 impl Host {
-    /// Starts an agent with these arguments.
-    pub fn new(arguments: &[&str]) -> Host {
+    /// Starts this agent with these arguments.
+    pub fn new(agent: &str, arguments: &[&str]) -> Host {
         let (socket, theirs) = UnixStream::pair().expect("socketpair");
-        socket.set_nonblocking(true).expect("nonblocking");
-        let agent = Command::new(env!("CARGO_BIN_EXE_c2w-init"))
+        let agent = Command::new(agent)
             .args(arguments)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .spawn()
             .expect("start the agent");
+        Host::over(socket, Some(agent))
+    }
+
+    /// An agent somewhere at the other end of this socket.
+    pub fn over(socket: UnixStream, agent: Option<Child>) -> Host {
+        socket.set_nonblocking(true).expect("nonblocking");
         Host {
             session: Session::new(),
             agent,
@@ -93,11 +102,6 @@ impl Host {
             socket,
             buffer: vec![0; 65536],
         }
-    }
-
-    /// An agent that starts processes beside itself.
-    pub fn plain() -> Host {
-        Host::new(&["--plain"])
     }
 
     /// Starts a process.
@@ -145,11 +149,22 @@ impl Host {
         self.runs.remove(&id).expect("started")
     }
 
+    /// Serves until a request is answered.
+    pub fn answer(&mut self, request: RequestId) -> Result<(), String> {
+        self.until(|host| host.answers.contains_key(&request));
+        self.answers.remove(&request).expect("answered")
+    }
+
     /// Serves until the condition holds.
     pub fn until(&mut self, done: impl Fn(&Host) -> bool) {
         while !done(self) {
             self.serve();
         }
+    }
+
+    /// Sends all that is to be sent, which takes an agent that reads.
+    pub fn send_all(&mut self) {
+        self.until(|host| host.session.outgoing().is_empty());
     }
 
     /// Writes and reads once, or waits when neither is possible.
@@ -216,7 +231,8 @@ impl Host {
 
     /// The agent's resident memory in bytes.
     pub fn agent_memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.agent.id())).expect("status");
+        let agent = self.agent.as_ref().expect("an agent on this machine");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", agent.id())).expect("status");
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
         let kib: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
         kib * 1024
@@ -227,6 +243,8 @@ impl Drop for Host {
     /// The agent ends when its connection does.
     fn drop(&mut self) {
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
-        let _ = self.agent.wait();
+        if let Some(agent) = &mut self.agent {
+            let _ = agent.wait();
+        }
     }
 }

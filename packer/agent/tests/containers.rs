@@ -1,0 +1,30 @@
+//! Containers over this machine's own root directory, which takes root's privileges; without them
+//! the agent must say so in one line. The same checks run in a guest (`examples/guest.rs`).
+#![cfg(target_os = "linux")]
+
+mod host;
+
+use std::process::{Command, Stdio};
+
+use host::Host;
+
+#[test]
+fn containers_keep_what_they_promise() {
+    if rustix::process::geteuid().is_root() {
+        let mut host = Host::new(env!("CARGO_BIN_EXE_c2w-init"), &["--container", "/"]);
+        for (name, check) in host::container::CHECKS {
+            eprintln!("{name}");
+            check(&mut host);
+        }
+        assert!(host.log.is_empty(), "{:?}", host.log);
+    } else {
+        let refused = Command::new(env!("CARGO_BIN_EXE_c2w-init"))
+            .args(["--container", "/"])
+            .stdin(Stdio::null())
+            .output()
+            .expect("start the agent");
+        let message = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!((refused.status.code(), message.lines().count()), (Some(1), 1), "{message}");
+        assert!(message.contains("needs root"), "{message}");
+    }
+}

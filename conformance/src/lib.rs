@@ -1,4 +1,5 @@
 //! Suites.
 
 pub mod ins;
+pub mod qemu_user;
 pub mod riscv64;

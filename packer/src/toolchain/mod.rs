@@ -3,6 +3,7 @@
 
 mod apt;
 mod packages;
+mod qemu;
 mod rust;
 mod sources;
 
@@ -11,6 +12,7 @@ use crate::image::Arch;
 
 pub(crate) use apt::{Apt, is_documentation, unpack};
 pub(crate) use packages::{Tool, ensure_packages};
+pub use qemu::qemu_riscv64;
 pub use rust::{GuestRust, RustToolchain, guest_rust, rust_with_std};
 
 /// Why something that a build needs is not there.

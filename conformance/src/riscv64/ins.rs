@@ -1,46 +1,18 @@
-//! A riscv64 machine for tests: RAM at the board's address, nothing connected, an instruction clock.
+//! The machine that instruction cases run on.
 
+use super::{MENVCFG, machine};
 use crate::ins::Subject;
 use c2w_decoders::riscv64::asm;
-use c2w_decoders::riscv64::board::{BoardParts, RAM_BASE, VirtBoard};
+use c2w_decoders::riscv64::board::RAM_BASE;
 use c2w_decoders::riscv64::csr::{self, CsrOp};
 use c2w_decoders::riscv64::decode::decode;
 use c2w_decoders::riscv64::guest::{Riscv64, resume};
+use c2w_decoders::riscv64::names;
 use c2w_decoders::riscv64::regs::{self, FpState, Privilege};
-use c2w_decoders::riscv64::{names, status};
-use c2w_devices::backend::char::NullChar;
-use c2w_engine::addr::Gva;
-use c2w_engine::clock::InstructionClock;
+use c2w_engine::addr::{Gpa, Gva};
 use c2w_engine::cpu::Cpu;
-use c2w_engine::irq::{Attention, IrqLines};
 use c2w_engine::machine::Machine;
-use c2w_engine::mem::ram::Ram;
 use std::collections::BTreeMap;
-
-/// A machine in M-mode with zeroed registers and `ram_bytes` of RAM at [`RAM_BASE`], where it starts. Floating
-/// point is on; every mode may access all memory.
-pub fn machine(ram_bytes: u64) -> Machine<Riscv64> {
-    let attention = Attention::default();
-    let lines = IrqLines::new(&attention);
-    let parts = BoardParts { console: Box::new(NullChar), wall_clock: Box::new(|| 0), virtio: Vec::new() };
-    let board = VirtBoard::new(parts, &lines, &attention);
-    let ram = Ram::new(RAM_BASE, ram_bytes);
-    let clock = Box::new(InstructionClock::new(1));
-    let mut cpu = Cpu::new(Riscv64::new(0), ram, board, lines, attention, clock);
-    cpu.pc = Gva(RAM_BASE.0);
-    for (number, value) in [(PMPADDR0, u64::MAX), (PMPCFG0, PMP_NAPOT_RWX), (MENVCFG, u64::MAX)] {
-        csr::access(&mut cpu, number, CsrOp::Write(value), 0).expect("M-mode may write these registers");
-    }
-    cpu.guest.state.mstatus = status::with_fp_dirty(cpu.guest.state.mstatus);
-    resume(&mut cpu);
-    Machine::new(cpu)
-}
-
-// Numbers and fields of control and status registers (Priv. 2.2, 3.1.18, 3.7.1).
-const PMPADDR0: u64 = 0x3b0;
-const PMPCFG0: u64 = 0x3a0;
-const PMP_NAPOT_RWX: u64 = 0x1f;
-const MENVCFG: u64 = 0x30a;
 
 /// Registers of the hart that cases set and see, besides those in slots.
 const CSRS: [(&str, u64); 9] = [
@@ -129,7 +101,7 @@ impl Subject for InsMachine {
     }
 
     fn write_memory(&mut self, address: u64, bytes: &[u8]) -> bool {
-        self.cpu().ram.write(c2w_engine::addr::Gpa(address), bytes).is_ok()
+        self.cpu().ram.write(Gpa(address), bytes).is_ok()
     }
 
     fn memory(&self) -> (u64, &[u8]) {

@@ -104,7 +104,8 @@ fn privileges(host: &mut Host) {
     assert_eq!(output(host, as_user("4000", state.clone())), expected);
     let privileged = output(host, StartSpec { privileged: true, ..state });
     assert!(!privileged.contains(some) && privileged.contains("1ff"), "{privileged}");
-    let mount = sh("mount -t tmpfs none /mnt 2>/dev/null && echo mounted || echo refused");
+    let mount = sh("mount=mount; type mount >/dev/null || mount='busybox mount'; mkdir -p /mnt;
+        $mount -t tmpfs none /mnt 2>/dev/null && echo mounted || echo refused");
     assert_eq!(output(host, mount.clone()), "refused\n");
     assert_eq!(output(host, StartSpec { privileged: true, ..mount }), "mounted\n");
 }

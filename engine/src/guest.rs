@@ -119,6 +119,9 @@ pub trait Guest: Sized + Clone + Serialize + DeserializeOwned + 'static {
     /// Whether a pending interrupt, enabled or not as the architecture says, ends waiting (WFI, HLT).
     fn wakes(cpu: &Cpu<Self>) -> bool;
 
+    /// Whether the guest has enabled an interrupt that a device could raise. If not, only its own timers end waiting.
+    fn devices_can_wake(cpu: &Cpu<Self>) -> bool;
+
     /// Derives mode and TLB contexts from the system state after a restore (`Cpu::set_mode`).
     fn restored(cpu: &mut Cpu<Self>);
 

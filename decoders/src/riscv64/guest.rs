@@ -236,6 +236,10 @@ impl Guest for Riscv64 {
         irq::pending(cpu) & cpu.guest.state.mie != 0
     }
 
+    fn devices_can_wake(cpu: &Cpu<Self>) -> bool {
+        cpu.guest.state.mie & (1 << irq::SEI | 1 << irq::MEI) != 0
+    }
+
     fn restored(cpu: &mut Cpu<Self>) {
         resume(cpu);
     }

@@ -18,8 +18,32 @@ const ISA_BASE: &str = "rv64i";
 /// Extensions that work, by their names in the `riscv,isa-extensions` binding, in canonical order. Of Svade and Svadu
 /// only the latter: hardware updates accessed and dirty bits from the start.
 const EXTENSIONS: &[&str] = &[
-    "i", "m", "a", "f", "d", "c", "zicbom", "zicboz", "zicntr", "zicond", "zicsr", "zifencei", "zihintpause", "zawrs",
-    "zfa", "zfh", "zfhmin", "zba", "zbb", "zbc", "zbs", "sstc", "svadu", "svinval", "svnapot", "svpbmt",
+    "i",
+    "m",
+    "a",
+    "f",
+    "d",
+    "c",
+    "zicbom",
+    "zicboz",
+    "zicntr",
+    "zicond",
+    "zicsr",
+    "zifencei",
+    "zihintpause",
+    "zawrs",
+    "zfa",
+    "zfh",
+    "zfhmin",
+    "zba",
+    "zbb",
+    "zbc",
+    "zbs",
+    "sstc",
+    "svadu",
+    "svinval",
+    "svnapot",
+    "svpbmt",
 ];
 
 /// What the device tree says besides what the board itself knows.
@@ -104,7 +128,10 @@ fn write_cpus(fdt: &mut FdtWriter) -> Result<(), Error> {
     fdt.property_string("compatible", "riscv")?;
     fdt.property_string("riscv,isa", &isa_string())?;
     fdt.property_string("riscv,isa-base", ISA_BASE)?;
-    fdt.property_string_list("riscv,isa-extensions", EXTENSIONS.iter().map(|name| name.to_string()).collect())?;
+    fdt.property_string_list(
+        "riscv,isa-extensions",
+        EXTENSIONS.iter().map(|name| name.to_string()).collect(),
+    )?;
     fdt.property_u32("riscv,cbom-block-size", cbo::BLOCK_BYTES as u32)?;
     fdt.property_u32("riscv,cboz-block-size", cbo::BLOCK_BYTES as u32)?;
     fdt.property_string("mmu-type", "riscv,sv48")?;

@@ -175,7 +175,8 @@ pub fn machine(files: &BootFiles, config: MachineConfig) -> Result<Machine<Riscv
 
 /// Reserves the memory first, because running out of it inside [`Ram::new`] would end the program.
 fn allocate(memory_bytes: u64) -> Result<Ram, BootError> {
-    let possible = usize::try_from(memory_bytes).is_ok_and(|len| Vec::<u8>::new().try_reserve_exact(len).is_ok());
+    let possible =
+        usize::try_from(memory_bytes).is_ok_and(|len| Vec::<u8>::new().try_reserve_exact(len).is_ok());
     if possible { Ok(Ram::new(RAM_BASE, memory_bytes)) } else { Err(BootError::HostMemory(memory_bytes)) }
 }
 

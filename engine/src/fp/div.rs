@@ -33,7 +33,7 @@ pub fn div<F: Format>(env: &mut Env, a: F::Bits, b: F::Bits) -> F::Bits {
         (exponent - 1, a.significand, 0)
     };
     let (quotient, remainder) = divide_wide(high, low, b.significand);
-    let rest = rest_of(u128::from(remainder) << 1, u128::from(b.significand));
+    let rest = rest_of(remainder == 0, remainder > b.significand - remainder);
     round_pack::<F>(env, sign, exponent, quotient, rest)
 }
 
@@ -45,7 +45,7 @@ fn divide_wide(high: u64, low: u64, divisor: u64) -> (u64, u64) {
     let digit = |high: u64, next: u64| -> (u64, u64) {
         let mut quotient = high / d1;
         let mut remainder = high - quotient * d1;
-        while quotient >> 32 != 0 || quotient * d0 > (remainder << 32 | next) {
+        while quotient * d0 > (remainder << 32 | next) {
             quotient -= 1;
             remainder += d1;
             if remainder >> 32 != 0 {

@@ -52,8 +52,8 @@ pub enum NanRule {
     /// The first NaN among the operands, made quiet; without one, the negative default NaN
     /// (SSE and AVX: SDM volume 1, table 4-7).
     FirstOperand,
-    /// A quiet NaN before a signalling one, then the larger significand, then the positive one;
-    /// without one, the negative default NaN (x87: SDM volume 1, table 4-7).
+    /// The NaN with the larger significand (so a quiet one before a signalling one), of equal ones the
+    /// positive one, made quiet; without one, the negative default NaN (x87: SDM volume 1, table 4-7).
     LargerSignificand,
 }
 

@@ -262,18 +262,16 @@ mod double {
                 let result = host_fma::fma(x, y, z).to_bits();
                 return is_above_least(result).then_some(result);
             }
-            let within = |bits: u64, limit: i64| (biased_exponent(bits) - 1023).abs() <= limit;
-            if !(within(a, 450) && within(b, 450) && (within(c, 900) || c << 1 == 0)) {
+            let moderate = |bits: u64| (biased_exponent(bits) - 1023).abs() <= 450;
+            if !(moderate(a) && moderate(b)) {
                 return None;
             }
-            let (result, terms) = host_fma::emulated(x, y, z);
+            let (high, low) = host_fma::emulated(x, y, z);
+            let result = high + low;
             if !is_above_least(result.to_bits()) {
                 return None;
             }
-            if !env.flags.contains(Flags::INEXACT) {
-                let (high, low) = terms?;
-                note_inexact(env, || !(sum_is_exact!(high, low, result)));
-            }
+            note_inexact(env, || !(sum_is_exact!(high, low, result)));
             Some(result.to_bits())
         }
     }

@@ -74,18 +74,16 @@ fn two_product(x: f64, y: f64) -> (f64, f64) {
     (product, error)
 }
 
-/// `a x b + c` rounded once, to nearest, and two numbers whose exact sum it is the rounding of;
-/// `None` where these two are not known. For operands far from both ends of the exponent range:
-/// factors within `2^±450`, addend zero or within `2^±900`.
+/// Two numbers whose sum rounds, to nearest, to what `a x b + c` rounds to, and is exact where that
+/// is. For factors within `2^±450`: their product is exact as two numbers then, and no sum overflows
+/// that does not in the result.
 ///
 /// S. Boldo, G. Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using
 /// rounding to odd", IEEE Transactions on Computers 57 (2008).
 #[inline(always)]
-pub(super) fn emulated(a: f64, b: f64, c: f64) -> (f64, Option<(f64, f64)>) {
+pub(super) fn emulated(a: f64, b: f64, c: f64) -> (f64, f64) {
     let (product, product_error) = two_product(a, b);
     let (low, low_error) = two_sum(c, product_error);
     let (high, high_error) = two_sum(product, low);
-    let rest = two_sum(low_error, high_error);
-    let odd = round_to_odd(rest);
-    (high + odd, (rest.1 == 0.0).then_some((high, odd)))
+    (high, round_to_odd(two_sum(low_error, high_error)))
 }

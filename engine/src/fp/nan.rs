@@ -29,9 +29,7 @@ impl Env {
         let chosen = match self.nan {
             NanRule::Canonical => None,
             NanRule::FirstOperand => nans.next(),
-            NanRule::LargerSignificand => {
-                nans.max_by_key(|nan| (nan.kind == Kind::QuietNan, nan.significand, !nan.sign))
-            }
+            NanRule::LargerSignificand => nans.max_by_key(|nan| (nan.significand, !nan.sign)),
         };
         match chosen {
             Some(nan) => F::nan(nan.sign, nan.significand),

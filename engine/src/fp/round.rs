@@ -19,15 +19,11 @@ pub(super) fn rounds_up(rounding: Rounding, sign: bool, odd: bool, rest: u64) ->
     }
 }
 
-/// The fraction `remainder / divisor` as [`rounds_up`] wants it: exact where it is 0 or 1/2.
+/// A fraction as [`rounds_up`] wants it. Quotients and roots of numbers as wide as the result are
+/// never exactly half.
 #[inline]
-pub(super) fn rest_of(twice_remainder: u128, divisor: u128) -> u64 {
-    use std::cmp::Ordering::{Equal, Greater, Less};
-    match twice_remainder.cmp(&divisor) {
-        Less => u64::from(twice_remainder != 0),
-        Equal => HALF,
-        Greater => HALF | 1,
-    }
+pub(super) fn rest_of(zero: bool, above_half: bool) -> u64 {
+    if above_half { HALF | 1 } else { u64::from(!zero) }
 }
 
 /// Shifts the binary number `high.low` right; what falls out is or-ed into the last bit.

@@ -18,8 +18,8 @@ pub fn sqrt<F: Format>(env: &mut Env, a: F::Bits) -> F::Bits {
     // Radicand in [1, 4), scaled so that the integer root has its leading bit at bit 63.
     let radicand = u128::from(a.significand) << (63 + (a.exponent & 1));
     let root = radicand.isqrt();
-    // (root + 1/2)^2 lies above the radicand exactly where the remainder is at most root.
     let remainder = radicand - root * root;
-    let rest = rest_of(remainder << 1, (root << 1) | 1);
+    // (root + 1/2)^2 = root^2 + root + 1/4
+    let rest = rest_of(remainder == 0, remainder > root);
     round_pack::<F>(env, false, a.exponent >> 1, root as u64, rest)
 }

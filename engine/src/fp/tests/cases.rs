@@ -189,6 +189,14 @@ fn modular_integers_of_infinities_and_nans_are_zero() {
     }
 }
 
+/// (2^63 + 1) 2^31: the last place that reaches into the low 32 bits.
+#[test]
+fn modular_integers_of_large_numbers() {
+    let mut env = riscv();
+    assert_eq!(to_int_modular::<F80>(&mut env, 0x405d_8000_0000_0000_0001), i32::MIN);
+    assert_eq!(to_int_modular::<F80>(&mut env, 0x405e_8000_0000_0000_0001), 0);
+}
+
 #[test]
 fn nan_payloads_keep_their_top_digits_in_conversions() {
     let single = 0xffa0_0001u32;
@@ -216,4 +224,13 @@ fn a_digit_far_below_breaks_a_tie() {
     let mut env = Env::default();
     let difference = sub::<F80>(&mut env, one, 0x3fbe_8000_0000_0000_0001);
     assert_eq!((difference, env.flags), (0x3ffe_ffff_ffff_ffff_ffff, Flags::INEXACT));
+}
+
+/// (2^53 - 3) 2^-52 plus a product of A 2^-52 + 2^-128, A even: the last digit breaks a tie after a carry.
+#[test]
+fn the_last_digit_of_a_product_breaks_a_tie() {
+    let (a, b, c) = (0x3e7b_64da_0ff6_ac3d, 0x3ffd_bff2_bc66_4b15, 0x3fff_ffff_ffff_fffd);
+    let mut env = riscv();
+    let sum = soft::fma::<F64>(&mut env, a, b, c, Negate::default());
+    assert_eq!((sum, env.flags), (0x4000_0000_1977_b75f, Flags::INEXACT));
 }

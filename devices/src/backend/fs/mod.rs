@@ -504,8 +504,13 @@ pub trait FileSystem {
     ///
     /// # Errors
     /// `ENOENT`, `EISDIR`, `ENOTDIR`, `ENOTEMPTY`, `EINVAL` (into itself), `EXDEV`.
-    fn rename(&self, from: &Self::Node, from_name: Name<'_>, to: &Self::Node, to_name: Name<'_>)
-    -> Result<()>;
+    fn rename(
+        &self,
+        from: &Self::Node,
+        from_name: Name<'_>,
+        to: &Self::Node,
+        to_name: Name<'_>,
+    ) -> Result<()>;
 
     /// Removes a name: of an empty directory if `directory_wanted`, else of anything but a directory.
     ///

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Access, Attr, Birth, DirEntry, Errno, FileSystem, Kind, NAME_MAX_BYTES, Name, NodeKind, OpenFlags, Result,
-    SetAttr, StatFs, TARGET_MAX_BYTES, Timestamp, XATTR_MAX_BYTES, XattrMode,
+    Access, Attr, Birth, DirEntry, Errno, FileSystem, Kind, NAME_MAX_BYTES, Name, NodeKind, OpenFlags,
+    Result, SetAttr, StatFs, TARGET_MAX_BYTES, Timestamp, XATTR_MAX_BYTES, XattrMode,
 };
 use contents::Contents;
 use tree::{Body, ROOT, Tree};

@@ -18,7 +18,7 @@ const FILE_MAX_BYTES: u64 = i64::MAX as u64;
 /// Directory offsets of the entries after `.` (0) and `..` (1).
 const FIRST_ENTRY_OFFSET: u64 = 2;
 /// All extended attributes of one file together.
-const XATTRS_MAX_BYTES: usize = 4 * XATTR_MAX_BYTES;
+const XATTRS_MAX_BYTES: u64 = 4 * XATTR_MAX_BYTES as u64;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Entry {
@@ -100,6 +100,28 @@ impl Directory {
     }
 }
 
+impl Body {
+    /// Memory that counts against the limit.
+    fn stored_bytes(&self) -> u64 {
+        match self {
+            Body::File(contents) => contents.stored_bytes(),
+            Body::Symlink(target) => target.len() as u64,
+            Body::Directory(_) | Body::Special(_) => 0,
+        }
+    }
+}
+
+impl Inode {
+    fn xattr_bytes(&self) -> u64 {
+        self.xattrs.iter().map(|(name, value)| (name.len() + value.len()) as u64).sum()
+    }
+
+    /// Memory that counts against the limit.
+    fn stored_bytes(&self) -> u64 {
+        self.body.stored_bytes() + self.xattr_bytes()
+    }
+}
+
 impl Tree {
     pub(super) fn new(limits: MemoryLimits) -> Self {
         let mut tree = Tree {
@@ -156,6 +178,16 @@ impl Tree {
         self.inodes.get_mut(&number).ok_or(Errno::ESTALE)
     }
 
+    /// Takes memory for contents, if there is so much.
+    fn charge(&mut self, bytes: u64) -> Result<()> {
+        let used_bytes = self.used_bytes.saturating_add(bytes);
+        if used_bytes > self.limits.bytes {
+            return Err(Errno::ENOSPC);
+        }
+        self.used_bytes = used_bytes;
+        Ok(())
+    }
+
     pub(super) fn files(&self) -> u64 {
         self.inodes.len() as u64
     }
@@ -181,11 +213,11 @@ impl Tree {
 
     pub(super) fn attr(&self, number: u64) -> Result<Attr> {
         let inode = self.inode(number)?;
-        let (size_bytes, stored_bytes) = match &inode.body {
-            Body::File(contents) => (contents.len_bytes(), contents.stored_bytes()),
-            Body::Directory(directory) => (directory.entries.len() as u64 * 32, 0),
-            Body::Symlink(target) => (target.len() as u64, 0),
-            Body::Special(_) => (0, 0),
+        let size_bytes = match &inode.body {
+            Body::File(contents) => contents.len_bytes(),
+            Body::Directory(directory) => directory.entries.len() as u64 * 32,
+            Body::Symlink(target) => target.len() as u64,
+            Body::Special(_) => 0,
         };
         Ok(Attr {
             id: FileId { device: 1, inode: number },
@@ -197,7 +229,7 @@ impl Tree {
             device_number: if let Body::Special(number) = inode.body { number } else { 0 },
             size_bytes,
             block_bytes: 4096,
-            blocks_512: stored_bytes / 512,
+            blocks_512: inode.body.stored_bytes() / 512,
             accessed: inode.accessed,
             modified: inode.modified,
             changed: inode.changed,
@@ -216,10 +248,11 @@ impl Tree {
     /// Frees an inode that nothing names.
     fn collect(&mut self, number: u64) {
         let unused = self.inodes.get(&number).is_some_and(|i| i.links == 0 && i.handles == 0);
-        if let (true, Some(inode)) = (unused, self.inodes.remove(&number)) {
-            if let Body::File(contents) = inode.body {
-                self.used_bytes -= contents.stored_bytes();
-            }
+        if !unused {
+            return;
+        }
+        if let Some(inode) = self.inodes.remove(&number) {
+            self.used_bytes -= inode.stored_bytes();
         }
     }
 
@@ -236,6 +269,7 @@ impl Tree {
         if self.files() >= self.limits.files {
             return Err(Errno::ENOSPC);
         }
+        self.charge(body.stored_bytes())?;
         let number = self.add(kind, body, birth);
         self.attach(directory, name, number)?;
         Ok(number)
@@ -439,20 +473,26 @@ impl Tree {
             (false, XattrMode::Replace) => return Err(Errno::ENODATA),
             _ => {}
         }
-        let stored: usize = inode.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
-        if stored + name.len() + value.len() > XATTRS_MAX_BYTES {
+        let before = inode.xattr_bytes();
+        let added = (name.len() + value.len()) as u64;
+        if before + added > XATTRS_MAX_BYTES {
             return Err(Errno::ENOSPC);
         }
+        self.charge(added)?;
+        let inode = self.inode_mut(number)?;
         inode.xattrs.insert(name.into(), value.into());
         inode.changed = now;
+        let replaced = before + added - inode.xattr_bytes();
+        self.used_bytes -= replaced;
         Ok(())
     }
 
     pub(super) fn remove_xattr(&mut self, number: u64, name: &[u8]) -> Result<()> {
         let now = self.tick();
         let inode = self.inode_mut(number)?;
-        inode.xattrs.remove(name).ok_or(Errno::ENODATA)?;
+        let value = inode.xattrs.remove(name).ok_or(Errno::ENODATA)?;
         inode.changed = now;
+        self.used_bytes -= (name.len() + value.len()) as u64;
         Ok(())
     }
 }

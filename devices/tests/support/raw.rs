@@ -170,7 +170,7 @@ impl Raw {
         let head = self.offer(queue, readable, writable);
         self.notify(queue);
         self.take_used(queue).map(|(used_head, written)| {
-            assert_eq!(used_head, head.into());
+            assert_eq!(used_head, u32::from(head));
             written
         })
     }

@@ -41,6 +41,8 @@ pub struct Elf {
     pub entry: u64,
     /// What to load.
     pub segments: Vec<Segment>,
+    /// It runs at any address (ET_DYN).
+    pub movable: bool,
     /// Address of the symbol `tohost`.
     pub tohost: Option<u64>,
     /// Address of the symbol `fromhost`.
@@ -117,7 +119,24 @@ impl Elf {
             return Err(ElfError::Empty);
         }
         let (tohost, fromhost) = find_host_words(header, bytes)?;
-        Ok(Self { entry, segments, tohost, fromhost })
+        let movable = header.e_type(endian) == ET_DYN;
+        Ok(Self { entry, segments, movable, tohost, fromhost })
+    }
+
+    /// The program `bytes` further up; `None` past the end of the address space.
+    pub fn moved(&self, bytes: u64) -> Option<Self> {
+        let move_segment = |segment: &Segment| {
+            let Range { start, end } = segment.memory;
+            let memory = start.checked_add(bytes)?..end.checked_add(bytes)?;
+            Some(Segment { memory, file: segment.file.clone() })
+        };
+        Some(Self {
+            entry: self.entry.wrapping_add(bytes),
+            segments: self.segments.iter().map(move_segment).collect::<Option<_>>()?,
+            movable: self.movable,
+            tohost: self.tohost.map(|at| at.wrapping_add(bytes)),
+            fromhost: self.fromhost.map(|at| at.wrapping_add(bytes)),
+        })
     }
 
     /// The physical addresses from the first to the last byte that is loaded.
@@ -176,6 +195,9 @@ mod tests {
         assert_eq!(elf.entry, 0x8000_0004);
         assert_eq!(elf.segments, [Segment { memory: 0x8000_0000..0x8000_0020, file: 120..136 }]);
         assert_eq!((elf.extent(), elf.tohost), (0x8000_0000..0x8000_0020, None));
+        let moved = elf.moved(0x1000).unwrap();
+        assert_eq!((moved.entry, moved.extent()), (0x8000_1004, 0x8000_1000..0x8000_1020));
+        assert_eq!(elf.moved(u64::MAX), None);
     }
 
     #[test]

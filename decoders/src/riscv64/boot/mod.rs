@@ -28,6 +28,9 @@ pub const MIN_MEMORY_BYTES: u64 = 1 << 20;
 /// Most RAM of a machine: what a wasm32 host can address, else what no host has.
 pub const MAX_MEMORY_BYTES: u64 = if usize::BITS == 32 { 3 << 30 } else { 1 << 40 };
 
+/// Room behind the device tree, because firmware adds to it where it is.
+const FDT_ROOM_BYTES: u64 = 0x1_0000;
+
 /// What runs in M-mode.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Firmware {
@@ -144,7 +147,7 @@ pub fn machine(files: &BootFiles, config: MachineConfig) -> Result<Machine<Riscv
         return Err(BootError::CommandLine);
     }
     let tree = fdt::write(&board, &config).map_err(|error| BootError::Fdt(error.to_string()))?;
-    let fdt = layout.take_top("the device tree", tree.len() as u64)?;
+    let fdt = layout.take_top("the device tree", tree.len() as u64 + FDT_ROOM_BYTES)?;
     let info = layout.take_top("the firmware's description of the kernel", PAGE_BYTES)?;
 
     let mut ram = allocate(memory_bytes)?;
@@ -197,6 +200,17 @@ struct Plan<'a> {
     kernel: Option<(Program, &'a [u8])>,
 }
 
+/// Moves a program that is linked below RAM, but runs anywhere, to the start of RAM: OpenSBI is linked at 0.
+fn into_memory(program: Program) -> Program {
+    match program {
+        Program::Elf(elf) if elf.movable && elf.extent().start < RAM_BASE.0 => {
+            let moved = elf.moved(RAM_BASE.0 - Gpa(elf.extent().start).page_start().0);
+            Program::Elf(moved.unwrap_or(elf))
+        }
+        other => other,
+    }
+}
+
 /// Where execution starts.
 struct Entry {
     /// The first instruction of all.
@@ -208,12 +222,16 @@ struct Entry {
 impl<'a> Plan<'a> {
     fn new(files: &'a BootFiles) -> Result<Self, BootError> {
         let kernel = match &files.kernel {
-            Some(bytes) => Some((kernel::recognize(bytes).map_err(BootError::Kernel)?, bytes.as_slice())),
+            Some(bytes) => {
+                let program = kernel::recognize(bytes).map_err(BootError::Kernel)?;
+                Some((into_memory(program), bytes.as_slice()))
+            }
             None => None,
         };
         let firmware = match &files.firmware {
             Firmware::File(bytes) => {
-                Some((kernel::recognize_firmware(bytes).map_err(BootError::Firmware)?, bytes.as_slice()))
+                let program = kernel::recognize_firmware(bytes).map_err(BootError::Firmware)?;
+                Some((into_memory(program), bytes.as_slice()))
             }
             Firmware::BuiltIn | Firmware::None => None,
         };

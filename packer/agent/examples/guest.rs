@@ -1,6 +1,8 @@
 //! Checks an agent in a running machine: connects to the socket behind its console port and does
 //! what `tests/containers.rs` does, and what only PID 1 of a machine can be asked for.
 //!
+//! The machine has a 9p device with the tag `share0` and a file `f` in it that says "from-host".
+//!
 //! `cargo run --example guest -- SOCKET`, or with `SOCKET COMMAND ARGUMENT...` to run that.
 
 #[cfg(target_os = "linux")]
@@ -38,6 +40,7 @@ fn main() {
     assert_eq!(flags.out(), "0x9\n", "lo is up: {flags:?}");
     let limits = host.run(host::sh("ulimit -n; ulimit -Hn"), b"");
     assert_eq!(limits.out(), "1048576\n1048576\n");
+    shares(&mut host);
     let bytes: Vec<u8> =
         (0..8_000_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     let cat = c2w_agent::StartSpec { stdin: true, ..host::spec(&["cat"]) };
@@ -46,6 +49,39 @@ fn main() {
     host.session.shutdown(c2w_agent::Power::Off);
     host.send_all();
     eprintln!("all is well");
+}
+
+/// Shares: read-write, read-only, one file, into a container that runs, and what cannot be mounted.
+#[cfg(target_os = "linux")]
+fn shares(host: &mut host::Host) {
+    let share = |source: &str, target: &str, read_only| c2w_agent::MountSpec {
+        tag: b"share0".to_vec(),
+        source: source.as_bytes().to_vec(),
+        target: target.as_bytes().to_vec(),
+        read_only,
+        msize: 512_000,
+        options: b"cache=mmap".to_vec(),
+    };
+    let mut mount = |spec| {
+        let request = host.session.mount(spec);
+        host.answer(request)
+    };
+    assert_eq!(mount(share("", "/data", false)), Ok(()));
+    assert_eq!(mount(share("/", "/data-ro", true)), Ok(()));
+    assert_eq!(mount(share("f", "/one/file", false)), Ok(()));
+    let no_tag = mount(c2w_agent::MountSpec { tag: b"nothing".to_vec(), ..share("", "/x", false) });
+    assert!(no_tag.as_ref().is_err_and(|why| why.contains("mount share nothing on /x")), "{no_tag:?}");
+    let no_source = mount(share("no-such-file", "/x", false));
+    assert!(no_source.as_ref().is_err_and(|why| why.contains("no such file")), "{no_source:?}");
+    let script = "cat /data/f /data-ro/f /one/file; echo new > /data/g; cat /data-ro/g; (echo > /data-ro/h) 2>&1 | grep -c Read-only; rm /data/g";
+    let run = host.run(host::sh(script), b"");
+    assert_eq!((run.out(), run.err()), ("from-host\nfrom-host\nfrom-host\nnew\n1\n", ""));
+    let first = host.start(c2w_agent::StartSpec { stdin: true, ..host::sh("read line; cat /late/f") });
+    host.until(|host| host.runs[&first].started);
+    let request = host.session.mount(share("", "/late", false));
+    assert_eq!(host.answer(request), Ok(()));
+    host.feed(first, b"\n");
+    assert_eq!(host.finish(first).out(), "from-host\n");
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -6,6 +6,7 @@
 //! /dev /proc /sys   the agent's own
 //! /image            the root disk, read-only
 //! /scratch          tmpfs: upper and work directory of the overlay
+//! /shares           9p shares, each mounted once
 //! /root             overlay of the two, with /dev, /sys etc. of the container mounted in it
 //! ```
 //!
@@ -112,7 +113,7 @@ fn base(at: &str) -> Result<(), AgentError> {
     make_directory(at)?;
     mount("tmpfs", at, "tmpfs", MountFlags::NOSUID, c"size=1m,mode=755")?;
     rustix::process::chdir(at).during(|| format!("enter {at}"))?;
-    ["dev", "proc", "sys", "image", "scratch", "root"].into_iter().try_for_each(make_directory)
+    ["dev", "proc", "sys", "image", "scratch", "root", "shares"].into_iter().try_for_each(make_directory)
 }
 
 fn make_directory(name: &str) -> Result<(), AgentError> {

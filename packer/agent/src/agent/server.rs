@@ -2,7 +2,7 @@
 //! one call that waits for all of them.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use c2w_agent::{Command, FailureKind, MAX_FRAME_PAYLOAD, Output, Power, Ready, Report, StartSpec, VERSION};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -13,7 +13,8 @@ use super::error::{AgentError, During};
 use super::link::Link;
 use super::process::{Process, Source};
 use super::spawn::{self, World};
-use super::{path, share, system};
+use super::share::Shares;
+use super::{path, system};
 
 /// Why the loop ended.
 pub enum End {
@@ -32,6 +33,7 @@ pub struct Server {
     /// The process whose namespaces the others join.
     first: Option<u32>,
     hostname: Option<Vec<u8>>,
+    shares: Shares,
 }
 
 /// The event data of the connection. (Those of processes have fewer bits.)
@@ -55,7 +57,7 @@ impl Server {
         let epoll = epoll::create(CreateFlags::CLOEXEC).during(|| "create epoll".into())?;
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
         epoll::add(&epoll, link.fd(), EventData::new_u64(LINK), flags).during(|| "watch the port".into())?;
-        Ok(Server { world, link, epoll, processes: BTreeMap::new(), first: None, hostname: None })
+        Ok(Server { world, link, epoll, processes: BTreeMap::new(), first: None, hostname: None, shares: Shares::default() })
     }
 
     /// Says something to the host's user.
@@ -144,11 +146,11 @@ impl Server {
                 self.answer(request, result);
             }
             Command::File { request, file } => {
-                let result = self.root().and_then(|root| path::write(root, &file));
+                let result = root(&self.world).and_then(|root| path::write(root, &file));
                 self.answer(request, result);
             }
             Command::Mount { request, mount } => {
-                let result = self.root().and_then(|root| share::mount(root, &mount));
+                let result = root(&self.world).and_then(|root| self.shares.mount(root, &mount));
                 self.answer(request, result);
             }
             Command::Start { process, spec } => self.start(process, &spec)?,
@@ -226,18 +228,17 @@ impl Server {
         self.processes.get_mut(&id).map_or(Ok(()), |process| act(process, &mut self.link))
     }
 
-    fn root(&self) -> Result<std::os::fd::BorrowedFd<'_>, AgentError> {
-        use std::os::fd::AsFd;
-        match &self.world {
-            World::Containers { root, .. } => Ok(root.as_fd()),
-            World::Plain => Err(AgentError::Protocol("there is no container")),
-        }
-    }
-
     fn answer(&mut self, request: u32, result: Result<(), AgentError>) {
         self.link.send(&match result {
             Ok(()) => Report::Done { request },
             Err(error) => Report::Failed { request, message: error.to_string() },
         });
+    }
+}
+
+fn root(world: &World) -> Result<BorrowedFd<'_>, AgentError> {
+    match world {
+        World::Containers { root, .. } => Ok(root.as_fd()),
+        World::Plain => Err(AgentError::Protocol("there is no container")),
     }
 }

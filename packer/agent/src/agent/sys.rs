@@ -148,6 +148,27 @@ pub fn interface_up(name: &str) -> io::Result<()> {
         .map(drop)
 }
 
+/// Makes one mount (as from open_tree) refuse writes, before it is attached anywhere.
+///
+/// # Errors
+/// As mount_setattr(2).
+pub fn make_read_only(mount: BorrowedFd<'_>) -> io::Result<()> {
+    let attributes =
+        libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    // SAFETY: the path is an empty string, and the kernel reads as many bytes as it is told.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            std::mem::size_of::<libc::mount_attr>(),
+        )
+    };
+    check(result).map(drop)
+}
+
 /// Leaves the mount namespace (and no other) for a copy of its own.
 ///
 /// # Errors

@@ -85,6 +85,8 @@ pub fn hart_state(hartid: u64) -> HartState {
         medeleg: trap::DELEGABLE & !(1 << trap::ECALL_S.0),
         mideleg: irq::SUPERVISOR,
         mcounteren: 0xffff_ffff,
+        // Cycle, time and retired instructions for user programs, as OpenSBI leaves it: the vDSO reads the time.
+        scounteren: 7,
         menvcfg: envcfg::CBIE | envcfg::CBCFE | envcfg::CBZE | envcfg::ADUE | envcfg::PBMTE | envcfg::STCE,
         pmp: Pmp::restore(&everything).save(),
         builtin_sbi: true,

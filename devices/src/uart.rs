@@ -322,11 +322,13 @@ impl Uart {
                     self.state.unsent.clear();
                     self.state.empty_event = true;
                 }
+                self.receive();
             }
             LINE_CONTROL => self.state.line_control = value,
             MODEM_CONTROL => {
                 self.state.modem_control = value & mcr::ALL;
                 self.update_modem_inputs();
+                self.receive();
             }
             SCRATCH => self.state.scratch = value,
             _ => {}
@@ -347,7 +349,6 @@ impl MmioDevice for Uart {
 
     fn write(&mut self, offset: u64, _width: Width, value: u64, _env: &mut DeviceEnv<'_>) {
         self.write_byte(offset, value as u8);
-        self.receive();
         self.update_irq();
     }
 }
@@ -378,7 +379,6 @@ mod tests {
         }
         fn write(&mut self, offset: u64, value: u8) {
             self.uart.write_byte(offset, value);
-            self.uart.receive();
             self.uart.update_irq();
         }
         fn host_bytes(&self) -> Vec<u8> {

@@ -3,12 +3,12 @@
 mod support;
 
 use c2w_devices::virtio::mmio::{VirtioMmio, VirtioMmioState};
-use c2w_devices::virtio::{DeviceState, QueueError, feature};
+use c2w_devices::virtio::{QueueError, feature};
 use c2w_engine::addr::Width;
 use c2w_engine::irq::{Attention, IrqLines};
 use proptest::prelude::*;
 use support::raw::*;
-use support::{counting_rng, every_device, memory_disk};
+use support::{counting_rng, every_device, memory_disk, restored};
 
 const ALL: u64 = u64::MAX;
 
@@ -395,12 +395,10 @@ proptest! {
             prop_assert_eq!(raw.mmio.fault().is_some(), state.status & NEEDS_RESET as u32 != 0);
         }
         let state = raw.mmio.save();
-        if let DeviceState::Stateless = state.device {
-            let line = IrqLines::new(&Attention::default()).line(0);
-            let restored = VirtioMmio::restore(device(), line.clone(), &state).unwrap();
-            prop_assert_eq!(line.is_high(), state.interrupt_status != 0);
-            prop_assert_eq!(restored.save(), state);
-        }
+        let line = IrqLines::new(&Attention::default()).line(0);
+        let copy = VirtioMmio::restore(restored(&state.device), line.clone(), &state).unwrap();
+        prop_assert_eq!(line.is_high(), state.interrupt_status != 0);
+        prop_assert_eq!(copy.save(), state);
         raw.write(STATUS, 0);
         prop_assert_eq!(state_without_generation(&raw), Raw::untouched(device()).mmio.save());
         prop_assert!(!raw.irq.is_high());

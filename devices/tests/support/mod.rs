@@ -8,10 +8,10 @@ pub mod rig;
 use c2w_devices::backend::block::MemoryBlock;
 use c2w_devices::backend::char::{CharHost, NullChar, char_channel};
 use c2w_devices::backend::entropy::NoEntropy;
-use c2w_devices::virtio::VirtioDevice;
 use c2w_devices::virtio::blk::Blk;
 use c2w_devices::virtio::console::{Console, ConsoleSize, PortOptions};
 use c2w_devices::virtio::rng::Rng;
+use c2w_devices::virtio::{DeviceState, VirtioDevice};
 use c2w_engine::irq::Attention;
 
 /// Bytes each direction of a test's console port holds.
@@ -53,18 +53,34 @@ pub fn console(size: ConsoleSize) -> (Box<Console>, [CharHost; 2]) {
     (Box::new(Console::new(ports, size)), hosts)
 }
 
-/// A console nobody on the host uses.
-pub fn mute_console() -> Box<Console> {
+/// Ports nobody on the host uses.
+fn mute_ports() -> Vec<PortOptions> {
     let ports = [("", true), ("x", false), ("y", false)];
-    let ports = ports.map(|(name, is_console)| PortOptions {
+    let port = |(name, is_console): (&str, bool)| PortOptions {
         name: name.into(),
         is_console,
         backend: Box::new(NullChar),
-    });
-    Box::new(Console::new(ports.into(), ConsoleSize::default()))
+    };
+    ports.map(port).into()
 }
 
 /// One device of each kind, always in the same state.
 pub fn every_device() -> Vec<Box<dyn VirtioDevice>> {
-    vec![memory_disk(64, false), memory_disk(64, true), mute_console(), counting_rng()]
+    let console = Box::new(Console::new(mute_ports(), ConsoleSize::default()));
+    vec![memory_disk(64, false), memory_disk(64, true), console, counting_rng()]
+}
+
+/// One of [`every_device`], restored over a new backend.
+pub fn restored(state: &DeviceState) -> Box<dyn VirtioDevice> {
+    match state {
+        DeviceState::Blk(state) => {
+            let store = MemoryBlock::new(vec![0; 64 * 512], state.read_only);
+            Box::new(Blk::restore(Box::new(store), "test-disk", state).expect("the same store"))
+        }
+        DeviceState::Console(state) => {
+            let size = ConsoleSize::default();
+            Box::new(Console::restore(mute_ports(), size, state).expect("the same ports"))
+        }
+        _ => counting_rng(),
+    }
 }

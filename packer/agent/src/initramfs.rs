@@ -76,15 +76,15 @@ mod tests {
                 break;
             }
         }
-        let expected: [(&str, usize, (usize, usize), &[u8]); 5] = [
-            ("dev", 0o040_755, (0, 0), b""),
-            ("dev/console", 0o020_600, (5, 1), b""),
-            ("dev/null", 0o020_666, (1, 3), b""),
-            ("init", 0o100_755, (0, 0), agent),
-            ("TRAILER!!!", 0, (0, 0), b""),
+        let entry =
+            |name: &str, mode, device, contents: &[u8]| (name.to_string(), mode, device, contents.to_vec());
+        let expected = [
+            entry("dev", 0o040_755, (0, 0), b""),
+            entry("dev/console", 0o020_600, (5, 1), b""),
+            entry("dev/null", 0o020_666, (1, 3), b""),
+            entry("init", 0o100_755, (0, 0), agent),
+            entry("TRAILER!!!", 0, (0, 0), b""),
         ];
-        for ((name, mode, device, contents), expected) in seen.iter().zip(expected) {
-            assert_eq!((name.as_str(), *mode, *device, contents.as_slice()), expected);
-        }
+        assert_eq!(seen, expected);
     }
 }

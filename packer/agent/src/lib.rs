@@ -10,7 +10,7 @@
 //! Both directions are a sequence of frames, all numbers little endian:
 //!
 //! ```text
-//! offset 0  u8   kind      which message (constants in `message::kind`)
+//! offset 0  u8   kind      which message (constants in `payload::kind`)
 //!        1  u8   flags     bit 0: the message continues in the next frame
 //!        2  u16  zero
 //!        4  u32  id        the process, or the request, that the message is about; else 0
@@ -41,6 +41,7 @@
 
 mod initramfs;
 mod message;
+mod payload;
 mod session;
 mod wire;
 

@@ -65,6 +65,8 @@ struct Outgoing {
     credit: u32,
     /// After the process's end: bytes that it left.
     rest: Option<usize>,
+    /// The host has no use for it.
+    unwanted: bool,
 }
 
 /// A process.
@@ -84,7 +86,14 @@ impl Process {
     pub fn new(id: u32, launched: Launched) -> Process {
         let streams = launched.streams;
         let outgoing = |fd: Option<Rc<OwnedFd>>, output| {
-            fd.map(|fd| Outgoing { fd, output, readable: true, credit: WINDOW_BYTES, rest: None })
+            fd.map(|fd| Outgoing {
+                fd,
+                output,
+                readable: true,
+                credit: WINDOW_BYTES,
+                rest: None,
+                unwanted: false,
+            })
         };
         let [stdout, stderr] = streams.outputs;
         Process {
@@ -209,22 +218,9 @@ impl Process {
     }
 
     /// Nobody reads this output any more. On a terminal this hangs up.
-    pub fn close_output(&mut self, output: Output, link: &mut Link) {
-        if matches!(self.stage, Stage::Starting(..) | Stage::Over) && self.terminal.is_some() {
-            return;
-        }
-        for outgoing in &mut self.outputs {
-            if outgoing.as_ref().is_some_and(|outgoing| outgoing.output == output) && !self.terminal.is_some()
-            {
-                *outgoing = None;
-                link.send(&Report::OutputEof { process: self.id, output });
-            }
-        }
-        if output == Output::Stdout && self.terminal.take().is_some() {
-            self.stdin = None;
-            if self.outputs[0].take().is_some() {
-                link.send(&Report::OutputEof { process: self.id, output });
-            }
+    pub fn close_output(&mut self, output: Output) {
+        for outgoing in self.outputs.iter_mut().flatten().filter(|outgoing| outgoing.output == output) {
+            outgoing.unwanted = true;
         }
     }
 
@@ -274,6 +270,9 @@ impl Process {
                 Some(more) => moved |= more,
                 None => {
                     link.send(&Report::OutputEof { process: self.id, output: open.output });
+                    if open.unwanted && self.terminal.take().is_some() {
+                        self.stdin = None;
+                    }
                     *outgoing = None;
                     moved = true;
                 }
@@ -363,6 +362,9 @@ impl Process {
 impl Outgoing {
     /// Passes output on; whether some was. `None` at its end.
     fn pump(&mut self, process: u32, link: &mut Link, buffer: &mut [u8]) -> Option<bool> {
+        if self.unwanted {
+            return None;
+        }
         if !self.readable || self.rest == Some(0) {
             return self.rest.is_none().then_some(false);
         }

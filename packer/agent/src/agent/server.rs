@@ -12,8 +12,8 @@ use rustix::time::Timespec;
 use super::error::{AgentError, During};
 use super::link::Link;
 use super::process::{Process, Source};
-use super::spawn::{self, World};
 use super::share::Shares;
+use super::spawn::{self, World};
 use super::{path, system};
 
 /// Why the loop ended.
@@ -57,7 +57,15 @@ impl Server {
         let epoll = epoll::create(CreateFlags::CLOEXEC).during(|| "create epoll".into())?;
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
         epoll::add(&epoll, link.fd(), EventData::new_u64(LINK), flags).during(|| "watch the port".into())?;
-        Ok(Server { world, link, epoll, processes: BTreeMap::new(), first: None, hostname: None, shares: Shares::default() })
+        Ok(Server {
+            world,
+            link,
+            epoll,
+            processes: BTreeMap::new(),
+            first: None,
+            hostname: None,
+            shares: Shares::default(),
+        })
     }
 
     /// Says something to the host's user.
@@ -155,29 +163,19 @@ impl Server {
             }
             Command::Start { process, spec } => self.start(process, &spec)?,
             Command::Shutdown { power } => return Ok(Some(End::Shutdown(power))),
+            // What is about a process may come too late for it.
             Command::Stdin { process, bytes } => {
-                self.for_process(process, |process, _| process.stdin(&bytes))?;
+                self.processes.get_mut(&process).map_or(Ok(()), |process| process.stdin(&bytes))?;
             }
-            Command::StdinEof { process } => self.for_process(process, |process, _| {
-                process.stdin_eof();
-                Ok(())
-            })?,
-            Command::Window { process, output, bytes } => self.for_process(process, |process, _| {
-                process.window(output, bytes);
-                Ok(())
-            })?,
-            Command::Resize { process, size } => self.for_process(process, |process, _| {
-                process.resize(size);
-                Ok(())
-            })?,
-            Command::Signal { process, signal } => self.for_process(process, |process, _| {
-                process.signal(signal);
-                Ok(())
-            })?,
-            Command::CloseOutput { process, output } => self.for_process(process, |process, link| {
-                process.close_output(output, link);
-                Ok(())
-            })?,
+            Command::StdinEof { process } => self.on(process, Process::stdin_eof),
+            Command::Window { process, output, bytes } => {
+                self.on(process, |process| process.window(output, bytes));
+            }
+            Command::Resize { process, size } => self.on(process, |process| process.resize(size)),
+            Command::Signal { process, signal } => self.on(process, |process| process.signal(signal)),
+            Command::CloseOutput { process, output } => {
+                self.on(process, |process| process.close_output(output));
+            }
         }
         Ok(None)
     }
@@ -220,12 +218,10 @@ impl Server {
     }
 
     /// Does something to a process, unless it has ended meanwhile.
-    fn for_process(
-        &mut self,
-        id: u32,
-        act: impl FnOnce(&mut Process, &mut Link) -> Result<(), AgentError>,
-    ) -> Result<(), AgentError> {
-        self.processes.get_mut(&id).map_or(Ok(()), |process| act(process, &mut self.link))
+    fn on(&mut self, id: u32, act: impl FnOnce(&mut Process)) {
+        if let Some(process) = self.processes.get_mut(&id) {
+            act(process);
+        }
     }
 
     fn answer(&mut self, request: u32, result: Result<(), AgentError>) {

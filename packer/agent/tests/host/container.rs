@@ -8,8 +8,11 @@ use super::{Host, sh, spec};
 
 const SIGTERM: u8 = 15;
 
+/// Panics when something is not as it must be.
+type Check = fn(&mut Host);
+
 /// The checks, by name.
-pub const CHECKS: [(&str, fn(&mut Host)); 11] = [
+pub const CHECKS: [(&str, Check); 11] = [
     ("first process", first_process),
     ("mounts", mounts),
     ("devices", devices),

@@ -81,9 +81,7 @@ impl<R: Read> Read for Named<R> {
             // The host's own error, not the decoder's.
             _ if error.raw_os_error().is_some() => error,
             _ if self.ended.get() => io::ErrorKind::UnexpectedEof.into(),
-            _ => {
-                io::Error::new(io::ErrorKind::InvalidData, format!("corrupt {} stream: {error}", self.format))
-            }
+            _ => io::Error::new(io::ErrorKind::InvalidData, format!("damaged {} data: {error}", self.format)),
         })
     }
 }
@@ -205,7 +203,7 @@ mod tests {
             damaged[at] ^= 1;
             let error = read(&damaged).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
-            assert!(error.to_string().starts_with("corrupt "), "{error}");
+            assert!(error.to_string().starts_with("damaged "), "{error}");
         }
     }
 

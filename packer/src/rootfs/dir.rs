@@ -3,6 +3,7 @@
 use super::error::RootfsError;
 use super::store::{DataStore, Region};
 use super::tree::{Content, DeviceNumber, FsTree, Metadata, Time};
+use super::xattr::Xattrs;
 use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::Errno;
 use std::collections::{BTreeSet, HashMap};
@@ -145,7 +146,7 @@ impl Scan<'_, '_> {
             }
             self.links.insert(identity, path.to_vec());
         }
-        let content = self.content(host_path, &found, kind, metadata.xattrs.body_bytes())?;
+        let content = self.content(host_path, &found, kind, &metadata.xattrs)?;
         self.insert(host_path, path, metadata, content)?;
         Ok(false)
     }
@@ -155,7 +156,7 @@ impl Scan<'_, '_> {
         host_path: &Path,
         found: &fs::Metadata,
         kind: FileType,
-        xattr_bytes: usize,
+        xattrs: &Xattrs,
     ) -> Result<Content, RootfsError> {
         let device = || {
             let number = found.rdev();
@@ -173,7 +174,7 @@ impl Scan<'_, '_> {
         } else if kind.is_socket() {
             Content::Socket
         } else {
-            self.file(host_path, found, xattr_bytes)?
+            self.file(host_path, found, xattrs)?
         })
     }
 
@@ -181,7 +182,7 @@ impl Scan<'_, '_> {
         &mut self,
         host_path: &Path,
         found: &fs::Metadata,
-        xattr_bytes: usize,
+        xattrs: &Xattrs,
     ) -> Result<Content, RootfsError> {
         let read = |source| host_error(host_path, source);
         // Should the name have become a link or a pipe since: neither is followed or waited for.
@@ -197,9 +198,9 @@ impl Scan<'_, '_> {
         let data = match regions {
             Some(regions) => {
                 let mut reader = RegionReader { file: &file, regions: &regions, position: 0 };
-                self.store.add_sparse(&mut reader, size, &regions, xattr_bytes)
+                self.store.add_sparse(&mut reader, size, &regions, xattrs)
             }
-            None => self.store.add_file(&mut file, size, xattr_bytes),
+            None => self.store.add_file(&mut file, size, xattrs),
         };
         data.map(Content::File).map_err(|error| match error {
             RootfsError::Input(source) if source.kind() == io::ErrorKind::UnexpectedEof => {

@@ -7,6 +7,7 @@
 
 use super::erofs::{BLOCK_BYTES, INODE_BYTES};
 use super::error::RootfsError;
+use super::xattr::Xattrs;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -126,7 +127,8 @@ impl<'a> DataStore<'a> {
         })
     }
 
-    /// Stores `size` bytes from `reader` for a file whose inode has `xattr_bytes` of attributes.
+    /// Stores `size` bytes from `reader` for a file whose inode will have these attributes: with
+    /// the end of a small file they share a block.
     ///
     /// # Errors
     /// [`RootfsError::Input`] if they cannot be read (an early end is `UnexpectedEof`),
@@ -135,11 +137,11 @@ impl<'a> DataStore<'a> {
         &mut self,
         reader: &mut dyn Read,
         size: u64,
-        xattr_bytes: usize,
+        xattrs: &Xattrs,
     ) -> Result<FileData, RootfsError> {
         let tail_bytes = (size % BLOCK) as usize;
         let first_block = self.current_block()?;
-        let fits_behind_inode = INODE_BYTES + xattr_bytes + tail_bytes <= BLOCK_BYTES;
+        let fits_behind_inode = INODE_BYTES + xattrs.body_bytes() + tail_bytes <= BLOCK_BYTES;
         if tail_bytes == 0 || size > MAX_SPLIT_BYTES || !fits_behind_inode {
             self.copy(reader, size)?;
             self.pad_block()?;
@@ -167,10 +169,10 @@ impl<'a> DataStore<'a> {
         reader: &mut dyn Read,
         size: u64,
         regions: &[Region],
-        xattr_bytes: usize,
+        xattrs: &Xattrs,
     ) -> Result<FileData, RootfsError> {
         if regions.iter().map(|region| region.len_bytes).sum::<u64>() == size {
-            return self.add_file(reader, size, xattr_bytes);
+            return self.add_file(reader, size, xattrs);
         }
         let mut chunk_bits = 0u8;
         while size.div_ceil(BLOCK << chunk_bits) > MAX_CHUNKS {

@@ -106,8 +106,11 @@ impl Placed {
                 self.body = match *data {
                     FileData::Blocks { .. } => Body::None,
                     FileData::Split { size, .. } => {
-                        Body::Inline { bytes: (size % BLOCK_BYTES as u64) as usize }
+                        let bytes = (size % BLOCK_BYTES as u64) as usize;
+                        assert!(head + bytes <= BLOCK_BYTES, "the file was stored with other attributes");
+                        Body::Inline { bytes }
                     }
+
                     FileData::Sparse { size, chunk_bits, .. } => {
                         Body::ChunkMap { entries: size.div_ceil((BLOCK_BYTES as u64) << chunk_bits) }
                     }

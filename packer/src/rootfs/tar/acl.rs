@@ -1,6 +1,13 @@
 //! POSIX ACLs from the text that tar archives carry to the binary form of the
 //! `system.posix_acl_*` attributes (Linux `posix_acl_xattr.h`, version 2).
 
+/// The attribute with the ACL that governs access to the file itself.
+pub(super) const ACCESS: &[u8] = b"system.posix_acl_access";
+/// The attribute with the ACL that files made in a directory get.
+pub(super) const DEFAULT: &[u8] = b"system.posix_acl_default";
+/// Bytes of an ACL with entries for owner, group and others only.
+pub(super) const MINIMAL_BYTES: usize = 4 + 3 * 8;
+
 /// The binary form of e.g. `user::rwx,user:1000:r--,group::r-x,mask::rwx,other::r--`; entries are
 /// separated by commas or newlines. libarchive adds the number behind a name as a fourth field.
 /// `None` if an entry is malformed or names a user or group without a number.

@@ -72,7 +72,6 @@ fn apply_entry<R: Read>(
     warnings: &mut BTreeSet<String>,
 ) -> Result<(), RootfsError> {
     let metadata = metadata_of(&entry, warnings);
-    let xattr_bytes = metadata.xattrs.body_bytes();
     let data_error = |error| match error {
         RootfsError::Input(source) => cut_short(source, &format!("the data of {}", escape(&entry.path))),
         other => other,
@@ -80,11 +79,11 @@ fn apply_entry<R: Read>(
     let placed = match &entry.kind {
         EntryKind::HardLink => tree.hard_link(&entry.path, &entry.link),
         EntryKind::File => {
-            let data = store.add_file(reader, entry.size, xattr_bytes).map_err(data_error)?;
+            let data = store.add_file(reader, entry.size, &metadata.xattrs).map_err(data_error)?;
             tree.insert(&entry.path, metadata, Content::File(data))
         }
         EntryKind::SparseFile(regions) => {
-            let data = store.add_sparse(reader, entry.size, regions, xattr_bytes).map_err(data_error)?;
+            let data = store.add_sparse(reader, entry.size, regions, &metadata.xattrs).map_err(data_error)?;
             tree.insert(&entry.path, metadata, Content::File(data))
         }
         EntryKind::Symlink => {
@@ -117,8 +116,12 @@ fn metadata_of(entry: &Entry, warnings: &mut BTreeSet<String>) -> Metadata {
         if metadata.xattrs.get(name).is_some() || text.is_empty() {
             continue;
         }
-        let kept = acl::parse(text).is_some_and(|binary| metadata.xattrs.set(name, &binary).is_ok());
-        if !kept {
+        let kept = acl::parse(text).map(|binary| {
+            // An access ACL of owner, group and others alone is the mode once more; Linux stores none.
+            let is_mode = *name == acl::ACCESS && binary.len() == acl::MINIMAL_BYTES;
+            is_mode || metadata.xattrs.set(name, &binary).is_ok()
+        });
+        if kept != Some(true) {
             warnings.insert(format!("ACL of {} left out: it names a user or group", escape(&entry.path)));
         }
     }

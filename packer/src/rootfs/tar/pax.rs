@@ -1,5 +1,6 @@
 //! Pax extended headers (POSIX.1-2008, pax, "pax Extended Header"): records `LENGTH KEY=VALUE\n`.
 
+use super::acl;
 use crate::rootfs::tree::Time;
 
 /// What the records of one header, or of all global ones so far, say.
@@ -68,8 +69,8 @@ impl PaxRecords {
                 let time = parse_time(value);
                 self.mtime = Some(time.ok_or(BadPax("a time in a pax header is malformed"))?);
             }
-            b"SCHILY.acl.access" => self.acls.push((b"system.posix_acl_access", value.to_vec())),
-            b"SCHILY.acl.default" => self.acls.push((b"system.posix_acl_default", value.to_vec())),
+            b"SCHILY.acl.access" => self.acls.push((acl::ACCESS, value.to_vec())),
+            b"SCHILY.acl.default" => self.acls.push((acl::DEFAULT, value.to_vec())),
             b"RHT.security.selinux" => self.xattrs.push((b"security.selinux".to_vec(), value.to_vec())),
             b"GNU.sparse.major" => self.sparse.major = Some(number()?),
             b"GNU.sparse.name" => self.sparse.name = text,

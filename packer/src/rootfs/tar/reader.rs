@@ -96,17 +96,23 @@ impl<R: Read> TarReader<R> {
     pub fn next_entry(&mut self) -> Result<Option<Entry>, RootfsError> {
         let mut local = self.global.clone();
         let (mut long_name, mut long_link) = (None, None);
+        let mut is_extended = false;
         loop {
             self.skip_data()?;
             let header_at = self.position;
             let Some(header) = self.read_header()? else {
-                return Ok(None);
+                return if is_extended {
+                    Err(truncated("an entry, after its extended header"))
+                } else {
+                    Ok(None)
+                };
             };
             let bad =
                 |what: &str| RootfsError::Archive(format!("corrupt: {what} (header at byte {header_at})"));
             let size = header.size().and_then(|size| u64::try_from(size).ok());
             let size = size.ok_or_else(|| bad("an entry's size is malformed"))?;
             let flag = header.type_flag();
+            is_extended = matches!(flag, b'L' | b'K' | b'x' | b'X');
             match flag {
                 b'L' | b'K' => {
                     let data = self.read_extension(size, MAX_LONG_NAME_BYTES, &bad)?;

@@ -43,7 +43,7 @@ pub fn build(arch: Arch, progress: Progress<'_>) -> Result<PathBuf, AgentError> 
     for (name, content) in &sources {
         key = key.with(name, content);
     }
-    let dir = cache.get_or_build(&key, |build| {
+    let dir = cache.get_or_build(&key, progress, |build| {
         progress(&format!("compiling the {arch} guest agent"));
         compile(&rust, &sources, build)
     })?;

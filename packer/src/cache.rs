@@ -139,13 +139,14 @@ impl Cache {
     pub fn get_or_build<E: From<CacheError>>(
         &self,
         key: &Key,
+        progress: Progress<'_>,
         build: impl FnOnce(&Build<'_>) -> Result<(), E>,
     ) -> Result<PathBuf, E> {
         let done = self.entry(key, "");
         if done.is_dir() {
             return Ok(done);
         }
-        let _lock = self.lock(&self.entry(key, ".lock"))?;
+        let _lock = self.lock(&self.entry(key, ".lock"), progress)?;
         if done.is_dir() {
             return Ok(done);
         }
@@ -189,7 +190,7 @@ impl Cache {
     pub(crate) fn shared_dir(&self, name: &str) -> Result<(PathBuf, File), CacheError> {
         let dir = self.root.join(name);
         create_dir(&dir)?;
-        let lock = self.lock(&self.root.join(format!("{name}.lock")))?;
+        let lock = self.lock(&self.root.join(format!("{name}.lock")), &|line| tracing::info!("{line}"))?;
         Ok((dir, lock))
     }
 
@@ -209,15 +210,16 @@ impl Cache {
 
     /// Takes the lock, waiting for it. The file stays: removing it would let a third process
     /// lock a new file while a second one still waits for the old.
-    fn lock(&self, path: &Path) -> Result<File, CacheError> {
+    fn lock(&self, path: &Path, progress: Progress<'_>) -> Result<File, CacheError> {
         create_dir(path.parent().unwrap_or(&self.root))?;
         let file =
             File::options().create(true).append(true).open(path).map_err(CacheError::io("open", path))?;
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => {
-                tracing::info!("waiting for another c2w to finish {}", path.display())
-            }
+            Err(TryLockError::WouldBlock) => progress(&format!(
+                "waiting for another c2w that is making {}",
+                path.with_extension("").display()
+            )),
             Err(TryLockError::Error(error)) => return Err(CacheError::io("lock", path)(error)),
         }
         file.lock().map_err(CacheError::io("lock", path))?;
@@ -240,6 +242,8 @@ fn remove_dir(path: &Path) -> Result<(), CacheError> {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU32, Ordering};
+
+    const QUIET: Progress<'_> = &|_| {};
 
     #[derive(Debug, thiserror::Error)]
     enum Failure {
@@ -276,12 +280,12 @@ mod tests {
         let key = Key::new("thing").with("input", "1");
         assert_eq!(cache.get(&key), None);
         let first = cache
-            .get_or_build(&key, |build| {
+            .get_or_build(&key, QUIET, |build| {
                 fs::write(build.scratch.join("junk"), "").map_err(CacheError::io("write", build.scratch))?;
                 put(build, "built")
             })
             .unwrap();
-        let second = cache.get_or_build(&key, |_| Err(Failure::OnPurpose)).unwrap();
+        let second = cache.get_or_build(&key, QUIET, |_| Err(Failure::OnPurpose)).unwrap();
         assert_eq!((&first, Some(&first)), (&second, cache.get(&key).as_ref()));
         assert_eq!(fs::read_to_string(first.join("file")).unwrap(), "built");
         assert!(!dir.path().join("thing").join(key.id() + ".work").exists());
@@ -292,14 +296,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::at(dir.path());
         let key = Key::new("thing");
-        let failed = cache.get_or_build(&key, |build| {
+        let failed = cache.get_or_build(&key, QUIET, |build| {
             put(build, "half")?;
             fs::write(build.out.join("stale"), "").map_err(CacheError::io("write", build.out))?;
             Err(Failure::OnPurpose)
         });
         assert!(matches!(failed, Err(Failure::OnPurpose)));
         assert_eq!(cache.get(&key), None);
-        let built = cache.get_or_build(&key, |build| put(build, "whole")).unwrap();
+        let built = cache.get_or_build(&key, QUIET, |build| put(build, "whole")).unwrap();
         assert!(!built.join("stale").exists());
     }
 
@@ -314,7 +318,7 @@ mod tests {
         fs::write(kind.join("killed.lock"), "").unwrap();
         let runs = File::create(kind.join("runs.lock")).unwrap();
         runs.lock().unwrap();
-        let built = cache.get_or_build(&Key::new("thing"), |build| put(build, "x")).unwrap();
+        let built = cache.get_or_build(&Key::new("thing"), QUIET, |build| put(build, "x")).unwrap();
         let mut left: Vec<_> = fs::read_dir(&kind)
             .unwrap()
             .map(|entry| entry.unwrap().path())
@@ -335,7 +339,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     cache
-                        .get_or_build(&key, |build| {
+                        .get_or_build(&key, QUIET, |build| {
                             builds.fetch_add(1, Ordering::Relaxed);
                             put(build, "x")
                         })

@@ -3,7 +3,7 @@
 
 use crate::cache::{Build, Cache, CacheError, CommandError, Key, Progress};
 use crate::image::Arch;
-use crate::toolchain::{Apt, Target, Tool, ToolchainError, ensure_packages, is_documentation};
+use crate::toolchain::{APT_TOOLS, Apt, Target, ToolchainError, ensure_packages, is_documentation};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -71,8 +71,8 @@ pub fn rootfs(arch: Arch, progress: Progress<'_>) -> Result<PathBuf, DemoError> 
         .with("arch", arch.to_string())
         .with("suite", SUITE)
         .with("packages", &packages);
-    let dir = cache.get_or_build(&key, |build| {
-        ensure_packages(&[Tool::command("apt-get", "apt"), Tool::command("dpkg-deb", "dpkg")], build.log)?;
+    let dir = cache.get_or_build(&key, progress, |build| {
+        ensure_packages(&APT_TOOLS, build.log)?;
         progress(&format!("downloading a Debian {SUITE} root filesystem for {arch} (about 15 MB)"));
         let apt = Apt::open(&cache, SUITE, Target::of(arch).debian, build.log)?;
         let files = apt.download(&PACKAGES, true)?;

@@ -5,7 +5,7 @@ mod config;
 
 use crate::cache::{Build, Cache, CacheError, CommandError, Key, Progress};
 use crate::image::Arch;
-use crate::toolchain::{Apt, Target, Tool, ToolchainError, ensure_packages, unpack};
+use crate::toolchain::{APT_TOOLS, Apt, Target, Tool, ToolchainError, ensure_packages, unpack};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -63,7 +63,7 @@ pub fn build(arch: Arch, progress: Progress<'_>) -> Result<PathBuf, KernelError>
         .with("source", &version)
         .with("compiler", &compiler)
         .with("fragment", &fragment);
-    let dir = cache.get_or_build(&key, |build| {
+    let dir = cache.get_or_build(&key, progress, |build| {
         progress(&format!(
             "compiling the {arch} guest kernel ({SOURCE_PACKAGE} {version}; takes minutes, once)"
         ));
@@ -84,15 +84,8 @@ fn product(arch: Arch) -> (&'static str, &'static str) {
 /// this directory of the cache is gone, so that an unchanged c2w makes an unchanged kernel.
 fn source(cache: &Cache, progress: Progress<'_>) -> Result<PathBuf, KernelError> {
     let key = Key::new("linux-source").with("package", SOURCE_PACKAGE).with("recipe", RECIPE);
-    cache.get_or_build(&key, |build| {
-        ensure_packages(
-            &[
-                Tool::command("apt-get", "apt"),
-                Tool::command("dpkg-deb", "dpkg"),
-                Tool::command("tar", "tar"),
-            ],
-            build.log,
-        )?;
+    cache.get_or_build(&key, progress, |build| {
+        ensure_packages(&APT_TOOLS, build.log)?;
         progress(&format!("downloading {SOURCE_PACKAGE} (about 150 MB)"));
         let mut last = KernelError::from(ToolchainError::NoMirror);
         for suite in SOURCE_SUITES {

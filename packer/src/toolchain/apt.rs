@@ -4,12 +4,16 @@
 //! system's package lists, installed packages and configuration stay as they are, no root
 //! privileges are needed, and every package is checked against Debian's signatures.
 
-use super::ToolchainError;
 use super::sources::{Mirror, debian_mirror};
+use super::{Tool, ToolchainError};
 use crate::cache::{Cache, CacheError, Log};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// What [`Apt`] and [`unpack`] call.
+pub(crate) const APT_TOOLS: [Tool; 3] =
+    [Tool::command("apt-get", "apt"), Tool::command("dpkg-deb", "dpkg"), Tool::command("tar", "tar")];
 
 /// Directories of packages that neither a compiler nor a guest of ours reads.
 const DOCUMENTATION: [&str; 4] = ["usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale"];

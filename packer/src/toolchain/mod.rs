@@ -10,7 +10,7 @@ mod sources;
 use crate::cache::{CacheError, CommandError};
 use crate::image::Arch;
 
-pub(crate) use apt::{Apt, is_documentation, unpack};
+pub(crate) use apt::{APT_TOOLS, Apt, is_documentation, unpack};
 pub(crate) use packages::{Tool, ensure_packages};
 pub use qemu::qemu_riscv64;
 pub use rust::{GuestRust, RustToolchain, guest_rust, rust_with_std};
@@ -84,5 +84,14 @@ impl Target {
                 linux: "x86",
             },
         }
+    }
+}
+
+/// Debian's name of this machine's architecture.
+pub(crate) fn debian_host() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
     }
 }

@@ -1,6 +1,6 @@
 //! QEMU's user mode emulation, which instruction tests compare with.
 
-use super::{Apt, Tool, ToolchainError, ensure_packages, unpack};
+use super::{APT_TOOLS, Apt, ToolchainError, debian_host, ensure_packages, unpack};
 use crate::cache::{Cache, Key, Progress};
 use std::path::PathBuf;
 
@@ -12,16 +12,10 @@ const SUITE: &str = "trixie";
 /// # Errors
 /// [`ToolchainError`] when it is not there and cannot be fetched.
 pub fn qemu_riscv64(cache: &Cache, progress: Progress<'_>) -> Result<PathBuf, ToolchainError> {
-    let host = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
+    let host = debian_host();
     let key = Key::new("qemu-user").with("recipe", "1").with("suite", SUITE).with("host", host);
-    let dir = cache.get_or_build(&key, |build| {
-        let tools =
-            [Tool::command("apt-get", "apt"), Tool::command("dpkg-deb", "dpkg"), Tool::command("tar", "tar")];
-        ensure_packages(&tools, build.log)?;
+    let dir = cache.get_or_build(&key, progress, |build| {
+        ensure_packages(&APT_TOOLS, build.log)?;
         progress("getting QEMU's user mode emulation (about 70 MB)");
         let apt = Apt::open(cache, SUITE, host, build.log)?;
         let files = apt.download(&["qemu-user"], false)?;

@@ -5,7 +5,7 @@
 //! libraries come from the newest Debian suite that has them, unpacked in the cache; rustc is
 //! started through that suite's own dynamic linker, so that this machine's C library may be older.
 
-use super::{Apt, Target, Tool, ToolchainError, ensure_packages, unpack};
+use super::{APT_TOOLS, Apt, Target, Tool, ToolchainError, debian_host, ensure_packages, unpack};
 use crate::cache::{Build, Cache, CacheError, Key, Log, Progress};
 use crate::image::Arch;
 use std::ffi::OsString;
@@ -153,15 +153,8 @@ pub fn rust_with_std(
         .fold(Key::new("rust").with("recipe", "1").with("host", std::env::consts::ARCH), |key, target| {
             key.with("target", target)
         });
-    let dir = cache.get_or_build(&key, |build| {
-        ensure_packages(
-            &[
-                Tool::command("apt-get", "apt"),
-                Tool::command("dpkg-deb", "dpkg"),
-                Tool::command("tar", "tar"),
-            ],
-            build.log,
-        )?;
+    let dir = cache.get_or_build(&key, progress, |build| {
+        ensure_packages(&APT_TOOLS, build.log)?;
         progress(&format!("getting a Rust compiler for {} (about 200 MB)", targets.join(", ")));
         from_debian(cache, targets, build)
     })?;
@@ -200,11 +193,7 @@ fn from_debian(cache: &Cache, targets: &[&str], build: &Build<'_>) -> Result<(),
 fn from_suite(cache: &Cache, suite: &str, targets: &[&str], build: &Build<'_>) -> Result<(), ToolchainError> {
     let missing =
         |package: &str| ToolchainError::NoSuite { suites: suite.to_owned(), package: package.to_owned() };
-    let host = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
+    let host = debian_host();
     let wasm = targets.iter().any(|target| target.starts_with("wasm32-"));
     let apt = Apt::open(cache, suite, host, build.log)?;
     let depends = |package: &str| apt.field(package, "Depends").ok_or_else(|| missing(package));

@@ -112,6 +112,8 @@ pub enum DeviceState {
     Blk(blk::BlkState),
     /// A console.
     Console(console::ConsoleState),
+    /// A 9P file server.
+    P9(p9::State),
 }
 
 /// Why a saved state cannot be restored.

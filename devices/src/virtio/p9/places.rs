@@ -8,7 +8,7 @@
 //! Invariants: a place exists while a fid or a place below refers to it (`references`); `children` of a place are
 //! exactly the `named` places above which it is; no place is above itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::state::PlaceState;
 use crate::backend::fs::{Attr, Errno, FileId, FileSystem, Name, Result};
@@ -40,7 +40,8 @@ struct Place<N> {
 /// All places.
 pub(super) struct Places<F: FileSystem> {
     slots: Vec<Option<Place<F::Node>>>,
-    free: Vec<u32>,
+    /// Free slots; the lowest is taken first, so that a restored server takes the same.
+    free: BTreeSet<u32>,
     handles: usize,
     max_handles: usize,
     max_places: usize,
@@ -62,7 +63,14 @@ impl<F: FileSystem> Places<F> {
             recent: true,
             children: BTreeMap::new(),
         };
-        Ok(Places { slots: vec![Some(root)], free: Vec::new(), handles: 0, max_handles, max_places, hand: 0 })
+        Ok(Places {
+            slots: vec![Some(root)],
+            free: BTreeSet::new(),
+            handles: 0,
+            max_handles,
+            max_places,
+            hand: 0,
+        })
     }
 
     fn place(&self, id: PlaceId) -> &Place<F::Node> {
@@ -110,7 +118,7 @@ impl<F: FileSystem> Places<F> {
             self.unname(id);
             if let Some(place) = self.slots[id.0 as usize].take() {
                 self.handles -= usize::from(place.node.is_some());
-                self.free.push(id.0);
+                self.free.insert(id.0);
             }
             id = above;
         }
@@ -266,7 +274,7 @@ impl<F: FileSystem> Places<F> {
     }
 
     fn insert(&mut self, place: Place<F::Node>) -> Result<PlaceId> {
-        if let Some(id) = self.free.pop() {
+        if let Some(id) = self.free.pop_first() {
             self.slots[id as usize] = Some(place);
             return Ok(PlaceId(id));
         }
@@ -336,14 +344,15 @@ impl<F: FileSystem> Places<F> {
         self.release(from);
     }
 
-    /// All places by index, free ones too: saved fids refer to these indices.
+    /// All places by index, with the free ones between them: saved fids refer to these indices.
     pub(super) fn save(&self) -> Vec<Option<PlaceState>> {
         let save = |place: &Place<F::Node>| PlaceState {
             above: place.above.0,
             name: place.name.to_vec(),
             named: place.named,
         };
-        self.slots.iter().map(|slot| slot.as_ref().map(save)).collect()
+        let used = self.slots.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        self.slots[..used].iter().map(|slot| slot.as_ref().map(save)).collect()
     }
 
     /// Fills the places after the root from a saved state. References are counted for the places themselves; the
@@ -355,7 +364,7 @@ impl<F: FileSystem> Places<F> {
         for (index, slot) in saved.iter().enumerate().skip(1) {
             let Some(state) = slot else {
                 self.slots.push(None);
-                self.free.push(index as u32);
+                self.free.insert(index as u32);
                 continue;
             };
             Name::new(&state.name).ok()?;

@@ -20,6 +20,9 @@ const FIRST_ENTRY_OFFSET: u64 = 2;
 /// All extended attributes of one file together.
 const XATTRS_MAX_BYTES: u64 = 4 * XATTR_MAX_BYTES as u64;
 
+/// Values by name.
+type Xattrs = BTreeMap<Box<[u8]>, Box<[u8]>>;
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Entry {
     pub(super) inode: u64,
@@ -54,7 +57,7 @@ pub(super) struct Inode {
     accessed: Timestamp,
     modified: Timestamp,
     changed: Timestamp,
-    xattrs: BTreeMap<Box<[u8]>, Box<[u8]>>,
+    xattrs: Xattrs,
     pub(super) body: Body,
     handles: u64,
 }
@@ -461,7 +464,7 @@ impl Tree {
         Ok(())
     }
 
-    pub(super) fn xattrs(&self, number: u64) -> Result<&BTreeMap<Box<[u8]>, Box<[u8]>>> {
+    pub(super) fn xattrs(&self, number: u64) -> Result<&Xattrs> {
         Ok(&self.inode(number)?.xattrs)
     }
 

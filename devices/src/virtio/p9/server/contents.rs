@@ -143,9 +143,8 @@ impl<F: FileSystem> Server<F> {
         })
     }
 
-    /// The opened file of a fid, and the identities of its place and of the place above. Opens it first if that has
-    /// not been done since a restore.
-    fn opened(&mut self, number: u32) -> Result<(&F, &F::File, [Option<FileId>; 2])> {
+    /// The opened file of a fid. Opens it first if that has not been done since a restore.
+    fn opened(&mut self, number: u32) -> Result<Opened<'_, F>> {
         let fid = self.fids.get_mut(&number).ok_or(Errno::EBADF)?;
         let Role::Open { flags, file } = &mut fid.role else { return Err(Errno::EBADF) };
         let file = match file {
@@ -156,6 +155,9 @@ impl<F: FileSystem> Server<F> {
         Ok((&self.fs, file, ids))
     }
 }
+
+/// Back end, opened file, and the identities of its place and of the place above.
+type Opened<'a, F> = (&'a F, &'a <F as FileSystem>::File, [Option<FileId>; 2]);
 
 /// How many handles to close when the host has no more.
 const MAKE_ROOM_PLACES: usize = 64;

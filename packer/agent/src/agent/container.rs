@@ -71,8 +71,9 @@ pub fn enter(view: &View<'_>) -> Result<(), AgentError> {
         let cgroup = path::directory(root.as_fd(), b"/sys/fs/cgroup");
         cgroup.and_then(|cgroup| remount(&path::of_fd(&cgroup), NO_SUID_DEV_EXEC)).ok();
     } else {
+        let null = path::file(root.as_fd(), b"/dev/null")?;
         for name in MASKED {
-            mask(&format!("{proc}/{name}"))?;
+            mask(&path::of_fd(&null), &format!("{proc}/{name}"))?;
         }
         for name in READ_ONLY {
             protect(&format!("{proc}/{name}"))?;
@@ -99,9 +100,9 @@ fn remount(target: &str, flags: MountFlags) -> Result<(), AgentError> {
     rustix::mount::mount_remount(target, flags | MountFlags::BIND, c"").during(|| format!("remount {target}"))
 }
 
-/// Hides a file behind `/dev/null` and a directory behind an empty one.
-fn mask(target: &str) -> Result<(), AgentError> {
-    match rustix::mount::mount_bind("/dev/null", target) {
+/// Hides a file behind `null` and a directory behind an empty one.
+fn mask(null: &str, target: &str) -> Result<(), AgentError> {
+    match rustix::mount::mount_bind(null, target) {
         Err(Errno::NOENT) => Ok(()),
         Err(Errno::NOTDIR) => mount("tmpfs", target, "tmpfs", MountFlags::RDONLY, c"size=0k"),
         other => other.during(|| format!("mask {target}")),

@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use c2w_devices::backend::fs::Errno;
+use c2w_devices::backend::fs::native::{NativeError, NativeFs, NativeOptions};
 use c2w_devices::virtio::p9::Options;
 
 use crate::client::*;
@@ -206,4 +207,60 @@ fn a_read_only_share_does_not_change() {
     assert_eq!(client.read(fid, 0, 9).unwrap(), b"abc");
     assert_eq!(client.lock(fid, 0, 0, 0, 1), Ok(0));
     assert_eq!(client.list("", 8000).unwrap().len(), 4);
+}
+
+#[test]
+fn a_shared_file_has_no_neighbours() {
+    let (_dir, shared) = two_directories();
+    fs::write(shared.join("file"), "abc").unwrap();
+    fs::write(shared.join("neighbour"), "secret").unwrap();
+    fs::create_dir(shared.join("directory")).unwrap();
+    symlink("file", shared.join("link")).unwrap();
+    let fs_of = |name: &str| NativeFs::new_file(&shared.join(name), NativeOptions::default());
+    for (name, errno) in [("directory", 22), ("missing", 2)] {
+        let NativeError::File(found) = fs_of(name).unwrap_err() else { panic!("{name}") };
+        assert_eq!(found.raw_os_error(), errno, "{name}");
+    }
+    // A link in the path is followed once, by the host.
+    let mut client = Client::new(fs_of("link").unwrap(), Options::default());
+    let names = |client: &mut Client<NativeFs>| -> Vec<Vec<u8>> {
+        client.list("", 28).unwrap().into_iter().map(|entry| entry.name).collect()
+    };
+    assert_eq!(names(&mut client), [&b"."[..], b"..", b"file"]);
+    for name in ["neighbour", "directory", "link", "missing"] {
+        assert_eq!(client.walk(name), Err(Errno::ENOENT), "{name}");
+        let fid = client.walk("").unwrap();
+        assert_eq!(client.create(fid, name.as_bytes(), RDWR, 0o644), Err(Errno::EPERM));
+        assert_eq!(client.mkdir(ROOT, name.as_bytes(), 0o755), Err(Errno::EPERM));
+        assert_eq!(client.mknod(ROOT, name.as_bytes(), 0o010_644, [0, 0]), Err(Errno::EPERM));
+        assert_eq!(client.symlink(ROOT, name.as_bytes(), b"x"), Err(Errno::EPERM));
+        assert_eq!(client.unlink_at(ROOT, name.as_bytes(), false), Err(Errno::EPERM));
+        assert_eq!(client.rename_at(ROOT, name.as_bytes(), ROOT, b"file"), Err(Errno::EPERM));
+        assert_eq!(client.rename_at(ROOT, b"file", ROOT, name.as_bytes()), Err(Errno::EPERM));
+        assert_eq!(
+            client.at("file", |client, fid| client.link(ROOT, fid, name.as_bytes())),
+            Err(Errno::EPERM)
+        );
+        assert_eq!(
+            client.at("file", |client, fid| client.rename(fid, ROOT, name.as_bytes())),
+            Err(Errno::EPERM)
+        );
+    }
+    assert_eq!(client.unlink_at(ROOT, b"file", false), Err(Errno::EPERM));
+    assert_eq!(client.set_attr(ROOT, 1, [0o777, 0, 0], 0, [(0, 0); 2]), Err(Errno::EPERM));
+    assert_eq!(client.set_xattr(ROOT, b"user.x", b"1", 0), Err(Errno::EPERM));
+
+    // The file itself may be used in every way.
+    let fid = client.walk("").unwrap();
+    client.create(fid, b"file", RDWR | TRUNC, 0o644).unwrap();
+    assert_eq!(client.write(fid, 0, b"new"), Ok(3));
+    client.set_attr(fid, 1, [0o600, 0, 0], 0, [(0, 0); 2]).unwrap();
+    client.set_xattr(fid, b"user.x", b"1", 0).unwrap();
+    assert_eq!(fs::read(shared.join("file")).unwrap(), b"new");
+    // So is one that takes its place; when there is none there is no entry.
+    fs::rename(shared.join("neighbour"), shared.join("file")).unwrap();
+    assert_eq!(client.stat("file").unwrap().size, 6);
+    fs::remove_file(shared.join("file")).unwrap();
+    assert_eq!(names(&mut client), [&b"."[..], b".."]);
+    assert_eq!(client.read(fid, 0, 9).unwrap(), b"new");
 }

@@ -429,7 +429,7 @@ pub trait FileSystem {
         birth: Birth,
     ) -> Result<(Self::Node, Self::File)>;
 
-    /// Reads at `offset`; short only at the end of the file.
+    /// Reads at `offset`; 0 bytes only at the end of the file.
     ///
     /// # Errors
     /// `EBADF` if not open for reading, `EISDIR`, `EINVAL` (offset), `EIO`.

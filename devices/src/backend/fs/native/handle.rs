@@ -17,6 +17,8 @@ use crate::backend::fs::{Access, Attr, Errno, FileId, Kind, Name, OpenFlags, Res
 #[derive(Debug)]
 pub struct NativeNode {
     pub(super) fd: OwnedFd,
+    /// The root directory of the share.
+    pub(super) is_root: bool,
 }
 
 /// Host file opened for reading or writing.
@@ -26,11 +28,12 @@ pub struct NativeFile {
     pub(super) access: Access,
     /// Where the next read of a directory starts if nobody seeks.
     pub(super) directory_offset: AtomicU64,
+    pub(super) is_root: bool,
 }
 
 impl NativeFile {
     pub(super) fn new(fd: OwnedFd, access: Access) -> Self {
-        NativeFile { fd, access, directory_offset: AtomicU64::new(0) }
+        NativeFile { fd, access, directory_offset: AtomicU64::new(0), is_root: false }
     }
 
     /// Makes `offset` the place where the directory is read next.
@@ -105,7 +108,7 @@ impl FdPath {
 pub(super) fn open_entry(directory: BorrowedFd<'_>, name: Name<'_>, also: OFlags) -> Result<NativeNode> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC | also;
     let fd = retry(|| rustix::fs::openat(directory, name.bytes(), flags, Mode::empty()));
-    Ok(NativeNode { fd: fd.map_err(to_guest)? })
+    Ok(NativeNode { fd: fd.map_err(to_guest)?, is_root: false })
 }
 
 pub(super) fn stat(fd: impl AsFd) -> Result<Attr> {

@@ -6,10 +6,13 @@
 //! programs lead outside. A directory that the host itself moves out of the share stays reachable to a guest
 //! that already holds it, as it would to a container with a bind mount.
 //!
+//! A single file can be shared, too: then the root shows that name only.
+//!
 //! Ownership: see [`Ownership`]. Needs `/proc`.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -68,6 +71,8 @@ impl Default for NativeOptions {
 pub struct NativeFs {
     root: OwnedFd,
     proc_fds: ProcFds,
+    /// The one entry of the root that is shared; `None` for all.
+    only: Option<Box<[u8]>>,
     options: NativeOptions,
     server_uid: u32,
     server_gid: u32,
@@ -80,6 +85,9 @@ pub enum NativeError {
     /// It cannot be opened as a directory.
     #[error("cannot open the directory: {0}")]
     Directory(rustix::io::Errno),
+    /// It cannot be found, or is no regular file.
+    #[error("cannot share the file: {0}")]
+    File(rustix::io::Errno),
     /// `/proc` is missing.
     #[error("cannot use /proc/self/fd: {0}")]
     Proc(rustix::io::Errno),
@@ -91,15 +99,80 @@ impl NativeFs {
     /// # Errors
     /// It is no directory, may not be read, or `/proc` is not mounted.
     pub fn new(directory: &Path, options: NativeOptions) -> std::result::Result<Self, NativeError> {
+        Self::with(directory, None, options)
+    }
+
+    /// Shares one regular file, following links in the path: a root directory that holds nothing else and whose
+    /// entries cannot be changed. The file is found by its name each time, so that one that is put in its place
+    /// is seen.
+    ///
+    /// # Errors
+    /// There is no such file, or `/proc` is not mounted.
+    pub fn new_file(file: &Path, options: NativeOptions) -> std::result::Result<Self, NativeError> {
+        let failed = |error: std::io::Error| {
+            let errno =
+                error.raw_os_error().map_or(rustix::io::Errno::INVAL, rustix::io::Errno::from_raw_os_error);
+            NativeError::File(errno)
+        };
+        let file = file.canonicalize().map_err(failed)?;
+        if !file.metadata().map_err(failed)?.is_file() {
+            return Err(NativeError::File(rustix::io::Errno::INVAL));
+        }
+        match (file.parent(), file.file_name()) {
+            (Some(directory), Some(name)) => Self::with(directory, Some(name.as_bytes().into()), options),
+            _ => Err(NativeError::File(rustix::io::Errno::INVAL)),
+        }
+    }
+
+    fn with(
+        directory: &Path,
+        only: Option<Box<[u8]>>,
+        options: NativeOptions,
+    ) -> std::result::Result<Self, NativeError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(NativeFs {
             root: rustix::fs::open(directory, flags, Mode::empty()).map_err(NativeError::Directory)?,
             proc_fds: ProcFds::open().map_err(NativeError::Proc)?,
+            only,
             options,
             server_uid: geteuid().as_raw(),
             server_gid: getegid().as_raw(),
             directory_buffer: Mutex::new(Vec::new()),
         })
+    }
+
+    /// Fails unless the entry `name` of `directory` is shared.
+    fn check_shared(&self, directory: &NativeNode, name: Name<'_>) -> Result<()> {
+        match &self.only {
+            Some(only) if directory.is_root && **only != *name.bytes() => Err(Errno::ENOENT),
+            _ => Ok(()),
+        }
+    }
+
+    /// Fails if `directory`, or what it holds, must stay as it is.
+    fn check_changeable(&self, directory: &NativeNode) -> Result<()> {
+        if directory.is_root && self.only.is_some() { Err(Errno::EPERM) } else { Ok(()) }
+    }
+
+    /// Lists a root with one entry.
+    fn list_only(
+        &self,
+        only: &[u8],
+        file: &NativeFile,
+        offset: u64,
+        take: &mut dyn FnMut(&DirEntry<'_>) -> bool,
+    ) -> Result<()> {
+        let root = stat(&file.fd)?;
+        let found = Name::new(only).ok().and_then(|name| stat_entry(file.fd.as_fd(), name).ok());
+        let dots = [(Some(root), &b"."[..]), (Some(root), b"..")];
+        for (at, (attr, name)) in dots.into_iter().chain([(found, only)]).enumerate() {
+            let next_offset = at as u64 + 1;
+            let Some(attr) = attr.filter(|_| next_offset > offset) else { continue };
+            if !take(&DirEntry { inode: attr.id.inode, kind: attr.kind, next_offset, name }) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn shown(&self, mut attr: Attr) -> Attr {
@@ -180,16 +253,18 @@ impl FileSystem for NativeFs {
 
     fn root(&self) -> Result<NativeNode> {
         let fd = rustix::io::fcntl_dupfd_cloexec(&self.root, 0).map_err(to_guest)?;
-        Ok(NativeNode { fd })
+        Ok(NativeNode { fd, is_root: true })
     }
 
     fn lookup(&self, directory: &NativeNode, name: Name<'_>) -> Result<(NativeNode, Attr)> {
+        self.check_shared(directory, name)?;
         let node = open_entry(directory.fd.as_fd(), name, OFlags::empty())?;
         let attr = self.shown(stat(&node.fd)?);
         Ok((node, attr))
     }
 
     fn attr_at(&self, directory: &NativeNode, name: Name<'_>) -> Result<Attr> {
+        self.check_shared(directory, name)?;
         Ok(self.shown(stat_entry(directory.fd.as_fd(), name)?))
     }
 
@@ -198,6 +273,7 @@ impl FileSystem for NativeFs {
     }
 
     fn set_attr(&self, node: &NativeNode, file: Option<&NativeFile>, change: &SetAttr) -> Result<()> {
+        self.check_changeable(node)?;
         if change.uid.is_some() || change.gid.is_some() || *change == SetAttr::default() {
             // With nothing to change, the call sets the time of the last change, as was asked for.
             self.set_owner(node, change.uid, change.gid)?;
@@ -236,7 +312,8 @@ impl FileSystem for NativeFs {
             Kind::Symlink => return Err(Errno::ELOOP),
             _ => return Err(Errno::ENXIO),
         }
-        Ok(NativeFile::new(self.proc_fds.reopen(node, open_flags(flags))?, flags.access))
+        let file = NativeFile::new(self.proc_fds.reopen(node, open_flags(flags))?, flags.access);
+        Ok(NativeFile { is_root: node.is_root, ..file })
     }
 
     fn create(
@@ -246,6 +323,14 @@ impl FileSystem for NativeFs {
         flags: OpenFlags,
         birth: Birth,
     ) -> Result<(NativeNode, NativeFile)> {
+        if self.check_changeable(directory).is_err() {
+            let (node, attr) = self.lookup(directory, name).map_err(|_| Errno::EPERM)?;
+            if flags.exclusive || attr.kind != Kind::Regular {
+                return Err(Errno::EEXIST);
+            }
+            let file = self.open(&node, flags)?;
+            return Ok((node, file));
+        }
         // Always exclusive at first: opening what exists could open a device.
         let host = open_flags(OpenFlags { truncate: false, directory: false, ..flags })
             | OFlags::CREATE
@@ -262,7 +347,7 @@ impl FileSystem for NativeFs {
                     OFlags::PATH | OFlags::CLOEXEC,
                     Mode::empty(),
                 );
-                let node = NativeNode { fd: node.map_err(to_guest)? };
+                let node = NativeNode { fd: node.map_err(to_guest)?, is_root: false };
                 self.settle(&node, birth)?;
                 Ok((node, NativeFile::new(fd, flags.access)))
             }
@@ -276,18 +361,7 @@ impl FileSystem for NativeFs {
     }
 
     fn read(&self, file: &NativeFile, offset: u64, into: &mut [u8]) -> Result<usize> {
-        let mut done = 0;
-        while done < into.len() {
-            let part = &mut into[done..];
-            let offset = offset.checked_add(done as u64).ok_or(Errno::EINVAL)?;
-            match retry(|| rustix::io::pread(&file.fd, &mut *part, offset)) {
-                Ok(0) => break,
-                Ok(count) => done += count,
-                Err(_) if done > 0 => break,
-                Err(errno) => return Err(to_guest(errno)),
-            }
-        }
-        Ok(done)
+        retry(|| rustix::io::pread(&file.fd, &mut *into, offset)).map_err(to_guest)
     }
 
     fn write(&self, file: &NativeFile, offset: u64, from: &[u8]) -> Result<usize> {
@@ -310,6 +384,9 @@ impl FileSystem for NativeFs {
         room_bytes: usize,
         take: &mut dyn FnMut(&DirEntry<'_>) -> bool,
     ) -> Result<()> {
+        if let (true, Some(only)) = (file.is_root, &self.only) {
+            return self.list_only(only, file, offset, take);
+        }
         file.seek_directory(offset)?;
         // The host's record of a name takes at least 24 bytes and the taker's 24 bytes and the name: with 6/7
         // of the taker's room, all that the host returns will be taken and nothing has to be read twice.
@@ -348,6 +425,7 @@ impl FileSystem for NativeFs {
     }
 
     fn make_directory(&self, directory: &NativeNode, name: Name<'_>, birth: Birth) -> Result<NativeNode> {
+        self.check_changeable(directory)?;
         let mode = Mode::from_raw_mode(birth.permissions & 0o7777);
         rustix::fs::mkdirat(&directory.fd, name.bytes(), mode).map_err(to_guest)?;
         self.made(directory, name, Kind::Directory, birth)
@@ -360,6 +438,7 @@ impl FileSystem for NativeFs {
         target: &[u8],
         birth: Birth,
     ) -> Result<NativeNode> {
+        self.check_changeable(directory)?;
         if target.len() > TARGET_MAX_BYTES {
             return Err(Errno::ENAMETOOLONG);
         }
@@ -374,6 +453,7 @@ impl FileSystem for NativeFs {
         kind: NodeKind,
         birth: Birth,
     ) -> Result<NativeNode> {
+        self.check_changeable(directory)?;
         let (kind, host, device) = match kind {
             NodeKind::Regular => {
                 let flags = OpenFlags { exclusive: true, ..OpenFlags::new(Access::Write) };
@@ -399,6 +479,7 @@ impl FileSystem for NativeFs {
     }
 
     fn link(&self, node: &NativeNode, directory: &NativeNode, name: Name<'_>) -> Result<()> {
+        self.check_changeable(directory)?;
         let flags = AtFlags::SYMLINK_FOLLOW;
         rustix::fs::linkat(self.proc_fds.fd(), fd_name(node), &directory.fd, name.bytes(), flags)
             .map_err(to_guest)
@@ -411,10 +492,13 @@ impl FileSystem for NativeFs {
         to: &NativeNode,
         to_name: Name<'_>,
     ) -> Result<()> {
+        self.check_changeable(from)?;
+        self.check_changeable(to)?;
         rustix::fs::renameat(&from.fd, from_name.bytes(), &to.fd, to_name.bytes()).map_err(to_guest)
     }
 
     fn unlink(&self, directory: &NativeNode, name: Name<'_>, directory_wanted: bool) -> Result<()> {
+        self.check_changeable(directory)?;
         let flags = if directory_wanted { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         rustix::fs::unlinkat(&directory.fd, name.bytes(), flags).map_err(to_guest)
     }
@@ -452,6 +536,7 @@ impl FileSystem for NativeFs {
     }
 
     fn set_xattr(&self, node: &NativeNode, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
+        self.check_changeable(node)?;
         let flags = match mode {
             XattrMode::Either => XattrFlags::empty(),
             XattrMode::Create => XattrFlags::CREATE,
@@ -461,6 +546,7 @@ impl FileSystem for NativeFs {
     }
 
     fn remove_xattr(&self, node: &NativeNode, name: &[u8]) -> Result<()> {
+        self.check_changeable(node)?;
         rustix::fs::removexattr(FdPath::of(node).bytes(), name).map_err(to_guest)
     }
 

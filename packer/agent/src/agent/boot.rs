@@ -13,7 +13,7 @@
 //! These mounts are shared and a container's are their slaves (mount_namespaces(7)): what is
 //! mounted below `/root` later, a 9p share, appears in a running container too.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -31,10 +31,6 @@ const ROOT_DISK: &str = "/dev/vda";
 /// because an emulated machine may be slow; a host that never offers the device is told so.
 const DEVICE_TRIES: u32 = 2000;
 const DEVICE_PAUSE_NS: i64 = 5_000_000;
-
-/// Share of the memory that a container's changes to its files may fill. Past it programs are told
-/// that the disk is full, which they can handle; without a limit the kernel kills one of them.
-const SCRATCH_SIZE: &CStr = c"size=90%,nr_inodes=0,mode=755";
 
 const NOTHING: MountFlags = MountFlags::empty();
 const NO_SUID_DEV_EXEC: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
@@ -164,7 +160,11 @@ pub fn wait_for<T>(
 
 /// Mounts the overlay with everything in it that is the same for every container.
 fn overlay(image: &str) -> Result<OwnedFd, AgentError> {
-    mount("tmpfs", "/scratch", "tmpfs", NOTHING, SCRATCH_SIZE)?;
+    let system = rustix::system::sysinfo();
+    let options =
+        format!("size={},nr_inodes=0,mode=755", scratch_bytes(system.totalram * u64::from(system.mem_unit)));
+    let options = CString::new(options).unwrap_or_default();
+    mount("tmpfs", "/scratch", "tmpfs", NOTHING, &options)?;
     make_directory("/scratch/upper")?;
     make_directory("/scratch/work")?;
     // The overlay's own root directory is that of the upper layer.
@@ -181,6 +181,14 @@ fn overlay(image: &str) -> Result<OwnedFd, AgentError> {
     furnish(&root)?;
     change(MountPropagationFlags::SHARED)?;
     Ok(root)
+}
+
+/// How much of the memory a container's changes to its files may fill: nearly all, but with enough
+/// left for a few processes. Past it programs are told that the disk is full, which they can
+/// handle; without a limit the kernel kills one of them, and then another.
+fn scratch_bytes(memory_bytes: u64) -> u64 {
+    let few_processes = (48 << 20).min(memory_bytes / 3);
+    memory_bytes - few_processes.max(memory_bytes / 10)
 }
 
 /// What docker mounts in a container, but for what belongs to the namespaces of one container.
@@ -252,4 +260,18 @@ pub fn network() -> Vec<AgentError> {
     .into_iter()
     .filter_map(Result::err)
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::scratch_bytes;
+
+    #[test]
+    fn something_is_always_left_of_the_memory() {
+        // (MiB of memory, MiB for changed files)
+        for (memory, scratch) in [(60, 40), (120, 80), (250, 202), (1000, 900), (8000, 7200)] {
+            assert_eq!(scratch_bytes(memory << 20) >> 20, scratch);
+        }
+        assert_eq!(scratch_bytes(0), 0);
+    }
 }

@@ -98,11 +98,12 @@ impl Link {
         end_frame(&mut self.outgoing, at);
     }
 
-    /// Sends what the host takes.
+    /// Sends what the host takes; whether that was anything, and so made room.
     ///
     /// # Errors
     /// As write(2).
-    pub fn flush(&mut self) -> Result<(), AgentError> {
+    pub fn flush(&mut self) -> Result<bool, AgentError> {
+        let before = self.waiting();
         while self.writable && self.waiting() > 0 {
             match rustix::io::write(&self.fd, &self.outgoing[self.sent..]) {
                 Ok(len) => self.sent += len,
@@ -120,7 +121,7 @@ impl Link {
             self.outgoing.drain(..self.sent);
             self.sent = 0;
         }
-        Ok(())
+        Ok(self.waiting() < before)
     }
 
     /// Whether [`Link::receive`] may have something.

@@ -100,7 +100,8 @@ impl Server {
             if self.first.is_some_and(|first| !self.processes.contains_key(&first)) {
                 self.first = None;
             }
-            self.link.flush()?;
+            // (A process may have been out of room.)
+            moved |= self.link.flush()?;
             // Without a pause while there is more to move, but never without looking at the rest.
             let pause = moved.then_some(Timespec { tv_sec: 0, tv_nsec: 0 });
             events.clear();

@@ -1,1 +1,13 @@
-//! Front end.
+//! The front end of c2w as a library: what the commands `c2w` and `c2w-run` are made of.
+
+pub mod clock;
+pub mod commands;
+pub mod console;
+pub mod container;
+pub mod exit;
+pub mod host_io;
+pub mod launch;
+pub mod size;
+pub mod terminal;
+pub mod vm;
+pub mod volume;

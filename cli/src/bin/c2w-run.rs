@@ -1,2 +1,98 @@
-//! The command `c2w-run`.
-fn main() {}
+//! `c2w-run`: runs an image.c2w like `docker run` runs a container.
+
+use c2w::container::{RunOptions, run};
+use c2w::volume::Volume;
+use c2w::{exit, size};
+use c2w_packer::cache::Cache;
+use c2w_packer::image::{Image, SeenImages};
+use clap::Parser;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Run an image.c2w like a container.
+///
+/// The exit status is that of the process, 128 + N if signal N ended it, 127 if the command was not found, 126 if
+/// it cannot be executed, 125 if c2w-run itself failed.
+#[derive(Parser)]
+#[command(name = "c2w-run", version)]
+struct Args {
+    /// The image to run.
+    image: PathBuf,
+    /// Pass standard input on to the process.
+    #[arg(short, long)]
+    interactive: bool,
+    /// Give the process a terminal.
+    #[arg(short, long)]
+    tty: bool,
+    /// Set an environment variable, or copy it from the caller's environment.
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    env: Vec<OsString>,
+    /// Directory to start in.
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<OsString>,
+    /// User, and group, to run as: names from the image or numbers.
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    user: Option<OsString>,
+    /// Share a directory or file of the host; `ro` refuses writes.
+    #[arg(short, long, value_name = "HOST:GUEST[:ro]", value_parser = parse_volume)]
+    volume: Vec<Volume>,
+    /// Run this instead of the image's entry point.
+    #[arg(long, value_name = "PROGRAM")]
+    entrypoint: Option<OsString>,
+    /// Host name inside the container.
+    #[arg(long, value_name = "NAME")]
+    hostname: Option<OsString>,
+    /// The container cannot write to its root file system.
+    #[arg(long)]
+    read_only: bool,
+    /// Memory of the guest, for instance 512M.
+    #[arg(short, long, value_name = "SIZE", value_parser = size::parse)]
+    memory: Option<u64>,
+    /// Show the guest kernel's messages on standard error.
+    #[arg(long)]
+    console: bool,
+    /// Command to run instead of the image's, with its arguments.
+    #[arg(trailing_var_arg = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+fn parse_volume(text: &str) -> Result<Volume, String> {
+    Volume::parse(text.as_ref()).map_err(|error| error.to_string())
+}
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // clap's own status for bad usage means something else here.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { exit::HOST_FAILURE } else { 0 });
+        }
+    };
+    let result = Image::open(&args.image).map_err(anyhow::Error::from).and_then(|image| {
+        image.ensure_verified(&SeenImages::in_directory(Cache::of_user()?.root()))?;
+        let options = RunOptions {
+            interactive: args.interactive,
+            tty: args.tty,
+            env: args.env,
+            workdir: args.workdir,
+            user: args.user,
+            volumes: args.volume,
+            entrypoint: args.entrypoint,
+            hostname: args.hostname,
+            read_only: args.read_only,
+            memory_bytes: args.memory,
+            console: args.console,
+            command: args.command,
+        };
+        run(&image, &options)
+    });
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("c2w-run: {error:#}");
+            ExitCode::from(exit::HOST_FAILURE)
+        }
+    }
+}

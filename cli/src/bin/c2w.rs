@@ -1,2 +1,38 @@
-//! The command `c2w`.
-fn main() {}
+//! `c2w`: makes, checks and boots images.
+
+use c2w::commands::{boot, demo, pack, verify};
+use c2w::exit;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Turn a container image into one file that runs anywhere.
+#[derive(Parser)]
+#[command(name = "c2w", version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Pack(pack::Args),
+    Boot(boot::Args),
+    Verify(verify::Args),
+    Demo(demo::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Args::parse().command {
+        Command::Pack(args) => pack::run(&args),
+        Command::Boot(args) => boot::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Demo(args) => demo::run(&args),
+    };
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("c2w: {error:#}");
+            ExitCode::from(exit::FAILURE)
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! Running an image as `docker run` would: options over the image's defaults, standard streams, signals, terminal,
+//! exit status.
+
+use crate::console::ConsoleTail;
+use crate::exit;
+use crate::host_io::{HostEvent, HostIo, Stream};
+use crate::launch::{self, Launched};
+use crate::terminal::{self, RawMode};
+use crate::vm::{Step, Vm};
+use crate::volume::Volume;
+use anyhow::{Context, Result, bail};
+use c2w_agent::{Event, MountSpec, Output, Power, ProcessId, RequestId, StartSpec, WindowSize};
+use c2w_engine::mem::device::Request;
+use c2w_packer::image::{ByteString, ContainerConfig, Image};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Signals that the container gets instead of this program, as with docker's `--sig-proxy`.
+const FORWARDED: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
+/// So many SIGINT or SIGTERM while the container ignores them end the program, as with docker.
+const IMPATIENT: u32 = 3;
+/// How long the guest may take to write shared directories back after its process ended.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
+/// Size of a terminal that does not know its own.
+const DEFAULT_SIZE: (u16, u16) = (24, 80);
+/// Host name of a container that is given none.
+const DEFAULT_HOSTNAME: &str = "c2w";
+/// Largest 9p message: large enough that a read costs no more than its copy.
+const SHARE_MSIZE: u32 = 512 * 1024;
+
+/// What the command line says beyond the image.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// Pass stdin on.
+    pub interactive: bool,
+    /// Give the process a terminal.
+    pub tty: bool,
+    /// `NAME=value` to set, or `NAME` to copy from this program's environment.
+    pub env: Vec<OsString>,
+    /// Working directory instead of the image's.
+    pub workdir: Option<OsString>,
+    /// User instead of the image's.
+    pub user: Option<OsString>,
+    /// Host directories to share.
+    pub volumes: Vec<Volume>,
+    /// Entry point instead of the image's; an empty one removes it.
+    pub entrypoint: Option<OsString>,
+    /// Host name of the container.
+    pub hostname: Option<OsString>,
+    /// The root file system cannot be written.
+    pub read_only: bool,
+    /// Guest RAM in bytes instead of the image's.
+    pub memory_bytes: Option<u64>,
+    /// Show the guest kernel's console on stderr.
+    pub console: bool,
+    /// Command and arguments instead of the image's.
+    pub command: Vec<OsString>,
+}
+
+/// Runs the image to the end of its process and gives the exit status for this program.
+///
+/// # Errors
+/// When there is no exit status of the process to give: docker's status 125.
+pub fn run(image: &Image, options: &RunOptions) -> Result<u8> {
+    let spec = start_spec(&image.manifest().config, options)?;
+    if options.tty && options.interactive && !std::io::stdin().is_terminal() {
+        bail!("-t needs a terminal as standard input; use -i alone for pipes and files");
+    }
+    let launched = launch::container(image, options)?;
+    let io = HostIo::start();
+    io.catch_signals(&FORWARDED).context("cannot catch signals")?;
+    io.catch_signals(&[SIGWINCH]).context("cannot catch signals")?;
+    let raw = (options.tty && options.interactive).then(|| RawMode::enter(std::io::stdin())).transpose();
+    let raw = raw.context("cannot change the terminal's mode")?;
+    let status = Run::new(launched, io, spec, options).to_end();
+    drop(raw);
+    status
+}
+
+/// The process to start: the image's defaults with the command line's changes, as docker combines them.
+fn start_spec(config: &ContainerConfig, options: &RunOptions) -> Result<StartSpec> {
+    let bytes = |items: &[ByteString]| items.iter().map(|item| item.0.clone()).collect::<Vec<_>>();
+    let given: Vec<Vec<u8>> = options.command.iter().map(|arg| arg.as_bytes().to_vec()).collect();
+    let mut argv = match &options.entrypoint {
+        Some(entrypoint) if entrypoint.is_empty() => Vec::new(),
+        Some(entrypoint) => vec![entrypoint.as_bytes().to_vec()],
+        None => bytes(&config.entrypoint),
+    };
+    if given.is_empty() && options.entrypoint.is_none() {
+        argv.extend(bytes(&config.cmd));
+    } else {
+        argv.extend(given);
+    }
+    if argv.is_empty() {
+        bail!("no command: the image has no default one, give one after the image");
+    }
+    let mut env = bytes(&config.env);
+    let hostname = options.hostname.as_deref().map_or(DEFAULT_HOSTNAME.as_bytes(), OsStrExt::as_bytes);
+    set_env(&mut env, [b"HOSTNAME=", hostname].concat());
+    if options.tty {
+        set_env(&mut env, b"TERM=xterm".to_vec());
+    }
+    for item in &options.env {
+        if item.as_bytes().contains(&b'=') {
+            set_env(&mut env, item.as_bytes().to_vec());
+        } else if let Some(value) = std::env::var_os(item) {
+            set_env(&mut env, [item.as_bytes(), b"=", value.as_bytes()].concat());
+        }
+    }
+    let size = || terminal::size(std::io::stdout()).or_else(|| terminal::size(std::io::stdin()));
+    Ok(StartSpec {
+        argv,
+        env,
+        cwd: match &options.workdir {
+            Some(workdir) => workdir.as_bytes().to_vec(),
+            None => config.working_dir.0.clone(),
+        },
+        user: match &options.user {
+            Some(user) => user.as_bytes().to_vec(),
+            None => config.user.clone().into_bytes(),
+        },
+        tty: options.tty.then(|| window_size(size().unwrap_or(DEFAULT_SIZE))),
+        stdin: options.interactive,
+        read_only_root: options.read_only,
+        privileged: false,
+    })
+}
+
+/// Sets `NAME=value`, replacing an earlier entry of the same name.
+fn set_env(env: &mut Vec<Vec<u8>>, entry: Vec<u8>) {
+    let name_end = entry.iter().position(|byte| *byte == b'=').map_or(entry.len(), |at| at + 1);
+    match env.iter_mut().find(|old| old.starts_with(&entry[..name_end])) {
+        Some(old) => *old = entry,
+        None => env.push(entry),
+    }
+}
+
+fn window_size((rows, columns): (u16, u16)) -> WindowSize {
+    WindowSize { rows, columns }
+}
+
+/// A run from power-on to the end of the process.
+struct Run<'a> {
+    vm: Vm,
+    console: ConsoleTail,
+    io: HostIo,
+    options: &'a RunOptions,
+    /// Taken when the process is started.
+    spec: Option<StartSpec>,
+    process: Option<ProcessId>,
+    /// Requests that must succeed before the process starts, and what each is for.
+    requests: BTreeMap<RequestId, String>,
+    /// Input that the guest had no room for yet.
+    stdin: Vec<u8>,
+    stdin_eof: bool,
+    /// How the process ended, and until when the guest may write back.
+    ended: Option<(u8, Instant)>,
+    ending_signals: u32,
+}
+
+impl<'a> Run<'a> {
+    fn new(launched: Launched, io: HostIo, spec: StartSpec, options: &'a RunOptions) -> Self {
+        Self {
+            vm: launched.vm,
+            console: launched.console,
+            io,
+            options,
+            spec: Some(spec),
+            process: None,
+            requests: BTreeMap::new(),
+            stdin: Vec::new(),
+            stdin_eof: false,
+            ended: None,
+            ending_signals: 0,
+        }
+    }
+
+    fn to_end(&mut self) -> Result<u8> {
+        loop {
+            while let Ok(event) = self.io.events.try_recv() {
+                if let Some(status) = self.host_event(event)? {
+                    return Ok(status);
+                }
+            }
+            let step = self.vm.step();
+            self.console.take(self.options.console);
+            let mut quiet = true;
+            while let Some(event) = self.vm.next_event()? {
+                quiet = false;
+                self.guest_event(event)?;
+            }
+            if let Some((status, limit)) = self.ended {
+                let written_back = !self.has_writable_shares() || Instant::now() >= limit;
+                if !self.io.has_pending_output() && (written_back || matches!(step, Step::Ended(_))) {
+                    return Ok(status);
+                }
+            }
+            match step {
+                Step::Ran => {}
+                Step::Idle(_) if !quiet => {}
+                Step::Idle(wait) => {
+                    if let Some(status) = self.idle(wait)? {
+                        return Ok(status);
+                    }
+                }
+                Step::Ended(_) if self.ended.is_some() => {
+                    // Only output is left to be written.
+                    if let Some(status) = self.idle(None)? {
+                        return Ok(status);
+                    }
+                }
+                Step::Ended(request) => bail!("{}", self.unexpected_end(request)),
+            }
+        }
+    }
+
+    /// Waits for the host, at most until the guest's next timer.
+    fn idle(&mut self, wait: Option<Duration>) -> Result<Option<u8>> {
+        if wait.is_none() && self.process.is_none() {
+            bail!("the guest waits for an interrupt that no device will raise{}", self.console.describe());
+        }
+        match self.io.events.recv_timeout(wait.unwrap_or(Duration::from_secs(3600))) {
+            Ok(event) => self.host_event(event),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            // The sender lives in `self.io`.
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
+        }
+    }
+
+    fn unexpected_end(&self, request: Request) -> String {
+        let what = match request {
+            Request::PowerOff => "the guest switched itself off",
+            Request::Reset => "the guest's kernel failed or restarted",
+            Request::Finish(_) => "the guest ended the machine",
+        };
+        format!("{what} before the process ended{}", self.console.describe())
+    }
+
+    fn has_writable_shares(&self) -> bool {
+        self.options.volumes.iter().any(|volume| !volume.read_only)
+    }
+
+    /// Something happened outside; gives a status if that ends the program.
+    fn host_event(&mut self, event: HostEvent) -> Result<Option<u8>> {
+        self.io.note(&event);
+        match event {
+            HostEvent::Stdin(bytes) => {
+                self.stdin = bytes;
+                self.pass_stdin();
+            }
+            HostEvent::StdinEof => {
+                self.stdin_eof = true;
+                self.pass_stdin();
+            }
+            HostEvent::Written(stream, len) => {
+                if let Some(process) = self.process {
+                    self.vm.session.consumed(process, output(stream), len);
+                }
+            }
+            HostEvent::Broken(stream, error) => {
+                if let Some(process) = self.process {
+                    self.vm.session.close_output(process, output(stream));
+                }
+                if error.kind() != std::io::ErrorKind::BrokenPipe {
+                    bail!("cannot write to {stream:?}: {error}");
+                }
+            }
+            HostEvent::Signal(SIGWINCH) => {
+                let size = terminal::size(std::io::stdout()).or_else(|| terminal::size(std::io::stdin()));
+                if let (Some(process), Some(size), true) = (self.process, size, self.options.tty) {
+                    self.vm.session.resize(process, window_size(size));
+                }
+            }
+            HostEvent::Signal(signal) => {
+                let Some(process) = self.process else { return Ok(Some(exit::of_signal(signal))) };
+                self.vm.session.signal(process, signal as u8);
+                self.ending_signals += u32::from(matches!(signal, SIGINT | SIGTERM | SIGHUP));
+                if self.ending_signals >= IMPATIENT {
+                    return Ok(Some(exit::of_signal(signal)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Something happened in the guest.
+    fn guest_event(&mut self, event: Event) -> Result<()> {
+        match event {
+            Event::Ready(_) => self.prepare()?,
+            Event::Done(request) => {
+                self.requests.remove(&request);
+                self.start_when_prepared();
+            }
+            Event::Failed(request, message) => {
+                let what = self.requests.remove(&request).unwrap_or_else(|| "request".to_string());
+                bail!("{what}: {message}");
+            }
+            Event::Log(text) => eprint!("c2w-run: {}{}", text.trim_end(), self.line_end()),
+            Event::Started(_) => {}
+            Event::StartFailed(_, kind, message) => {
+                eprint!("c2w-run: {message}{}", self.line_end());
+                self.end(kind.exit_status());
+            }
+            Event::Output(_, Output::Stdout, bytes) => self.io.write(Stream::Stdout, bytes),
+            Event::Output(_, Output::Stderr, bytes) => self.io.write(Stream::Stderr, bytes),
+            Event::OutputEof(..) => {}
+            Event::StdinReady(_) => self.pass_stdin(),
+            Event::StdinClosed(_) => self.stdin.clear(),
+            Event::Exited(_, status) => self.end(status.exit_status()),
+        }
+        Ok(())
+    }
+
+    /// The agent is ready: brings the guest up to date and mounts the shares.
+    fn prepare(&mut self) -> Result<()> {
+        if self.spec.is_none() {
+            return Ok(());
+        }
+        let session = &mut self.vm.session;
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        session.set_clock(since_epoch.as_nanos() as u64);
+        let mut seed = [0; 64];
+        getrandom::fill(&mut seed).context("no random numbers from the host")?;
+        session.add_entropy(&seed);
+        let hostname =
+            self.options.hostname.as_deref().map_or(DEFAULT_HOSTNAME.as_bytes(), OsStrExt::as_bytes);
+        self.requests.insert(session.set_hostname(hostname), "cannot set the host name".to_string());
+        for (index, volume) in self.options.volumes.iter().enumerate() {
+            let mount = MountSpec {
+                tag: launch::share_tag(index).into_bytes(),
+                source: launch::share_source(volume)?,
+                target: volume.guest.as_bytes().to_vec(),
+                read_only: volume.read_only,
+                msize: SHARE_MSIZE,
+                options: b"cache=mmap".to_vec(),
+            };
+            let what = format!("cannot mount {} at {}", volume.host.display(), volume.guest.display());
+            self.requests.insert(session.mount(mount), what);
+        }
+        Ok(())
+    }
+
+    fn start_when_prepared(&mut self) {
+        if !self.requests.is_empty() {
+            return;
+        }
+        if let Some(spec) = self.spec.take() {
+            let reads = spec.stdin;
+            self.process = Some(self.vm.session.start(spec));
+            if reads {
+                self.io.read_stdin();
+            }
+        }
+    }
+
+    /// Gives the guest as much of the waiting input as it takes.
+    fn pass_stdin(&mut self) {
+        let Some(process) = self.process else { return };
+        if !self.stdin.is_empty() {
+            let taken = self.vm.session.write_stdin(process, &self.stdin);
+            self.stdin.drain(..taken);
+            if !self.stdin.is_empty() {
+                return;
+            }
+            self.io.want_stdin();
+        }
+        if self.stdin_eof {
+            self.vm.session.close_stdin(process);
+        }
+    }
+
+    /// The process has ended; what is left is to write shared files back.
+    fn end(&mut self, status: u8) {
+        self.ended = Some((status, Instant::now() + SHUTDOWN_LIMIT));
+        if self.has_writable_shares() {
+            self.vm.session.shutdown(Power::Off);
+        }
+    }
+
+    /// A raw terminal needs a carriage return, too.
+    fn line_end(&self) -> &'static str {
+        if self.options.tty && self.options.interactive { "\r\n" } else { "\n" }
+    }
+}
+
+fn output(stream: Stream) -> Output {
+    match stream {
+        Stream::Stdout => Output::Stdout,
+        Stream::Stderr => Output::Stderr,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[&str]) -> Vec<ByteString> {
+        words.iter().map(|word| ByteString(word.as_bytes().to_vec())).collect()
+    }
+
+    fn argv(config: &ContainerConfig, entrypoint: Option<&str>, command: &[&str]) -> Option<String> {
+        let options = RunOptions {
+            entrypoint: entrypoint.map(OsString::from),
+            command: command.iter().map(OsString::from).collect(),
+            ..RunOptions::default()
+        };
+        let argv = start_spec(config, &options).ok()?.argv;
+        Some(argv.iter().map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn command_lines_combine_as_in_docker() {
+        let both = ContainerConfig {
+            entrypoint: words(&["/e"]),
+            cmd: words(&["c", "d"]),
+            ..ContainerConfig::default()
+        };
+        assert_eq!(argv(&both, None, &[]).as_deref(), Some("/e c d"));
+        assert_eq!(argv(&both, None, &["x"]).as_deref(), Some("/e x"));
+        assert_eq!(argv(&both, Some("/n"), &[]).as_deref(), Some("/n"));
+        assert_eq!(argv(&both, Some("/n"), &["x"]).as_deref(), Some("/n x"));
+        assert_eq!(argv(&both, Some(""), &["x"]).as_deref(), Some("x"));
+        assert_eq!(argv(&ContainerConfig::default(), None, &[]), None);
+    }
+
+    #[test]
+    fn environment_entries_replace_each_other() {
+        let mut env = vec![b"A=1".to_vec(), b"AB=2".to_vec()];
+        set_env(&mut env, b"A=3".to_vec());
+        set_env(&mut env, b"C=4".to_vec());
+        assert_eq!(env, [b"A=3".to_vec(), b"AB=2".to_vec(), b"C=4".to_vec()]);
+    }
+}

@@ -1,0 +1,270 @@
+//! Building machines: from an image or from files on the command line to a machine that is about to run.
+
+use crate::clock::HostClock;
+use crate::console::ConsoleTail;
+use crate::container::RunOptions;
+use crate::size;
+use crate::vm::{Computer, Vm};
+use crate::volume::Volume;
+use anyhow::{Context, Result, anyhow, bail};
+use c2w_agent::PORT_NAME;
+use c2w_decoders::riscv64::board::{BoardParts, VIRTIO_SLOTS};
+use c2w_decoders::riscv64::boot::{self, BootFiles, Firmware, MachineConfig};
+use c2w_devices::backend::block::{BlockBackend, FileBlock};
+use c2w_devices::backend::char::{CharHost, char_channel};
+use c2w_devices::backend::entropy::HostEntropy;
+use c2w_devices::backend::fs::native::{NativeFs, NativeOptions};
+use c2w_devices::virtio::VirtioDevice;
+use c2w_devices::virtio::blk::Blk;
+use c2w_devices::virtio::console::{Console, ConsoleSize, PortOptions};
+use c2w_devices::virtio::p9::{self, P9};
+use c2w_devices::virtio::rng::Rng;
+use c2w_engine::irq::Attention;
+use c2w_packer::image::{Arch, Image};
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Room in each direction of the agent's port and of a serial console.
+const CHANNEL_BYTES: usize = 256 * 1024;
+/// Kernel command line of every container, before the image's own: a failure ends the machine at once.
+const CONTAINER_CMDLINE: &str = "console=ttyS0 quiet panic=-1";
+/// Slots taken by the root file system, the console with the agent's port and the entropy device.
+const OWN_DEVICES: usize = 3;
+
+/// A container's machine before its first instruction.
+pub struct Launched {
+    /// The machine with the agent's port.
+    pub vm: Vm,
+    /// The kernel's console.
+    pub console: ConsoleTail,
+}
+
+/// Builds the machine of an image.
+///
+/// # Errors
+/// If the image does not fit this program, or an option does not fit the machine or the host.
+pub fn container(image: &Image, options: &RunOptions) -> Result<Launched> {
+    let manifest = image.manifest();
+    if manifest.machine.arch != Arch::Riscv64 {
+        bail!("{}: cannot run {} images", image.path().display(), manifest.machine.arch);
+    }
+    let attention = Attention::default();
+    let (console, console_host) = char_channel(CHANNEL_BYTES, &attention);
+    let (port, port_host) = char_channel(CHANNEL_BYTES, &attention);
+
+    let rootfs = image.rootfs()?;
+    let disk = FileBlock::new(rootfs.file, rootfs.offset, rootfs.len_bytes, true);
+    let disk = disk.with_context(|| format!("{}: root file system", image.path().display()))?;
+    let ports = vec![
+        PortOptions {
+            name: String::new(),
+            is_console: true,
+            backend: Box::new(c2w_devices::backend::char::NullChar),
+        },
+        PortOptions { name: PORT_NAME.to_string(), is_console: false, backend: Box::new(port) },
+    ];
+    let mut virtio: Vec<Box<dyn VirtioDevice>> = vec![
+        Box::new(Blk::new(Box::new(disk), "c2w-root")),
+        Box::new(Console::new(ports, ConsoleSize::new(&attention))),
+        Box::new(Rng::new(Box::new(HostEntropy))),
+    ];
+    debug_assert_eq!(virtio.len(), OWN_DEVICES);
+    let most = VIRTIO_SLOTS - OWN_DEVICES;
+    if options.volumes.len() > most {
+        bail!("{} volumes, but the machine has room for {most}", options.volumes.len());
+    }
+    for (index, volume) in options.volumes.iter().enumerate() {
+        virtio.push(share(&share_tag(index), &volume.host, volume.read_only)?);
+    }
+
+    let cmdline = [CONTAINER_CMDLINE, &manifest.machine.cmdline].join(" ");
+    let files = BootFiles {
+        firmware: Firmware::BuiltIn,
+        kernel: Some(image.kernel()?),
+        initrd: image.initrd()?,
+        cmdline: cmdline.trim_end().to_string(),
+    };
+    let memory_bytes = options.memory_bytes.unwrap_or(manifest.machine.memory_bytes);
+    let parts = BoardParts { console: Box::new(console), wall_clock: Box::new(unix_ns), virtio };
+    let computer = computer(&files, parts, memory_bytes, attention)?;
+    Ok(Launched { vm: Vm::new(computer, port_host), console: ConsoleTail::new(console_host) })
+}
+
+fn computer(
+    files: &BootFiles,
+    parts: BoardParts,
+    memory_bytes: u64,
+    attention: Attention,
+) -> Result<Box<dyn Computer>> {
+    let mut rng_seed = vec![0; 64];
+    getrandom::fill(&mut rng_seed).context("no random numbers from the host")?;
+    let config =
+        MachineConfig { memory_bytes, parts, clock: Box::new(HostClock::default()), attention, rng_seed };
+    let machine = boot::machine(files, config);
+    Ok(Box::new(machine.with_context(|| format!("with {} of memory", size::display(memory_bytes)))?))
+}
+
+fn unix_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
+}
+
+fn share(tag: &str, path: &Path, read_only: bool) -> Result<Box<dyn VirtioDevice>> {
+    let context = || format!("cannot share {}", path.display());
+    let metadata = fs::metadata(path).with_context(context)?;
+    let open = if metadata.is_dir() { NativeFs::new } else { NativeFs::new_file };
+    let fs = open(path, NativeOptions::default()).with_context(context)?;
+    let device = P9::new(fs, tag, p9::Options { read_only, ..p9::Options::default() });
+    Ok(Box::new(device.map_err(|errno| anyhow!("{}: the host answers {errno:?}", context()))?))
+}
+
+/// The mount tag of volume number `index`.
+pub fn share_tag(index: usize) -> String {
+    format!("share{index}")
+}
+
+/// What of a volume's share is mounted: empty for all of it, or the name of the one file that is shared.
+///
+/// # Errors
+/// If the host path is gone.
+pub fn share_source(volume: &Volume) -> Result<Vec<u8>> {
+    let context = || format!("cannot share {}", volume.host.display());
+    if fs::metadata(&volume.host).with_context(context)?.is_dir() {
+        return Ok(Vec::new());
+    }
+    let path = fs::canonicalize(&volume.host).with_context(context)?;
+    Ok(path.file_name().map_or_else(Vec::new, |name| name.as_bytes().to_vec()))
+}
+
+/// Firmware of a raw boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bios {
+    /// The built-in SBI.
+    BuiltIn,
+    /// None: the kernel starts in machine mode.
+    None,
+    /// A firmware file.
+    File(PathBuf),
+}
+
+/// A disk of a raw boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// The host file.
+    pub path: PathBuf,
+    /// The guest may not write it.
+    pub read_only: bool,
+}
+
+impl Disk {
+    /// Reads `FILE[,ro]`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (path, read_only) = split_read_only(text);
+        if path.is_empty() {
+            Err("expected FILE or FILE,ro".into())
+        } else {
+            Ok(Self { path: path.into(), read_only })
+        }
+    }
+
+    fn open(&self) -> Result<Box<dyn VirtioDevice>> {
+        let metadata = fs::metadata(&self.path).with_context(|| self.path.display().to_string())?;
+        if metadata.is_dir() {
+            bail!("{}: is a directory; share directories with --share", self.path.display());
+        }
+        let file = OpenOptions::new().read(true).write(!self.read_only).open(&self.path);
+        let file = file.with_context(|| self.path.display().to_string())?;
+        let backend: Box<dyn BlockBackend> = Box::new(
+            FileBlock::whole(file, self.read_only).with_context(|| self.path.display().to_string())?,
+        );
+        Ok(Box::new(Blk::new(backend, &self.path.file_name().unwrap_or_default().to_string_lossy())))
+    }
+}
+
+/// A shared directory of a raw boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Mount tag in the guest.
+    pub tag: String,
+    /// The host directory.
+    pub directory: PathBuf,
+    /// The guest may not change it.
+    pub read_only: bool,
+}
+
+impl Share {
+    /// Reads `TAG=DIR[,ro]`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (text, read_only) = split_read_only(text);
+        match text.split_once('=') {
+            Some((tag, directory)) if !tag.is_empty() && !directory.is_empty() => {
+                Ok(Self { tag: tag.to_string(), directory: directory.into(), read_only })
+            }
+            _ => Err("expected TAG=DIR or TAG=DIR,ro".into()),
+        }
+    }
+}
+
+fn split_read_only(text: &str) -> (&str, bool) {
+    match text.strip_suffix(",ro") {
+        Some(rest) => (rest, true),
+        None => (text, false),
+    }
+}
+
+/// A raw boot.
+#[derive(Clone, Debug)]
+pub struct BootOptions {
+    /// Linux `Image` or ELF file.
+    pub kernel: PathBuf,
+    /// Initial RAM disk.
+    pub initrd: Option<PathBuf>,
+    /// Kernel command line.
+    pub cmdline: String,
+    /// Disks, `/dev/vda` first.
+    pub disks: Vec<Disk>,
+    /// Shared directories.
+    pub shares: Vec<Share>,
+    /// Guest RAM in bytes.
+    pub memory_bytes: u64,
+    /// What runs before the kernel.
+    pub bios: Bios,
+}
+
+/// Builds the machine of a raw boot; also gives the host's end of its serial console.
+///
+/// # Errors
+/// If a file cannot be read or is of the wrong kind, or the machine cannot be as asked.
+pub fn boot(options: &BootOptions) -> Result<(Box<dyn Computer>, CharHost)> {
+    let files = BootFiles {
+        firmware: match &options.bios {
+            Bios::BuiltIn => Firmware::BuiltIn,
+            Bios::None => Firmware::None,
+            Bios::File(path) => Firmware::File(read(path)?),
+        },
+        kernel: Some(read(&options.kernel)?),
+        initrd: options.initrd.as_deref().map(read).transpose()?,
+        cmdline: options.cmdline.clone(),
+    };
+    let attention = Attention::default();
+    let (console, host) = char_channel(CHANNEL_BYTES, &attention);
+    let mut virtio = vec![Box::new(Rng::new(Box::new(HostEntropy))) as Box<dyn VirtioDevice>];
+    for disk in &options.disks {
+        virtio.push(disk.open()?);
+    }
+    for directory in &options.shares {
+        virtio.push(share(&directory.tag, &directory.directory, directory.read_only)?);
+    }
+    let parts = BoardParts { console: Box::new(console), wall_clock: Box::new(unix_ns), virtio };
+    let computer = computer(&files, parts, options.memory_bytes, attention);
+    Ok((computer.with_context(|| options.kernel.display().to_string())?, host))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let file = File::open(path).with_context(|| path.display().to_string())?;
+    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        bail!("{}: is a directory", path.display());
+    }
+    fs::read(path).with_context(|| path.display().to_string())
+}

@@ -1,0 +1,127 @@
+//! A running machine with the agent in it: guest slices, the agent's session, and waiting.
+
+use c2w_agent::{Event, Session, SessionError};
+use c2w_devices::backend::char::CharHost;
+use c2w_engine::guest::Guest;
+use c2w_engine::machine::{Exit, Machine, Statistics};
+use c2w_engine::mem::device::Request;
+use std::time::Duration;
+
+/// Instructions between two looks at the host: well below a millisecond of guest code.
+const SLICE: u64 = 100_000;
+/// Bytes taken from the agent's port at a time.
+const PORT_BYTES: usize = 64 * 1024;
+
+/// A machine of any guest, as the front end sees it.
+pub trait Computer {
+    /// Runs about `budget` instructions, see [`Machine::run`].
+    fn run(&mut self, budget: u64) -> Exit;
+    /// Guest time in nanoseconds since power-on.
+    fn now_ns(&self) -> u64;
+    /// What the machine has done so far.
+    fn statistics(&self) -> Statistics;
+    /// Whether the guest has enabled an interrupt that a device could raise.
+    fn devices_can_wake(&self) -> bool;
+}
+
+impl<G: Guest> Computer for Machine<G> {
+    fn run(&mut self, budget: u64) -> Exit {
+        Machine::run(self, budget)
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.cpu.now_ns()
+    }
+
+    fn statistics(&self) -> Statistics {
+        Machine::statistics(self)
+    }
+
+    fn devices_can_wake(&self) -> bool {
+        G::devices_can_wake(&self.cpu)
+    }
+}
+
+/// What a slice of guest time ended with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There is more to do at once.
+    Ran,
+    /// Nothing happens before this long, unless the host has input; `None` means that only input helps.
+    Idle(Option<Duration>),
+    /// The guest asked for something.
+    Ended(Request),
+}
+
+/// Runs one slice of a machine without an agent.
+pub fn step(computer: &mut dyn Computer) -> Step {
+    match computer.run(SLICE) {
+        Exit::Budget => Step::Ran,
+        Exit::Waiting { deadline_ns } => Step::Idle(
+            deadline_ns.map(|deadline| Duration::from_nanos(deadline.saturating_sub(computer.now_ns()))),
+        ),
+        Exit::Request(request) => Step::Ended(request),
+    }
+}
+
+/// A machine whose agent this program talks to.
+pub struct Vm {
+    computer: Box<dyn Computer>,
+    port: CharHost,
+    /// The conversation with the agent.
+    pub session: Session,
+    inbox: Vec<u8>,
+    taken: usize,
+}
+
+impl Vm {
+    /// A machine and the host's end of its agent port.
+    pub fn new(computer: Box<dyn Computer>, port: CharHost) -> Self {
+        Self { computer, port, session: Session::new(), inbox: Vec::new(), taken: 0 }
+    }
+
+    /// The machine.
+    pub fn computer(&self) -> &dyn Computer {
+        &*self.computer
+    }
+
+    /// Runs the guest for a slice. Idle only if nothing waits to be sent to it.
+    pub fn step(&mut self) -> Step {
+        let sent = self.send();
+        match step(&mut *self.computer) {
+            Step::Idle(_) if sent || !self.session.outgoing().is_empty() && self.send() => Step::Ran,
+            other => other,
+        }
+    }
+
+    /// Gives the port what the session has to say; true if it took anything.
+    fn send(&mut self) -> bool {
+        let len = self.port.write(self.session.outgoing());
+        self.session.sent(len);
+        len > 0
+    }
+
+    /// The next thing the agent said. Call it until it gives `None`, after every step.
+    ///
+    /// # Errors
+    /// When the agent breaks the protocol; the machine is of no use then.
+    pub fn next_event(&mut self) -> Result<Option<Event>, SessionError> {
+        loop {
+            if self.taken == self.inbox.len() {
+                self.inbox.resize(PORT_BYTES, 0);
+                let len = self.port.read(&mut self.inbox);
+                self.inbox.truncate(len);
+                self.taken = 0;
+                if len == 0 {
+                    return Ok(None);
+                }
+            }
+            let mut rest = &self.inbox[self.taken..];
+            let event = self.session.next_event(&mut rest)?;
+            self.taken = self.inbox.len() - rest.len();
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+    }
+}

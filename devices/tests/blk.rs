@@ -3,9 +3,9 @@
 mod support;
 
 use c2w_devices::backend::block::{BlockBackend, MemoryBlock, OverlayBlock};
+use c2w_devices::virtio::DeviceState;
 use c2w_devices::virtio::blk::Blk;
 use c2w_devices::virtio::mmio::VirtioMmio;
-use c2w_devices::virtio::{DeviceState, VirtioDevice};
 use c2w_engine::irq::{Attention, IrqLines};
 use std::io::{self, IoSlice, IoSliceMut};
 use support::memory_disk;
@@ -183,18 +183,22 @@ fn a_saved_disk_goes_on_over_the_same_store_only() {
     let store = |sectors: usize| Box::new(MemoryBlock::new(vec![7; sectors * 512], true));
     let disk = |sectors| Box::new(Blk::new(Box::new(OverlayBlock::new(store(sectors), 1 << 20)), "x"));
     let mut raw = Raw::running(disk(8), ALL);
-    header(&mut raw, 4, 0);
-    assert_eq!(send(&mut raw, 0, 0), (OK, 1));
+    header(&mut raw, 1, 3);
+    raw.put(BODY, &[9; 512]);
+    assert_eq!(send(&mut raw, 512, 0), (OK, 1));
     let saved = raw.mmio.save();
-    let DeviceState::Blk(blk_state) = saved.device else { panic!("a disk saves a disk's state") };
-    let overlay = || Box::new(OverlayBlock::new(store(8), 1 << 20));
-    let restored = Blk::restore(overlay(), "x", &blk_state).unwrap();
+    let DeviceState::Blk(state) = &saved.device else { panic!("a disk saves a disk's state") };
+    let overlay =
+        |sectors| OverlayBlock::restore(store(sectors), 1 << 20, &state.changes).expect("the changes fit");
+    let restored = Blk::restore(Box::new(overlay(8)), "x", state).unwrap();
     let line = IrqLines::new(&Attention::default()).line(0);
     raw.mmio = VirtioMmio::restore(Box::new(restored), line, &saved).unwrap();
     assert_eq!(raw.mmio.save(), saved);
-    header(&mut raw, 0, 0);
-    assert_eq!(send(&mut raw, 0, 512), (OK, 513));
-    assert!(Blk::restore(store(8), "x", &blk_state).is_err(), "read-only now");
-    assert!(Blk::restore(Box::new(OverlayBlock::new(store(9), 0)), "x", &blk_state).is_err(), "larger now");
-    assert_eq!(disk(8).save(), saved.device);
+    header(&mut raw, 0, 2);
+    assert_eq!(send(&mut raw, 0, 1024), (OK, 1025));
+    assert_eq!(raw.get(BODY, 1024), [[7; 512], [9; 512]].concat());
+    assert!(Blk::restore(store(8), "x", state).is_err(), "read-only now");
+    assert!(Blk::restore(Box::new(overlay(9)), "x", state).is_err(), "larger now");
+    let unchanged = OverlayBlock::new(store(8), 1 << 20);
+    assert!(Blk::restore(Box::new(unchanged), "x", state).is_err(), "changes forgotten");
 }

@@ -7,7 +7,7 @@ use super::queue::{QueueError, QueueIndex};
 use super::{
     Chain, DeviceId, DeviceState, RestoreError, Segments, VirtioDevice, VirtioIo, read_config_bytes,
 };
-use crate::backend::block::BlockBackend;
+use crate::backend::block::{BlockBackend, OverlayState};
 use c2w_engine::mem::ram::Ram;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -98,13 +98,15 @@ enum BlkRequest {
     WriteZeroes { offset: u64, len_bytes: u64, may_unmap: bool },
 }
 
-/// State of a block device: what the guest was told about its store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// State of a block device: what the guest was told about its store, and what the store keeps in memory only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlkState {
     /// Size of the store.
     pub capacity_sectors: u64,
     /// Whether it refuses changes.
     pub read_only: bool,
+    /// Changes in memory, from which the caller restores an overlay store.
+    pub changes: OverlayState,
 }
 
 /// The block device.
@@ -124,7 +126,7 @@ impl Blk {
         Self { backend, id: id_bytes, chain: Chain::default() }
     }
 
-    /// The saved disk over `backend`, which must look as it did.
+    /// The saved disk over `backend`, which must look as it did: an overlay holds `state.changes` again.
     pub fn restore(backend: Box<dyn BlockBackend>, id: &str, state: &BlkState) -> Result<Self, RestoreError> {
         let blk = Self::new(backend, id);
         if blk.state() == *state {
@@ -135,7 +137,11 @@ impl Blk {
     }
 
     fn state(&self) -> BlkState {
-        BlkState { capacity_sectors: self.capacity_sectors(), read_only: self.backend.is_read_only() }
+        BlkState {
+            capacity_sectors: self.capacity_sectors(),
+            read_only: self.backend.is_read_only(),
+            changes: self.backend.changes(),
+        }
     }
 
     fn capacity_sectors(&self) -> u64 {

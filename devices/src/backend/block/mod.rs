@@ -39,6 +39,11 @@ pub trait BlockBackend: Send {
 
     /// Makes the range read as zeroes; `may_unmap` allows giving its storage back.
     fn write_zeroes(&mut self, offset: u64, len_bytes: u64, may_unmap: bool) -> io::Result<()>;
+
+    /// The changes that would be lost with the machine: part of its state. None for stores that keep them.
+    fn changes(&self) -> OverlayState {
+        OverlayState::default()
+    }
 }
 
 /// Fails unless the range lies inside `capacity_bytes`.

@@ -50,12 +50,6 @@ impl OverlayBlock {
         Some(overlay)
     }
 
-    /// The changes.
-    pub fn save(&self) -> OverlayState {
-        let bytes = |cluster: &Option<Cluster>| cluster.as_ref().map_or(Vec::new(), |bytes| bytes.to_vec());
-        OverlayState { clusters: self.clusters.iter().map(|(&number, c)| (number, bytes(c))).collect() }
-    }
-
     fn has_changes(&self, offset: u64, len_bytes: u64) -> bool {
         let end = (offset + len_bytes).div_ceil(CLUSTER_BYTES);
         self.clusters.range(offset / CLUSTER_BYTES..end).next().is_some()
@@ -186,6 +180,11 @@ impl BlockBackend for OverlayBlock {
         }
         Ok(())
     }
+
+    fn changes(&self) -> OverlayState {
+        let bytes = |cluster: &Option<Cluster>| cluster.as_ref().map_or(Vec::new(), |bytes| bytes.to_vec());
+        OverlayState { clusters: self.clusters.iter().map(|(&number, c)| (number, bytes(c))).collect() }
+    }
 }
 
 #[cfg(test)]
@@ -226,9 +225,9 @@ mod tests {
                 }
                 prop_assert_eq!(read_all(&mut overlay), copy.bytes());
             }
-            let saved = overlay.save();
+            let saved = overlay.changes();
             let mut restored = OverlayBlock::restore(base(), u64::MAX, &saved).unwrap();
-            prop_assert_eq!(restored.save(), saved);
+            prop_assert_eq!(restored.changes(), saved);
             prop_assert_eq!(read_all(&mut restored), copy.bytes());
             prop_assert_eq!(restored.stored, overlay.stored);
         }

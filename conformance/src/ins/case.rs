@@ -143,7 +143,7 @@ pub fn render(case: &Case) -> String {
             let _ = match &setting.place {
                 Place::Register(name) => write!(line, "{comma} {name} = {value}"),
                 Place::Memory { address, bytes } => {
-                    write!(line, "{comma} [{address:#x}]:w{} = {value}", 8 * bytes)
+                    write!(line, "{comma} [{}]:w{} = {value}", grouped_hex(*address), 8 * bytes)
                 }
             };
         }
@@ -188,7 +188,7 @@ mod tests {
     fn a_line_is_written_as_it_is_read() {
         let lines = [
             r#"[1b 85 15 00] "addiw a0, a1, 1"  a1 = 0x7fff_ffff => a0 = 0xffff_ffff_8000_0000"#,
-            r#"[01 02] "x"  fa0 = 1.5d, fa1 = -0s, [0x1000]:w32 = -1 => trap = 2"#,
+            r#"[01 02] "x"  fa0 = 1.5d, fa1 = -0s, [0x8000_1000]:w32 = -1 => trap = 2"#,
             r#"[] ""  =>"#,
         ];
         for line in lines {

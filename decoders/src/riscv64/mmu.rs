@@ -286,3 +286,6 @@ fn fence_all(cpu: &mut Cpu<Riscv64>, asid: Option<u64>) {
 pub fn sfence_inval(cpu: &Cpu<Riscv64>, raw: u64) -> Result<(), Trap> {
     if cpu.guest.state.privilege == Privilege::User { Err(illegal(raw)) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -233,7 +233,9 @@ mod tests {
         const M: Privilege = Privilege::Machine;
         let (r, rw, rwx) = (R, R | W, R | W | X);
         let napot = |start: u64, len: u64| start >> 2 | ((len >> 3) - 1);
-        let cases: &[(&[(u8, u64)], u64, Privilege, &str, bool)] = &[
+        /// Entries, an address, who accesses it; the rights, and whether they are those of the whole page.
+        type Case<'a> = (&'a [(u8, u64)], u64, Privilege, &'a str, bool);
+        let cases: &[Case<'_>] = &[
             (&[], 0x1000, U, "---", true),
             (&[], 0x1000, M, "rwx", true),
             (&[(NAPOT | rwx, u64::MAX)], 0x1000, U, "rwx", true),

@@ -183,3 +183,6 @@ pub fn interrupt(cpu: &Cpu<Riscv64>) -> Option<Trap> {
     let number = irq::ORDER.into_iter().find(|&number| taken >> number & 1 != 0)?;
     Some(Trap::new(TrapCause(INTERRUPT | number), 0))
 }
+
+#[cfg(test)]
+mod tests;

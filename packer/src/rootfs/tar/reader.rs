@@ -326,8 +326,7 @@ impl<R: Read> TarReader<R> {
         let copied = io::copy(&mut Read::take(&mut self.inner, wanted), &mut io::sink());
         let copied = copied.map_err(|error| cut_short(error, "an entry's data"))?;
         self.position += copied;
-        // The last entry's padding may be missing, its data not.
-        if copied < self.data_left {
+        if copied < wanted {
             return Err(truncated("an entry's data"));
         }
         (self.data_left, self.padding_left) = (0, 0);

@@ -1,5 +1,7 @@
 //! The 9P server over a host directory and over memory: what a request costs without a guest and its queue.
 
+#![allow(missing_docs, reason = "criterion_group! makes a public function")]
+
 use c2w_devices::backend::fs::native::{NativeFs, NativeOptions};
 use c2w_devices::backend::fs::{FileSystem, MemoryFs, MemoryLimits};
 use c2w_devices::virtio::p9::{Options, Server};

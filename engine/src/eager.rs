@@ -7,7 +7,9 @@ use crate::addr::{Gva, Width};
 use crate::cpu::{Cpu, host_read, host_write};
 use crate::emit::{Amo, Binary, Cond, Emit, Slot, Unary};
 use crate::guest::{Guest, HelperId, Trap, TrapCause};
+use crate::ir::block::Block;
 use crate::ir::eval;
+use crate::ir::replay::Replay;
 use crate::mem::tlb::Access;
 
 /// An instruction stopped; the trap is in the [`Eager`].
@@ -79,6 +81,34 @@ pub fn run_block<G: Guest>(
     }
 }
 
+/// Runs recorded IR from its first instruction, with the effect that [`run_block`] has on what it was recorded from:
+/// the reference for every lowering.
+pub fn run_ir<G: Guest>(cpu: &mut Cpu<G>, block_pc: Gva, block: &Block) -> BlockEnd {
+    let offsets: Vec<u16> = block.ops.iter().filter_map(|op| op.insn_offset()).collect();
+    let mut e = Eager {
+        cpu,
+        insns: &[],
+        offsets: &offsets,
+        block_pc: block_pc.0,
+        next_pc: block_pc.0.wrapping_add(u64::from(block.len_bytes)),
+        index: 0,
+        trap: Trap::new(TrapCause(0), 0),
+    };
+    let mut replay = Replay::new(block);
+    while replay.next_insn().is_some() {
+        if replay.insn(&mut e).is_err() {
+            return BlockEnd::Trapped { index: e.index, trap: e.trap };
+        }
+        e.index += 1;
+        if let Some(&offset) = offsets.get(e.index)
+            && e.cpu.ram.has_written_code()
+        {
+            return BlockEnd::Cut { count: e.index, next: block_pc.offset(u64::from(offset)) };
+        }
+    }
+    BlockEnd::Next(Gva(e.next_pc))
+}
+
 impl<G: Guest> Eager<'_, G> {
     #[cold]
     #[inline(never)]
@@ -112,7 +142,7 @@ impl<G: Guest> Eager<'_, G> {
     fn after_write(&mut self) {
         if self.cpu.ram.has_written_code() {
             self.cpu.recheck_interrupts();
-            self.insns = &self.insns[..=self.index];
+            self.insns = self.insns.get(..=self.index).unwrap_or(self.insns);
         }
     }
 
@@ -155,6 +185,11 @@ impl<G: Guest> Emit for Eager<'_, G> {
     type Val = u64;
     type Stop = Stopped;
     const RECORDS: bool = false;
+
+    #[inline(always)]
+    fn known(&self, value: u64) -> Option<u64> {
+        Some(value)
+    }
 
     #[inline(always)]
     fn imm(&mut self, value: u64) -> u64 {

@@ -48,6 +48,13 @@ pub trait Emit {
     /// interpreter is faster without.
     const RECORDS: bool;
 
+    /// The number that a value is in every run of the code, if the builder can tell. A lift may use it to say the same
+    /// thing in fewer words (which operation the flags are of), never to say another thing.
+    #[inline(always)]
+    fn known(&self, _value: Self::Val) -> Option<u64> {
+        None
+    }
+
     /// A constant.
     fn imm(&mut self, value: u64) -> Self::Val;
     /// Reads a guest register.

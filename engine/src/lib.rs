@@ -15,4 +15,5 @@ pub mod ir;
 pub mod irq;
 pub mod machine;
 pub mod mem;
+pub mod record;
 pub mod snapshot;

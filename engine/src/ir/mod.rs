@@ -1,4 +1,8 @@
 //! The intermediate representation: what a recorder writes and the lowerings read.
 
+pub mod block;
 pub mod eval;
 pub mod ops;
+pub mod replay;
+pub mod text;
+pub mod verify;

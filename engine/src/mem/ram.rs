@@ -34,38 +34,47 @@ pub unsafe trait RamBacking: Send {
 }
 
 /// Zeroed memory from the global allocator, which every host has. Large requests are lazily zeroed by the
-/// host's system allocator, so untouched guest pages cost nothing.
+/// host's system allocator, so untouched guest pages cost nothing; but only without an alignment of their own, for
+/// which the allocator would write every byte. So a page more is asked for, and the start aligned here.
 struct HeapBacking {
-    base: NonNull<u8>,
+    allocation: NonNull<u8>,
     layout: Layout,
+    base: NonNull<u8>,
+    len_bytes: usize,
 }
 
-// SAFETY: the pointer is owned by this value alone, like a Box's.
+// SAFETY: the pointers are owned by this value alone, like a Box's.
 unsafe impl Send for HeapBacking {}
 
-// SAFETY: allocated with `layout` in `new`, freed only in `drop`, never exposed as a Rust reference by this type.
+// SAFETY: inside what was allocated with `layout` in `new`, freed only in `drop`, never exposed as a Rust reference
+// by this type.
 unsafe impl RamBacking for HeapBacking {
     fn base(&self) -> NonNull<u8> {
         self.base
     }
     fn len_bytes(&self) -> usize {
-        self.layout.size()
+        self.len_bytes
     }
 }
 
 impl HeapBacking {
     fn new(len_bytes: usize) -> Self {
-        let layout = Layout::from_size_align(len_bytes, PAGE_BYTES as usize).expect("RAM size fits the host");
-        // SAFETY: `layout` has a non-zero size: `Ram::new` refuses empty RAM.
-        let base = unsafe { alloc_zeroed(layout) };
-        Self { base: NonNull::new(base).unwrap_or_else(|| handle_alloc_error(layout)), layout }
+        let size = len_bytes.checked_add(PAGE_BYTES as usize).expect("RAM size fits the host");
+        let layout = Layout::from_size_align(size, 1).expect("RAM size fits the host");
+        // SAFETY: `layout` has a non-zero size.
+        let allocation = unsafe { alloc_zeroed(layout) };
+        let allocation = NonNull::new(allocation).unwrap_or_else(|| handle_alloc_error(layout));
+        let skip = allocation.as_ptr().align_offset(PAGE_BYTES as usize);
+        // SAFETY: less than a page is skipped, and a page more than `len_bytes` was allocated.
+        let base = unsafe { allocation.add(skip) };
+        Self { allocation, layout, base, len_bytes }
     }
 }
 
 impl Drop for HeapBacking {
     fn drop(&mut self) {
         // SAFETY: allocated in `new` with this layout and not freed before.
-        unsafe { dealloc(self.base.as_ptr(), self.layout) }
+        unsafe { dealloc(self.allocation.as_ptr(), self.layout) }
     }
 }
 

@@ -25,9 +25,12 @@ pub mod pmp;
 pub mod regs;
 pub mod satp;
 pub mod sbi;
+pub mod snapshot;
 pub mod spaces;
 pub mod status;
 pub mod table;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 pub mod trap;

@@ -5,7 +5,7 @@
 //! holds a write tag for such a page.
 
 use crate::addr::{Gpa, PAGE_BYTES, PAGE_SHIFT, Page};
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
 /// Bytes of a code-tracking chunk: 64 chunks a page, one bit each.
@@ -58,16 +58,16 @@ unsafe impl RamBacking for HeapBacking {
 }
 
 impl HeapBacking {
-    fn new(len_bytes: usize) -> Self {
-        let size = len_bytes.checked_add(PAGE_BYTES as usize).expect("RAM size fits the host");
-        let layout = Layout::from_size_align(size, 1).expect("RAM size fits the host");
+    /// `None` if the host has not got that much.
+    fn new(len_bytes: u64) -> Option<Self> {
+        let len_bytes = usize::try_from(len_bytes).ok()?;
+        let layout = Layout::from_size_align(len_bytes.checked_add(PAGE_BYTES as usize)?, 1).ok()?;
         // SAFETY: `layout` has a non-zero size.
-        let allocation = unsafe { alloc_zeroed(layout) };
-        let allocation = NonNull::new(allocation).unwrap_or_else(|| handle_alloc_error(layout));
+        let allocation = NonNull::new(unsafe { alloc_zeroed(layout) })?;
         let skip = allocation.as_ptr().align_offset(PAGE_BYTES as usize);
         // SAFETY: less than a page is skipped, and a page more than `len_bytes` was allocated.
         let base = unsafe { allocation.add(skip) };
-        Self { allocation, layout, base, len_bytes }
+        Some(Self { allocation, layout, base, len_bytes })
     }
 }
 
@@ -95,10 +95,18 @@ impl Ram {
     /// Zeroed RAM of `len_bytes` at `base`.
     ///
     /// # Panics
-    /// If the length is zero or either value is not a multiple of [`PAGE_BYTES`]: the board checks user input.
+    /// If the host has not got that much, the length is zero, or either value is not a multiple of [`PAGE_BYTES`].
     pub fn new(base: Gpa, len_bytes: u64) -> Self {
+        Self::try_new(base, len_bytes).expect("the host has memory for RAM")
+    }
+
+    /// The same for a length that a user chose: `None` if the host has not got that much.
+    ///
+    /// # Panics
+    /// If the length is zero or either value is not a multiple of [`PAGE_BYTES`]: the board checks user input.
+    pub fn try_new(base: Gpa, len_bytes: u64) -> Option<Self> {
         assert!(len_bytes > 0, "RAM is not empty");
-        Self::with_backing(base, Box::new(HeapBacking::new(len_bytes as usize)))
+        Some(Self::with_backing(base, Box::new(HeapBacking::new(len_bytes)?)))
     }
 
     /// RAM over memory that the caller provides, for instance a copy-on-write file mapping.

@@ -150,7 +150,7 @@ pub fn machine(files: &BootFiles, config: MachineConfig) -> Result<Machine<Riscv
     let fdt = layout.take_top("the device tree", tree.len() as u64 + FDT_ROOM_BYTES)?;
     let info = layout.take_top("the firmware's description of the kernel", PAGE_BYTES)?;
 
-    let mut ram = allocate(memory_bytes)?;
+    let mut ram = Ram::try_new(RAM_BASE, memory_bytes).ok_or(BootError::HostMemory(memory_bytes))?;
     let mut load = |at: Gpa, bytes: &[u8]| ram.write(at, bytes).expect("the layout lies in RAM");
     plan.load(&mut load);
     if let (Some(at), Some(bytes)) = (initrd, &files.initrd) {
@@ -174,13 +174,6 @@ pub fn machine(files: &BootFiles, config: MachineConfig) -> Result<Machine<Riscv
     }
     resume(&mut cpu);
     Ok(Machine::new(cpu))
-}
-
-/// Reserves the memory first, because running out of it inside [`Ram::new`] would end the program.
-fn allocate(memory_bytes: u64) -> Result<Ram, BootError> {
-    let possible =
-        usize::try_from(memory_bytes).is_ok_and(|len| Vec::<u8>::new().try_reserve_exact(len).is_ok());
-    if possible { Ok(Ram::new(RAM_BASE, memory_bytes)) } else { Err(BootError::HostMemory(memory_bytes)) }
 }
 
 fn check_machine(memory_bytes: u64, virtio: &[Box<dyn VirtioDevice>]) -> Result<(), BootError> {

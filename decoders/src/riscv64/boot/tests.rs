@@ -112,6 +112,11 @@ fn what_cannot_boot_is_said() {
         (files(linux(), Firmware::BuiltIn), 8 * MIB + 1, "memory must be 1 to "),
         (files(linux(), Firmware::BuiltIn), 3 * MIB, "the device tree does not fit in 3 MiB of memory"),
         (files(linux(), Firmware::BuiltIn), 2 * MIB, "the kernel does not fit in 2 MiB of memory"),
+        (
+            files(linux(), Firmware::BuiltIn),
+            MAX_MEMORY_BYTES,
+            "this host cannot provide 1048576 MiB of memory",
+        ),
         (files(Some(image(u64::MAX)), Firmware::BuiltIn), 64 * MIB, "the kernel does not fit in 64 MiB"),
         (large, 8 * MIB, "the initial RAM disk does not fit in 8 MiB of memory"),
         (zero, 64 * MIB, "the kernel command line contains a zero byte"),

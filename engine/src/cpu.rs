@@ -180,6 +180,8 @@ impl<G: Guest> Cpu<G> {
     /// Writes to RAM or a device by physical address; `None` if nothing answers.
     pub fn physical_write(&mut self, gpa: Gpa, width: Width, value: u64) -> Option<()> {
         if self.ram.write(gpa, &value.to_le_bytes()[..width.bytes() as usize]).is_ok() {
+            // Trap delivery and page walks write here, too: what they overwrite is dropped before the next block.
+            self.recheck |= self.ram.has_written_code();
             return Some(());
         }
         self.with_board(|board, env| board.write(gpa, width, value & width.mask(), env))

@@ -109,6 +109,12 @@ pub fn run_ir<G: Guest>(cpu: &mut Cpu<G>, block_pc: Gva, block: &Block) -> Block
     BlockEnd::Next(Gva(e.next_pc))
 }
 
+/// Says words outside of a block: a helper computes with the same functions as lifts. They may not ask for the pc.
+pub fn with_words<G: Guest, R>(cpu: &mut Cpu<G>, say: impl FnOnce(&mut Eager<'_, G>) -> R) -> R {
+    let trap = Trap::new(TrapCause(0), 0);
+    say(&mut Eager { cpu, insns: &[], offsets: &[], block_pc: 0, next_pc: 0, index: 0, trap })
+}
+
 impl<G: Guest> Eager<'_, G> {
     #[cold]
     #[inline(never)]
@@ -126,6 +132,8 @@ impl<G: Guest> Eager<'_, G> {
     #[inline(never)]
     fn slow_load(&mut self, w: Width, addr: u64) -> Result<u64, Stopped> {
         let result = self.cpu.load(Gva(addr), w);
+        // A device may write memory when it is read, a walk writes page tables.
+        self.after_write();
         self.or_stop(result)
     }
 

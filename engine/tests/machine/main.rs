@@ -1,0 +1,6 @@
+//! The engine's core under a toy instruction set: cached code, memory, the run loop, saving and restoring.
+
+mod code;
+mod memory;
+mod run_loop;
+mod toy;

@@ -2,3 +2,4 @@
 //! board.
 
 pub mod riscv64;
+pub mod x86_64;

@@ -1,0 +1,404 @@
+//! The arithmetic flags, kept lazily: instructions leave behind what they computed from what, and flags are worked
+//! out where they are read (SDM 1 3.4.3).
+//!
+//! Four slots hold them: the [`Producer`], its operands and its result. Reading asks [`Emit::known`] for the producer.
+//! The interpreter always knows it. A recorder knows it if it is the same in every run of the block, and then CMP and
+//! a conditional jump become one comparison; otherwise the helper works the condition out, by these same functions.
+//!
+//! An instruction that changes some flags only (INC and DEC keep CF) puts the kept ones into an operand. One that
+//! changes flags in some runs only (a shift by CL may be a shift by 0) selects each slot.
+
+use super::helpers::Helper;
+use super::insn::Condition;
+use super::regs::{CC_A, CC_B, CC_OP, CC_RES};
+use c2w_engine::addr::Width::{self, W8, W64};
+use c2w_engine::emit::{Cond, Emit, Unary};
+
+/// Carry.
+pub const CF: u64 = 1 << 0;
+/// Even parity of the low byte.
+pub const PF: u64 = 1 << 2;
+/// Carry out of bit 3.
+pub const AF: u64 = 1 << 4;
+/// Zero.
+pub const ZF: u64 = 1 << 6;
+/// Sign.
+pub const SF: u64 = 1 << 7;
+/// Signed overflow.
+pub const OF: u64 = 1 << 11;
+/// All of them.
+pub const ARITHMETIC: u64 = CF | PF | AF | ZF | SF | OF;
+
+/// The operation that flags are of, and what the slots `a` and `b` hold for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// `a` is the flags themselves.
+    Flags = 0,
+    /// `a + b`.
+    Add,
+    /// `a + b + carry`.
+    Adc,
+    /// `a - b`.
+    Sub,
+    /// `a - b - carry`.
+    Sbb,
+    /// A bitwise operation.
+    Logic,
+    /// An increment; `b` is the carry before.
+    Inc,
+    /// A decrement; `b` is the carry before.
+    Dec,
+    /// `a` shifted left `b` times, at least once.
+    Shl,
+    /// `a` shifted right `b` times, at least once, with zeros coming in.
+    Shr,
+    /// `a` shifted right `b` times, at least once, with the sign coming in.
+    Sar,
+    /// A product; `a` is 1 if it does not fit.
+    Mul,
+}
+
+const KINDS: [Kind; 12] = [
+    Kind::Flags,
+    Kind::Add,
+    Kind::Adc,
+    Kind::Sub,
+    Kind::Sbb,
+    Kind::Logic,
+    Kind::Inc,
+    Kind::Dec,
+    Kind::Shl,
+    Kind::Shr,
+    Kind::Sar,
+    Kind::Mul,
+];
+
+/// An operation and its operand size: the content of `CC_OP`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Producer {
+    kind: Kind,
+    w: Width,
+}
+
+impl Producer {
+    /// The producer of a kind and operand size.
+    pub const fn new(kind: Kind, w: Width) -> Self {
+        Self { kind, w }
+    }
+
+    /// The number in the slot.
+    pub const fn number(self) -> u64 {
+        (self.kind as u64) << 2 | self.w as u64
+    }
+
+    /// The producer of a number; numbers that are none mean [`Kind::Flags`].
+    fn from_number(number: u64) -> Self {
+        let kind = KINDS.get((number >> 2) as usize).copied().unwrap_or(Kind::Flags);
+        Self { kind, w: Width::ALL[(number & 3) as usize] }
+    }
+}
+
+/// A flag as a comparison, so that a conditional jump is one comparison and its negation costs nothing.
+struct Test<V> {
+    cond: Cond,
+    w: Width,
+    a: V,
+    b: V,
+}
+
+impl<V: Copy> Test<V> {
+    fn negated(self) -> Self {
+        let cond = match self.cond {
+            Cond::Eq => Cond::Ne,
+            Cond::Ne => Cond::Eq,
+            Cond::LtS => Cond::GeS,
+            Cond::GeS => Cond::LtS,
+            Cond::LtU => Cond::GeU,
+            Cond::GeU => Cond::LtU,
+        };
+        Self { cond, ..self }
+    }
+
+    #[inline(always)]
+    fn value<E: Emit<Val = V>>(self, e: &mut E) -> V {
+        e.compare(self.cond, self.w, self.a, self.b)
+    }
+}
+
+/// Notes that the flags are those of an operation.
+#[inline(always)]
+pub fn produce<E: Emit>(e: &mut E, kind: Kind, w: Width, a: E::Val, b: E::Val, result: E::Val) {
+    let op = e.imm(Producer::new(kind, w).number());
+    e.set(CC_OP, op);
+    e.set(CC_A, a);
+    e.set(CC_B, b);
+    e.set(CC_RES, result);
+}
+
+/// The same if `changed` is not 0, else the flags stay.
+#[inline(always)]
+pub fn produce_if<E: Emit>(
+    e: &mut E,
+    changed: E::Val,
+    kind: Kind,
+    w: Width,
+    a: E::Val,
+    b: E::Val,
+    result: E::Val,
+) {
+    let op = e.imm(Producer::new(kind, w).number());
+    for (slot, new) in [(CC_OP, op), (CC_A, a), (CC_B, b), (CC_RES, result)] {
+        let old = e.get(slot);
+        let value = e.select(changed, new, old);
+        e.set(slot, value);
+    }
+}
+
+/// Who produced the flags, if that is known.
+#[inline(always)]
+fn producer<E: Emit>(e: &mut E) -> Option<Producer> {
+    let op = e.get(CC_OP);
+    e.known(op).map(Producer::from_number)
+}
+
+/// 1 if the condition holds, else 0.
+#[inline]
+pub fn condition<E: Emit>(e: &mut E, condition: Condition) -> Result<E::Val, E::Stop> {
+    let Some(producer) = producer(e) else {
+        let number = e.imm(u64::from(condition.0));
+        return e.helper(Helper::Condition.id(), &[number]);
+    };
+    let test = test(e, producer, condition.0 >> 1);
+    let test = if condition.0 & 1 == 0 { test } else { test.negated() };
+    Ok(test.value(e))
+}
+
+/// CF, 0 or 1.
+#[inline]
+pub fn carry<E: Emit>(e: &mut E) -> Result<E::Val, E::Stop> {
+    condition(e, Condition(2))
+}
+
+/// All arithmetic flags at their places in EFLAGS.
+pub fn all<E: Emit>(e: &mut E) -> Result<E::Val, E::Stop> {
+    let Some(producer) = producer(e) else {
+        return e.helper(Helper::Flags.id(), &[]);
+    };
+    let tests = [
+        (test(e, producer, 0), OF),
+        (test(e, producer, 1), CF),
+        (test(e, producer, 2), ZF),
+        (test(e, producer, 4), SF),
+        (test(e, producer, 5), PF),
+        (adjust(e, producer), AF),
+    ];
+    let mut flags = e.imm(0);
+    for (test, flag) in tests {
+        let holds = test.value(e);
+        let place = e.imm(u64::from(flag.trailing_zeros()));
+        let bit = e.shl(W64, holds, place);
+        flags = e.or(W64, flags, bit);
+    }
+    Ok(flags)
+}
+
+/// The condition whose number without the negation bit is `number`: O, B, E, BE, S, P, L, LE.
+fn test<E: Emit>(e: &mut E, p: Producer, number: u8) -> Test<E::Val> {
+    let (a, b) = (e.get(CC_A), e.get(CC_B));
+    let compared = |cond, a, b| Test { cond, w: p.w, a, b };
+    match (number, p.kind) {
+        (3, Kind::Sub) => compared(Cond::GeU, b, a),
+        (6, Kind::Sub) => compared(Cond::LtS, a, b),
+        (7, Kind::Sub) => compared(Cond::GeS, b, a),
+        (0, _) => overflow(e, p),
+        (1, _) => carried(e, p),
+        (2, _) => result_test(e, p, ZF),
+        (4, _) => result_test(e, p, SF),
+        (5, _) => result_test(e, p, PF),
+        (3, _) => {
+            let (carried, zero) = (carried(e, p).value(e), result_test(e, p, ZF).value(e));
+            let either = e.or(W8, carried, zero);
+            is_set(e, either)
+        }
+        (6, _) => less(e, p),
+        _ => {
+            let (less, zero) = (less(e, p).value(e), result_test(e, p, ZF).value(e));
+            let either = e.or(W8, less, zero);
+            is_set(e, either)
+        }
+    }
+}
+
+fn is_set<E: Emit>(e: &mut E, bit: E::Val) -> Test<E::Val> {
+    let b = e.imm(0);
+    Test { cond: Cond::Ne, w: W64, a: bit, b }
+}
+
+/// Whether the top bit of the low `w` bits is set.
+fn is_negative<E: Emit>(e: &mut E, w: Width, value: E::Val) -> Test<E::Val> {
+    let b = e.imm(0);
+    Test { cond: Cond::LtS, w, a: value, b }
+}
+
+/// A flag of [`Kind::Flags`].
+fn kept<E: Emit>(e: &mut E, flag: u64) -> Test<E::Val> {
+    let flags = e.get(CC_A);
+    let mask = e.imm(flag);
+    let bit = e.and(W64, flags, mask);
+    is_set(e, bit)
+}
+
+/// ZF, SF and PF are functions of the result.
+fn result_test<E: Emit>(e: &mut E, p: Producer, flag: u64) -> Test<E::Val> {
+    if p.kind == Kind::Flags {
+        return kept(e, flag);
+    }
+    let result = e.get(CC_RES);
+    let zero = e.imm(0);
+    match flag {
+        ZF => Test { cond: Cond::Eq, w: p.w, a: result, b: zero },
+        SF => is_negative(e, p.w, result),
+        _ => {
+            let ones = e.unary(Unary::Popcnt, W8, result);
+            let one = e.imm(1);
+            let odd = e.and(W8, ones, one);
+            Test { cond: Cond::Eq, w: W8, a: odd, b: zero }
+        }
+    }
+}
+
+/// SF differs from OF.
+fn less<E: Emit>(e: &mut E, p: Producer) -> Test<E::Val> {
+    let (sign, overflow) = (result_test(e, p, SF).value(e), overflow(e, p).value(e));
+    let differ = e.xor(W8, sign, overflow);
+    is_set(e, differ)
+}
+
+fn carried<E: Emit>(e: &mut E, p: Producer) -> Test<E::Val> {
+    let (a, b, result) = (e.get(CC_A), e.get(CC_B), e.get(CC_RES));
+    match p.kind {
+        Kind::Flags => kept(e, CF),
+        Kind::Add => Test { cond: Cond::LtU, w: p.w, a: result, b: a },
+        Kind::Sub => Test { cond: Cond::LtU, w: p.w, a, b },
+        // With a carry or borrow in, the carries out of each bit are its majority of operands and complement of result.
+        Kind::Adc => {
+            let not_result = complement(e, result);
+            let carries = majority(e, a, b, not_result);
+            is_negative(e, p.w, carries)
+        }
+        Kind::Sbb => {
+            let not_a = complement(e, a);
+            let borrows = majority(e, not_a, b, result);
+            is_negative(e, p.w, borrows)
+        }
+        Kind::Logic => never(e),
+        Kind::Inc | Kind::Dec => is_set(e, b),
+        Kind::Mul => is_set(e, a),
+        Kind::Shl => {
+            let before_last = shifted(e, p, a, b);
+            is_negative(e, p.w, before_last)
+        }
+        Kind::Shr | Kind::Sar => {
+            let before_last = shifted(e, p, a, b);
+            let one = e.imm(1);
+            let last = e.and(W64, before_last, one);
+            is_set(e, last)
+        }
+    }
+}
+
+/// The operand of a shift after all but the last of its steps.
+fn shifted<E: Emit>(e: &mut E, p: Producer, a: E::Val, count: E::Val) -> E::Val {
+    let one = e.imm(1);
+    let steps = e.sub(W64, count, one);
+    match p.kind {
+        Kind::Shl => e.shl(W64, a, steps),
+        Kind::Sar => {
+            let wide = e.sext(p.w, a);
+            e.sar(W64, wide, steps)
+        }
+        _ => {
+            let wide = e.zext(p.w, a);
+            e.shr(W64, wide, steps)
+        }
+    }
+}
+
+fn overflow<E: Emit>(e: &mut E, p: Producer) -> Test<E::Val> {
+    let (a, b, result) = (e.get(CC_A), e.get(CC_B), e.get(CC_RES));
+    match p.kind {
+        Kind::Flags => kept(e, OF),
+        Kind::Add | Kind::Adc => {
+            // Both operands differ from the result in sign.
+            let (x, y) = (e.xor(W64, a, result), e.xor(W64, b, result));
+            let both = e.and(W64, x, y);
+            is_negative(e, p.w, both)
+        }
+        Kind::Sub | Kind::Sbb => {
+            let (x, y) = (e.xor(W64, a, b), e.xor(W64, a, result));
+            let both = e.and(W64, x, y);
+            is_negative(e, p.w, both)
+        }
+        Kind::Logic | Kind::Sar => never(e),
+        Kind::Inc => {
+            let least = e.imm(1 << (p.w.bits() - 1));
+            Test { cond: Cond::Eq, w: p.w, a: result, b: least }
+        }
+        Kind::Dec => {
+            let most = e.imm(p.w.mask() >> 1);
+            Test { cond: Cond::Eq, w: p.w, a: result, b: most }
+        }
+        Kind::Mul => is_set(e, a),
+        Kind::Shl => {
+            // The carry differs from the sign of the result: the last step changed the sign.
+            let before_last = shifted(e, p, a, b);
+            let changed = e.xor(W64, before_last, result);
+            is_negative(e, p.w, changed)
+        }
+        Kind::Shr => is_negative(e, p.w, a),
+    }
+}
+
+fn adjust<E: Emit>(e: &mut E, p: Producer) -> Test<E::Val> {
+    let (a, b, result) = (e.get(CC_A), e.get(CC_B), e.get(CC_RES));
+    let low = e.imm(15);
+    match p.kind {
+        Kind::Flags => kept(e, AF),
+        Kind::Add | Kind::Adc | Kind::Sub | Kind::Sbb => {
+            let operands = e.xor(W64, a, b);
+            let carries = e.xor(W64, operands, result);
+            let bit = e.imm(AF);
+            let carry = e.and(W64, carries, bit);
+            is_set(e, carry)
+        }
+        Kind::Inc => {
+            let nibble = e.and(W64, result, low);
+            let zero = e.imm(0);
+            Test { cond: Cond::Eq, w: W8, a: nibble, b: zero }
+        }
+        Kind::Dec => {
+            let nibble = e.and(W64, result, low);
+            Test { cond: Cond::Eq, w: W8, a: nibble, b: low }
+        }
+        // Undefined for these.
+        Kind::Logic | Kind::Shl | Kind::Shr | Kind::Sar | Kind::Mul => never(e),
+    }
+}
+
+fn never<E: Emit>(e: &mut E) -> Test<E::Val> {
+    let zero = e.imm(0);
+    is_set(e, zero)
+}
+
+fn complement<E: Emit>(e: &mut E, value: E::Val) -> E::Val {
+    let ones = e.imm(u64::MAX);
+    e.xor(W64, value, ones)
+}
+
+/// (a & b) | ((a | b) & c), bit by bit.
+fn majority<E: Emit>(e: &mut E, a: E::Val, b: E::Val, c: E::Val) -> E::Val {
+    let (both, either) = (e.and(W64, a, b), e.or(W64, a, b));
+    let with_c = e.and(W64, either, c);
+    e.or(W64, both, with_c)
+}

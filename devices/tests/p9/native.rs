@@ -297,3 +297,33 @@ fn a_guest_that_opens_too_much_gets_an_error() {
     client.walk("a").unwrap();
     assert_eq!(client.walk("a"), Err(Errno::ENFILE));
 }
+
+/// As with a container's bind mount: what a guest's user makes is that user's, if the server may give files away.
+#[test]
+fn files_belong_to_the_user_who_made_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut client = Client::new(share(dir.path()), Options::default());
+    let server = fs::metadata(dir.path()).unwrap().uid();
+    let fields = Bytes::default().u32(50).u32(NO_FID).string(b"").string(b"").u32(1234);
+    client.call(104, fields).map(|_| ()).unwrap();
+    client.mkdir(50, b"directory", 0o750).unwrap();
+    client.symlink(50, b"link", b"target").unwrap();
+    let fid = client.walk_from(50, "").unwrap();
+    let create = Bytes::default().u32(fid).string(b"file").u32(RDWR).u32(0o4755).u32(5678);
+    client.call(14, create).map(|_| ()).unwrap();
+    for name in ["directory", "link", "file"] {
+        let meta = fs::symlink_metadata(dir.path().join(name)).unwrap();
+        assert_eq!(meta.uid(), if server == 0 { 1234 } else { server }, "{name}");
+        if name == "file" {
+            assert_eq!(meta.mode(), 0o104_755);
+            assert!(server != 0 || meta.gid() == 5678);
+        }
+    }
+    let changed = client.set_attr(fid, 2 | 4, [0, 4321, 8765], 0, [(0, 0); 2]);
+    if server == 0 {
+        let meta = fs::metadata(dir.path().join("file")).unwrap();
+        assert_eq!((changed, meta.uid(), meta.gid()), (Ok(()), 4321, 8765));
+    } else {
+        assert_eq!(changed, Err(Errno::EPERM));
+    }
+}

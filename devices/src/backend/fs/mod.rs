@@ -380,6 +380,11 @@ pub trait FileSystem {
     /// A regular file or directory opened for reading or writing.
     type File;
 
+    /// How many handles, nodes and files together, the host gives at most; `None` if only memory limits them.
+    fn max_handles(&self) -> Option<usize> {
+        None
+    }
+
     /// The root directory.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Timespec, Timestamps, XattrFlags};
 use rustix::path::DecInt;
-use rustix::process::{getegid, geteuid};
+use rustix::process::{Resource, Rlimit, getegid, geteuid, getrlimit, setrlimit};
 
 use super::{
     Access, Attr, Birth, DirEntry, Errno, FileSystem, Kind, LockKind, LockRange, Name, NodeKind, OpenFlags,
@@ -247,9 +247,20 @@ impl NativeFs {
     }
 }
 
+/// Lets this program have as many open files as its user may, since a guest may open many. Best called once, early.
+pub fn raise_handle_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // If it is refused, guests run into the old limit, which is answered in protocol.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
 impl FileSystem for NativeFs {
     type Node = NativeNode;
     type File = NativeFile;
+
+    fn max_handles(&self) -> Option<usize> {
+        getrlimit(Resource::Nofile).current.map(|current| usize::try_from(current).unwrap_or(usize::MAX))
+    }
 
     fn root(&self) -> Result<NativeNode> {
         let fd = rustix::io::fcntl_dupfd_cloexec(&self.root, 0).map_err(to_guest)?;
@@ -555,13 +566,19 @@ impl FileSystem for NativeFs {
     }
 }
 
-/// Calls `read` with room for the largest attribute there can be.
-fn fill_vec(read: impl FnOnce(&mut [u8]) -> rustix::io::Result<usize>) -> Result<Vec<u8>> {
-    let mut bytes = vec![0; XATTR_MAX_BYTES];
-    let count = read(&mut bytes).map_err(to_guest)?;
-    bytes.truncate(count);
-    bytes.shrink_to_fit();
-    Ok(bytes)
+/// What `read` puts into a buffer, which is small at first: most values are, and most files have none.
+fn fill_vec(read: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> Result<Vec<u8>> {
+    let mut small = [0; 512];
+    match read(&mut small) {
+        Ok(count) => Ok(small[..count].to_vec()),
+        Err(rustix::io::Errno::RANGE) => {
+            let mut bytes = vec![0; XATTR_MAX_BYTES];
+            let count = read(&mut bytes).map_err(to_guest)?;
+            bytes.truncate(count);
+            Ok(bytes)
+        }
+        Err(errno) => Err(to_guest(errno)),
+    }
 }
 
 fn time(set: Option<SetTime>) -> Timespec {

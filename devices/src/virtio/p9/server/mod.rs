@@ -24,7 +24,8 @@ pub const MSIZE_MAX_BYTES: u32 = 1 << 20;
 /// Smallest message size that is agreed to, in bytes: Linux asks for no less.
 pub const MSIZE_MIN_BYTES: u32 = 4096;
 
-/// How much of the host's memory and handles a guest may take up. Past a limit a request fails.
+/// How much of the host's memory and handles a guest may take up. Past a limit a request fails. What the back end
+/// says it can give lowers the limits of handles and open files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Largest message, in bytes; at most [`MSIZE_MAX_BYTES`].
@@ -123,6 +124,11 @@ impl<F: FileSystem> Server<F> {
     pub fn new(fs: F, mut options: Options) -> Result<Self> {
         let limits = &mut options.limits;
         limits.msize_bytes = limits.msize_bytes.clamp(MSIZE_MIN_BYTES, MSIZE_MAX_BYTES);
+        // The program that the server runs in needs some handles itself.
+        if let Some(max_handles) = fs.max_handles() {
+            limits.handles = limits.handles.min(max_handles / 8);
+            limits.open_files = limits.open_files.min(max_handles / 4 * 3);
+        }
         let places = Places::new(&fs, limits.handles, limits.places)?;
         let root_device = places.file(ROOT).ok_or(Errno::EIO)?.device;
         let locks = Locks::new(limits.locks);

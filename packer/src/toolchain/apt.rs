@@ -53,6 +53,8 @@ impl<'a> Apt<'a> {
             fs::write(&path, content).map_err(CacheError::io("write", &path))?;
         }
         let apt = Apt { options: options(&root, arch), archives, log, _lock: lock };
+        // A run that was killed may have left packages, which would be taken for downloaded ones.
+        apt.clean()?;
         // A list that cannot be fetched is only a warning otherwise, and the old one is used.
         apt.run(
             "fetching Debian's package lists",
@@ -73,8 +75,8 @@ impl<'a> Apt<'a> {
         text.lines().find_map(|line| line.strip_prefix(&prefix)).map(str::to_owned)
     }
 
-    /// Downloads `packages` and, if `closure`, everything they depend on. Returns the files, which
-    /// the caller moves away or deletes.
+    /// Downloads `packages` and, if `closure`, everything they depend on. Returns every file
+    /// downloaded since this was opened or cleaned.
     pub(crate) fn download(&self, packages: &[&str], closure: bool) -> Result<Vec<PathBuf>, ToolchainError> {
         let what = format!("downloading {}", packages.join(", "));
         let verbs: &[&str] = if closure { &["install", "--yes", "--download-only"] } else { &["download"] };

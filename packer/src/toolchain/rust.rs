@@ -181,11 +181,14 @@ fn version(rustc: &Path) -> String {
 fn from_debian(cache: &Cache, targets: &[&str], build: &Build<'_>) -> Result<(), ToolchainError> {
     let mut last = None;
     for suite in SUITES {
-        // A suite that the mirror does not have, or has in part, is no reason to give up.
+        // A suite that the mirror does not have, or has in part, is no reason to give up; but
+        // nothing of it may stay beside the next one's files.
         match from_suite(cache, suite, targets, build) {
             Ok(()) => return Ok(()),
             Err(error) => build.log.note(&format!("suite {suite}: {}", last.insert(error))),
         }
+        fs::remove_dir_all(build.out).map_err(CacheError::io("empty", build.out))?;
+        fs::create_dir(build.out).map_err(CacheError::io("create", build.out))?;
     }
     Err(last.unwrap_or(ToolchainError::NoMirror))
 }

@@ -111,26 +111,28 @@ fn cases_on_the_host() {
 /// Every handle is closed as soon as it is not in use: fids have to find their files by name again and again.
 #[test]
 fn few_handles_suffice() {
+    const FILES: usize = 300;
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir_all(dir.path().join("a/b/c")).unwrap();
     let mut options = Options::default();
     options.limits.handles = 1;
     let mut client = Client::new(share(dir.path()), options);
     let mut fids = Vec::new();
-    for index in 0..300 {
+    for index in 0..FILES {
         fs::write(dir.path().join(format!("a/b/c/{index}")), format!("{index}")).unwrap();
         fids.push(client.walk(&format!("a/b/c/{index}")).unwrap());
     }
+    let open_handles = fs::read_dir("/proc/self/fd").unwrap().count();
+    assert!(open_handles < FILES, "{open_handles} handles, those of other tests among them");
     let directory = client.walk("a/b").unwrap();
     client.at_parent("a/b", |client, a, name| client.rename_at(a, name, ROOT, b"moved")).unwrap();
     for (index, &fid) in fids.iter().enumerate() {
         assert_eq!(client.get_attr(fid).unwrap().size, format!("{index}").len() as u64);
         client.open(fid, RDONLY).unwrap();
         assert_eq!(client.read(fid, 0, 10).unwrap(), format!("{index}").as_bytes());
+        client.clunk(fid).unwrap();
     }
     assert_eq!(client.get_attr(directory).unwrap(), client.stat("moved").unwrap());
-    let open_handles = fs::read_dir("/proc/self/fd").unwrap().count();
-    assert!(open_handles < 300 + 300 + 200, "{open_handles} handles");
     // A different file under the same name is not taken for the one that was meant.
     let fid = client.walk("moved/c/7x").err();
     assert_eq!(fid, Some(Errno::ENOENT));

@@ -139,6 +139,18 @@ impl Elf {
         })
     }
 
+    /// The program without what its segments hold below `start`, as far as that is the file's own header.
+    pub fn without_header_below(mut self, start: u64) -> Self {
+        for segment in self.segments.iter_mut().filter(|segment| segment.file.start == 0) {
+            let below = start.saturating_sub(segment.memory.start);
+            if below > 0 && below < segment.file.len() as u64 {
+                segment.memory.start = start;
+                segment.file.start += below as usize;
+            }
+        }
+        self
+    }
+
     /// The physical addresses from the first to the last byte that is loaded.
     pub fn extent(&self) -> Range<u64> {
         let start = self.segments.iter().map(|segment| segment.memory.start).min().unwrap_or(0);
@@ -198,6 +210,10 @@ mod tests {
         let moved = elf.moved(0x1000).unwrap();
         assert_eq!((moved.entry, moved.extent()), (0x8000_1004, 0x8000_1000..0x8000_1020));
         assert_eq!(elf.moved(u64::MAX), None);
+        assert_eq!(elf.clone().without_header_below(0x8000_0008), elf, "the segment is not the header");
+        let header = Segment { memory: 0x7fff_ff80..0x8000_0020, file: 0..136 };
+        let clipped = Elf { segments: vec![header], ..elf }.without_header_below(0x8000_0000);
+        assert_eq!(clipped.segments, [Segment { memory: 0x8000_0000..0x8000_0020, file: 128..136 }]);
     }
 
     #[test]

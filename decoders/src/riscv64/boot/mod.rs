@@ -193,13 +193,15 @@ struct Plan<'a> {
     kernel: Option<(Program, &'a [u8])>,
 }
 
-/// Moves a program that is linked below RAM, but runs anywhere, to the start of RAM: OpenSBI is linked at 0.
+/// Makes programs fit that are not quite in RAM: OpenSBI is linked at 0 and runs anywhere, and linkers that are told
+/// only an address for the code put the ELF header, which nobody needs, just below RAM.
 fn into_memory(program: Program) -> Program {
     match program {
         Program::Elf(elf) if elf.movable && elf.extent().start < RAM_BASE.0 => {
             let moved = elf.moved(RAM_BASE.0 - Gpa(elf.extent().start).page_start().0);
             Program::Elf(moved.unwrap_or(elf))
         }
+        Program::Elf(elf) => Program::Elf(elf.without_header_below(RAM_BASE.0)),
         other => other,
     }
 }

@@ -87,10 +87,10 @@ pub enum BootError {
     NoKernel,
     /// The kernel cannot be run.
     #[error("cannot boot the kernel: {0}")]
-    Kernel(#[source] ProgramError),
+    Kernel(ProgramError),
     /// The firmware cannot be run.
     #[error("cannot start the firmware: {0}")]
-    Firmware(#[source] ProgramError),
+    Firmware(ProgramError),
     /// A Linux `Image` in M-mode.
     #[error("a Linux Image needs an SBI: boot it with firmware or with the built-in SBI")]
     LinuxWithoutSbi,

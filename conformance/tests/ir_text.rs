@@ -2,9 +2,11 @@
 
 use anyhow::{Context, anyhow};
 use c2w_conformance::ir_text::run_directory;
+use c2w_conformance::x86_64::Flat;
 use c2w_decoders::riscv64::guest::Riscv64;
 use c2w_decoders::riscv64::regs::{self, FpState, Privilege};
 use c2w_decoders::riscv64::{asm, names};
+use c2w_decoders::x86_64;
 use c2w_engine::emit::Slot;
 use c2w_engine::guest::{Guest, Mode};
 use c2w_engine::ir::text::Text;
@@ -45,6 +47,20 @@ fn riscv64() {
     let cases = run_directory(&directory("riscv64"), |code| {
         let bytes = asm::assemble(code).map_err(|error| anyhow!("{error}"))?;
         print::<Riscv64>(&bytes, mode, riscv64_slot)
+    });
+    assert!(cases.unwrap_or_else(|error| panic!("{error}")) > 0);
+}
+
+/// Bytes in hexadecimal; what follows `;` says which instruction they are.
+fn bytes(code: &str) -> anyhow::Result<Vec<u8>> {
+    let digits = code.lines().flat_map(|line| line.split(';').next().unwrap_or("").split_whitespace());
+    Ok(digits.map(|byte| u8::from_str_radix(byte, 16)).collect::<Result<_, _>>()?)
+}
+
+#[test]
+fn x86_64() {
+    let cases = run_directory(&directory("x86_64"), |code| {
+        print::<Flat>(&bytes(code)?, Mode::default(), x86_64::regs::name)
     });
     assert!(cases.unwrap_or_else(|error| panic!("{error}")) > 0);
 }

@@ -207,6 +207,7 @@ impl Guest for Riscv64 {
         lift::lift(e, insn)
     }
 
+    #[inline(always)]
     fn helper(cpu: &mut Cpu<Self>, id: HelperId, args: [u64; 4]) -> Result<u64, Trap> {
         helpers::call(cpu, id, args)
     }

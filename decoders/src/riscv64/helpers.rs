@@ -87,10 +87,18 @@ pub static HELPERS: [HelperInfo; COUNT] = {
 ///
 /// # Panics
 /// If no helper has this number: a mistake of a lift.
+///
+/// Lifts name helpers by constants, so that after inlining a floating-point one is a direct call.
+#[inline(always)]
 pub fn call(cpu: &mut Cpu<Riscv64>, id: HelperId, args: [u64; 4]) -> Result<u64, Trap> {
-    if let Some(index) = id.0.checked_sub(FIRST_FP) {
-        return fp_helpers::call(cpu, index, args);
+    match id.0.checked_sub(FIRST_FP) {
+        Some(index) => fp_helpers::call(cpu, index, args),
+        None => call_system(cpu, id, args),
     }
+}
+
+#[inline(never)]
+fn call_system(cpu: &mut Cpu<Riscv64>, id: HelperId, args: [u64; 4]) -> Result<u64, Trap> {
     let [a, b, c, d] = args;
     match SYSTEM[id.0 as usize].0 {
         Helper::CsrRead => csr::access(cpu, a, CsrOp::Read, b),

@@ -1,6 +1,6 @@
 //! x86_64 instructions on a bare vCPU, and on the real processor that the tests run on.
 
-#[cfg(all(target_arch = "x86_64", unix))]
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod native;
 
 use c2w_decoders::x86_64::helpers::{self, HELPERS};

@@ -1,7 +1,7 @@
 //! Every form of the x86_64 instructions that are lifted, with random operands, against the processor of the test
 //! machine: registers, flags and memory, from the interpreter and from recorded IR. Only the flags that the manual
 //! calls undefined are not compared.
-#![cfg(all(target_arch = "x86_64", unix))]
+#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 use c2w_conformance::riscv64::random::Random;
 use c2w_conformance::x86_64::native::{DATA, LEN_BYTES, Native};

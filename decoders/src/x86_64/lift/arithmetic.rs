@@ -4,24 +4,30 @@
 use super::Done;
 use super::operands::{Place, X86Emit};
 use crate::x86_64::flags::{self, Kind};
-use crate::x86_64::insn::Insn;
+use crate::x86_64::insn::{Insn, Operand};
 use crate::x86_64::regs;
 use c2w_engine::addr::Width::{W8, W16};
 use c2w_engine::emit::{Binary, Cond, Emit};
 
-/// Destination and both operands.
+/// Destination, which is the first operand, and the values of both.
+struct Operands<V> {
+    to: Place<V>,
+    a: V,
+    b: V,
+}
+
 #[inline(always)]
-fn operands<E: Emit>(e: &mut E, i: &Insn) -> Result<(Place<E::Val>, E::Val, E::Val), E::Stop> {
+fn operands<E: Emit>(e: &mut E, i: &Insn) -> Result<Operands<E::Val>, E::Stop> {
     let to = e.place(i, 0);
     let a = e.read(to)?;
     let b = e.operand(i, 1)?;
-    Ok((to, a, b))
+    Ok(Operands { to, a, b })
 }
 
 /// ADD.
 #[inline(always)]
 pub(super) fn add<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
-    let (to, a, b) = operands(e, i)?;
+    let Operands { to, a, b } = operands(e, i)?;
     let sum = e.add(i.w, a, b);
     e.write(to, sum)?;
     flags::produce(e, Kind::Add, i.w, a, b, sum);
@@ -31,7 +37,7 @@ pub(super) fn add<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
 /// ADC: sum with the carry.
 #[inline(always)]
 pub(super) fn adc<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
-    let (to, a, b) = operands(e, i)?;
+    let Operands { to, a, b } = operands(e, i)?;
     let carry = flags::carry(e)?;
     let sum = e.add(i.w, a, b);
     let sum = e.add(i.w, sum, carry);
@@ -43,7 +49,7 @@ pub(super) fn adc<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
 /// SUB.
 #[inline(always)]
 pub(super) fn sub<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
-    let (to, a, b) = operands(e, i)?;
+    let Operands { to, a, b } = operands(e, i)?;
     let difference = e.sub(i.w, a, b);
     e.write(to, difference)?;
     flags::produce(e, Kind::Sub, i.w, a, b, difference);
@@ -53,7 +59,7 @@ pub(super) fn sub<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
 /// SBB: difference with the borrow.
 #[inline(always)]
 pub(super) fn sbb<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
-    let (to, a, b) = operands(e, i)?;
+    let Operands { to, a, b } = operands(e, i)?;
     let borrow = flags::carry(e)?;
     let difference = e.sub(i.w, a, b);
     let difference = e.sub(i.w, difference, borrow);
@@ -65,7 +71,7 @@ pub(super) fn sbb<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
 /// CMP: the flags of a difference.
 #[inline(always)]
 pub(super) fn cmp<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
-    let (_, a, b) = operands(e, i)?;
+    let Operands { a, b, .. } = operands(e, i)?;
     let difference = e.sub(i.w, a, b);
     flags::produce(e, Kind::Sub, i.w, a, b, difference);
     Ok(())
@@ -82,7 +88,7 @@ pub(super) enum Bitwise {
 /// AND, OR, XOR.
 #[inline(always)]
 pub(super) fn bitwise<E: Emit>(e: &mut E, i: &Insn, which: Bitwise) -> Done<E> {
-    let (to, a, b) = operands(e, i)?;
+    let Operands { to, a, b } = operands(e, i)?;
     let op = match which {
         Bitwise::And => Binary::And,
         Bitwise::Or => Binary::Or,
@@ -97,7 +103,7 @@ pub(super) fn bitwise<E: Emit>(e: &mut E, i: &Insn, which: Bitwise) -> Done<E> {
 /// TEST: the flags of a bitwise and.
 #[inline(always)]
 pub(super) fn test<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
-    let (_, a, b) = operands(e, i)?;
+    let Operands { a, b, .. } = operands(e, i)?;
     let result = e.and(i.w, a, b);
     flags::produce(e, Kind::Logic, i.w, a, b, result);
     Ok(())
@@ -130,7 +136,7 @@ fn step<E: Emit>(e: &mut E, i: &Insn, op: Binary, kind: Kind) -> Done<E> {
 #[inline(always)]
 pub(super) fn imul<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     let to = e.place(i, 0);
-    let has_third = i.operands[2] != crate::x86_64::insn::Operand::None;
+    let has_third = i.operands[2] != Operand::None;
     let (a, b) =
         if has_third { (e.operand(i, 1)?, e.operand(i, 2)?) } else { (e.read(to)?, e.operand(i, 1)?) };
     let low = e.mul(i.w, a, b);

@@ -280,3 +280,6 @@ fn read_console(cpu: &mut Cpu<Riscv64>) -> Option<u8> {
     }
     cpu.physical_read(uart_register(uart::DATA), Width::W8).map(|byte| byte as u8)
 }
+
+#[cfg(test)]
+mod tests;

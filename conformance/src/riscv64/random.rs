@@ -52,20 +52,9 @@ const RESERVED: [u64; 3] = [2, 8, 31];
 /// Instructions that are no function of registers and memory alone, or that QEMU's user mode does not have.
 fn is_excluded(op: Op) -> bool {
     use Op::*;
-    matches!(
-        op,
-        Ecall
-            | Ebreak
-            | Sret
-            | Mret
-            | Wfi
-            | WrsNto
-            | WrsSto
-            | SfenceVma
-            | SinvalVma
-            | SfenceWInval
-            | SfenceInvalIr
-    ) || matches!(op, CboInval | CboClean | CboFlush)
+    let calls = matches!(op, Ecall | Ebreak | Sret | Mret | Wfi | WrsNto | WrsSto);
+    let fences = matches!(op, SfenceVma | SinvalVma | SfenceWInval | SfenceInvalIr);
+    calls || fences || matches!(op, CboInval | CboClean | CboFlush)
 }
 
 /// A random sequence.

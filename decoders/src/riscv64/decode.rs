@@ -232,3 +232,50 @@ fn extract(insn: &mut Insn, operand: Operand) {
         Operand::Constant => insn.imm = field(raw, 15, 5) as i32,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode_in(raw: u32, privilege: Privilege, fp: FpState) -> Decoded<Insn> {
+        decode(&raw.to_le_bytes(), regs::mode(privilege, fp)).unwrap()
+    }
+
+    #[test]
+    fn every_encoding_decodes_to_something_printable() {
+        for half in 0..=u16::MAX {
+            let decoded = decode_in(u32::from(half), Privilege::Machine, FpState::Dirty);
+            assert_eq!(decoded.len_bytes, if half & 3 == 3 { 4 } else { 2 });
+            assert!(!decoded.insn.to_string().is_empty());
+        }
+        // Every major opcode and funct3 under every funct7 and a few registers.
+        for upper in 0..1 << 15 {
+            let raw = (upper & 0xff) << 2 | 3 | (upper >> 8 & 127) << 25 | (upper & 0xf00) << 12;
+            let decoded = decode_in(raw, Privilege::User, FpState::Dirty);
+            assert!(!decoded.insn.to_string().is_empty());
+        }
+    }
+
+    #[test]
+    fn incomplete_instructions_are_told_apart() {
+        let mode = regs::mode(Privilege::User, FpState::Off);
+        for bytes in [&[][..], &[0x01], &[0x13], &[0x13, 0], &[0x13, 0, 0]] {
+            assert!(decode(bytes, mode).is_none(), "{bytes:?}");
+        }
+        assert!(decode(&[0x01, 0], mode).is_some());
+    }
+
+    #[test]
+    fn the_mode_decides() {
+        let fadd = 0x02c5_f553;
+        let fsd = 0x00a5_3027;
+        assert_eq!(decode_in(fadd, Privilege::User, FpState::Off).insn.op, Op::Illegal);
+        let clean = decode_in(fadd, Privilege::User, FpState::Clean);
+        assert!(clean.insn.dirties_fp && clean.ends_block);
+        assert!(!decode_in(fsd, Privilege::User, FpState::Clean).insn.dirties_fp);
+        assert!(!decode_in(fadd, Privilege::User, FpState::Dirty).ends_block);
+        assert_eq!(decode_in(0x73, Privilege::Supervisor, FpState::Off).insn.imm, 9);
+        assert_eq!(decode_in(0x3020_0073, Privilege::Supervisor, FpState::Off).insn.op, Op::Illegal);
+        assert_eq!(core::mem::size_of::<Insn>(), 16);
+    }
+}

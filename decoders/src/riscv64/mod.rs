@@ -1,5 +1,8 @@
 //! The riscv64 guest: RV64GC with the extensions of a current application processor, M/S/U privilege, and QEMU's
 //! `virt` board.
+//!
+//! Reading order: [`insns`] (every instruction), [`decode`], [`lift`] (what they mean), [`guest`] (system state and its
+//! place in the engine), [`trap`], [`csr`], [`mmu`], [`board`], [`sbi`], [`boot`].
 
 pub mod asm;
 pub mod board;

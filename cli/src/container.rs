@@ -30,8 +30,8 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
 const DEFAULT_SIZE: (u16, u16) = (24, 80);
 /// Host name of a container that is given none.
 const DEFAULT_HOSTNAME: &str = "c2w";
-/// Largest 9p message: large enough that a read costs no more than its copy.
-const SHARE_MSIZE: u32 = 512 * 1024;
+/// Largest 9p message that Linux' virtio transport takes: large enough that a read costs no more than its copy.
+const SHARE_MSIZE: u32 = 512_000;
 
 /// What the command line says beyond the image.
 #[derive(Clone, Debug, Default)]

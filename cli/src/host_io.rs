@@ -45,7 +45,8 @@ pub struct HostIo {
 }
 
 struct Writer {
-    chunks: Sender<Vec<u8>>,
+    /// Gone after a failure: what is written then is dropped.
+    chunks: Option<Sender<Vec<u8>>>,
     pending: usize,
 }
 
@@ -110,16 +111,18 @@ impl HostIo {
     /// Queues bytes for an output stream; [`HostEvent::Written`] tells when they are out.
     pub fn write(&mut self, stream: Stream, bytes: Vec<u8>) {
         let writer = self.writer(stream);
-        writer.pending += bytes.len();
-        // A writer that failed has said so already.
-        let _ = writer.chunks.send(bytes);
+        if let Some(chunks) = &writer.chunks {
+            writer.pending += bytes.len();
+            // A writer that failed has said so, which is noted when its event is read.
+            let _ = chunks.send(bytes);
+        }
     }
 
     /// Takes note of a [`HostEvent::Written`] or [`HostEvent::Broken`].
     pub fn note(&mut self, event: &HostEvent) {
         match event {
             HostEvent::Written(stream, len) => self.writer(*stream).pending -= len,
-            HostEvent::Broken(stream, _) => self.writer(*stream).pending = 0,
+            HostEvent::Broken(stream, _) => *self.writer(*stream) = Writer { chunks: None, pending: 0 },
             _ => {}
         }
     }
@@ -152,6 +155,6 @@ impl Writer {
                 }
             }
         });
-        Self { chunks, pending: 0 }
+        Self { chunks: Some(chunks), pending: 0 }
     }
 }

@@ -13,7 +13,7 @@ use c2w_decoders::riscv64::boot::{self, BootFiles, Firmware, MachineConfig};
 use c2w_devices::backend::block::{BlockBackend, FileBlock};
 use c2w_devices::backend::char::{CharHost, char_channel};
 use c2w_devices::backend::entropy::HostEntropy;
-use c2w_devices::backend::fs::native::{NativeFs, NativeOptions};
+use c2w_devices::backend::fs::native::{NativeFs, NativeOptions, raise_handle_limit};
 use c2w_devices::virtio::VirtioDevice;
 use c2w_devices::virtio::blk::Blk;
 use c2w_devices::virtio::console::{Console, ConsoleSize, PortOptions};
@@ -113,6 +113,7 @@ fn unix_ns() -> u64 {
 fn share(tag: &str, path: &Path, read_only: bool) -> Result<Box<dyn VirtioDevice>> {
     let context = || format!("cannot share {}", path.display());
     let metadata = fs::metadata(path).with_context(context)?;
+    raise_handle_limit();
     let open = if metadata.is_dir() { NativeFs::new } else { NativeFs::new_file };
     let fs = open(path, NativeOptions::default()).with_context(context)?;
     let device = P9::new(fs, tag, p9::Options { read_only, ..p9::Options::default() });

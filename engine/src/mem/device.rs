@@ -47,7 +47,13 @@ pub trait Board {
     fn read(&mut self, gpa: crate::addr::Gpa, width: Width, env: &mut DeviceEnv<'_>) -> Option<u64>;
 
     /// Writes to a device, or `None` if no device answers there at that width.
-    fn write(&mut self, gpa: crate::addr::Gpa, width: Width, value: u64, env: &mut DeviceEnv<'_>) -> Option<()>;
+    fn write(
+        &mut self,
+        gpa: crate::addr::Gpa,
+        width: Width,
+        value: u64,
+        env: &mut DeviceEnv<'_>,
+    ) -> Option<()>;
 
     /// Looks at time, interrupt lines and host input: called at the start of a run and when the machine's
     /// `Attention` was set.

@@ -115,9 +115,19 @@ impl Ram {
     /// If the base or the backing's length is not a multiple of [`PAGE_BYTES`].
     pub fn with_backing(base: Gpa, backing: Box<dyn RamBacking>) -> Self {
         let len_bytes = backing.len_bytes() as u64;
-        assert!(base.page_offset() == 0 && len_bytes.is_multiple_of(PAGE_BYTES), "RAM is made of whole pages");
+        assert!(
+            base.page_offset() == 0 && len_bytes.is_multiple_of(PAGE_BYTES),
+            "RAM is made of whole pages"
+        );
         let pages = (len_bytes >> PAGE_SHIFT) as usize;
-        Self { backing, base, len_bytes, code: vec![0; pages], dirty: vec![false; pages], written_code: Vec::new() }
+        Self {
+            backing,
+            base,
+            len_bytes,
+            code: vec![0; pages],
+            dirty: vec![false; pages],
+            written_code: Vec::new(),
+        }
     }
 
     /// Guest physical address of the first byte.
@@ -168,7 +178,9 @@ impl Ram {
         let offset = self.offset(gpa, len_bytes)?;
         self.note_write(offset, len_bytes);
         // SAFETY: inside the backing (checked by `offset`); the exclusive borrow of `self` keeps others out.
-        Ok(unsafe { std::slice::from_raw_parts_mut(self.host_base().add(offset as usize), len_bytes as usize) })
+        Ok(unsafe {
+            std::slice::from_raw_parts_mut(self.host_base().add(offset as usize), len_bytes as usize)
+        })
     }
 
     /// Copies guest bytes out.
@@ -307,7 +319,9 @@ mod tests {
     fn accesses_outside_are_refused() {
         let mut ram = Ram::new(Gpa(0x8000_0000), 2 * PAGE_BYTES);
         assert!(ram.write(Gpa(0x8000_1fff), &[1]).is_ok());
-        for (gpa, len) in [(0x7fff_ffffu64, 1usize), (0x8000_1fff, 2), (0x8000_2000, 1), (u64::MAX, 2), (0, 1)] {
+        for (gpa, len) in
+            [(0x7fff_ffffu64, 1usize), (0x8000_1fff, 2), (0x8000_2000, 1), (u64::MAX, 2), (0, 1)]
+        {
             assert!(ram.read(Gpa(gpa), &mut vec![0; len]).is_err(), "{gpa:#x}+{len}");
         }
         assert_eq!(ram.dirty_pages().collect::<Vec<_>>(), [Page(0x80001)]);

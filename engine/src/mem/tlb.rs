@@ -111,7 +111,11 @@ impl Tlb {
     #[inline]
     pub fn lookup_misaligned(&self, context: usize, gva: Gva, width: Width, access: Access) -> Option<u64> {
         let inside = width.bytes() <= gva.bytes_to_page_end();
-        if inside { Some(self.lookup(context, gva.page_start(), width, access)? + gva.page_offset()) } else { None }
+        if inside {
+            Some(self.lookup(context, gva.page_start(), width, access)? + gva.page_offset())
+        } else {
+            None
+        }
     }
 
     /// Enters a translation for the page of `gva` in the current space, replacing what shared its place. Rights of

@@ -1,0 +1,116 @@
+//! Bad input gets one clear line and the right exit status, and nothing is lost.
+
+mod common;
+
+use common::{C2W, C2W_RUN, assert_one_line, finish, image, kernel, parts, run, scratch};
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output};
+
+fn c2w_run(args: &[&str]) -> Output {
+    let mut command = Command::new(C2W_RUN);
+    command.args(args);
+    finish(command, b"")
+}
+
+fn c2w(args: &[&str]) -> Output {
+    let mut command = Command::new(C2W);
+    command.args(args);
+    finish(command, b"")
+}
+
+fn path(name: &str) -> String {
+    scratch().join(name).display().to_string()
+}
+
+/// A copy of the image with a change.
+fn changed(name: &str, change: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut bytes = fs::read(image()).unwrap();
+    change(&mut bytes);
+    let path = path(name);
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+#[test]
+fn images_that_cannot_be_run() {
+    assert_one_line(&c2w_run(&["/no/such/image.c2w"]), 125, "/no/such/image.c2w");
+    assert_one_line(&c2w_run(&["/tmp"]), 125, "is a directory");
+    fs::write(path("empty.c2w"), b"").unwrap();
+    assert_one_line(&c2w_run(&[&path("empty.c2w")]), 125, "empty.c2w");
+    fs::write(path("text.c2w"), vec![b'x'; 100_000]).unwrap();
+    assert_one_line(&c2w_run(&[&path("text.c2w")]), 125, "not");
+    let cut = changed("cut.c2w", |bytes| bytes.truncate(bytes.len() / 2));
+    assert_one_line(&c2w_run(&[&cut]), 125, "truncated");
+}
+
+#[test]
+fn a_flipped_bit_is_found_before_the_guest_starts() {
+    let len = fs::metadata(image()).unwrap().len() as usize;
+    for (number, at) in [9, 100, 5000, len / 3, len / 2, len - 1].into_iter().enumerate() {
+        let flipped = changed(&format!("flipped{number}.c2w"), |bytes| bytes[at] ^= 0x10);
+        let output = c2w_run(&[&flipped, "echo", "ran"]);
+        assert_one_line(&output, 125, &flipped);
+        assert_one_line(&c2w(&["verify", &flipped]), 1, &flipped);
+        fs::remove_file(flipped).unwrap();
+    }
+    assert_eq!(c2w(&["verify", &image().display().to_string()]).status.code(), Some(0));
+}
+
+#[test]
+fn options_that_make_no_sense() {
+    assert_one_line(&run(&["--memory", "64k", "true"]), 125, "memory");
+    assert_one_line(&run(&["--memory", "900000G", "true"]), 125, "memory");
+    assert_one_line(&run(&["-v", "/no/such/directory:/x", "true"]), 125, "/no/such/directory");
+    assert_one_line(&run(&["-it", "true"]), 125, "terminal");
+    let (status, _, stderr) = parts(&run(&["-v", "nonsense", "true"]));
+    assert_eq!(status, 125);
+    assert!(stderr.contains("HOST:GUEST"), "{stderr}");
+    assert_eq!(run(&["--no-such-option"]).status.code(), Some(125));
+}
+
+#[test]
+fn packing_what_cannot_be_packed() {
+    let output = path("never.c2w");
+    let pack = |source: &str| c2w(&["pack", source, "-o", &output]);
+    assert_one_line(&pack("rootfs:/no/such/dir"), 1, "/no/such/dir");
+    fs::write(path("bad.tar"), vec![7; 10_000]).unwrap();
+    assert_one_line(&pack(&format!("rootfs:{}", path("bad.tar"))), 1, "bad.tar");
+    assert_one_line(&c2w(&["pack", &format!("rootfs:{}", path("bad.tar")), "-o", "/tmp"]), 1, "directory");
+    assert!(!fs::exists(&output).unwrap());
+}
+
+#[test]
+fn a_full_disk_leaves_no_partial_image() {
+    let directory = scratch().join("full");
+    fs::create_dir_all(&directory).unwrap();
+    let output = directory.join("image.c2w");
+    let mut command = Command::new(C2W);
+    command.arg("pack").arg(format!("rootfs:{}", common::rootfs().display())).arg("-o").arg(&output);
+    image();
+    // SAFETY: setting a limit and ignoring a signal are async-signal-safe system calls.
+    unsafe {
+        command.pre_exec(|| {
+            // Writing beyond the limit then fails as writing to a full disk does.
+            let limit = rustix::process::Rlimit { current: Some(4 << 20), maximum: Some(4 << 20) };
+            rustix::process::setrlimit(rustix::process::Resource::Fsize, limit)?;
+            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+            Ok(())
+        });
+    }
+    let output = finish(command, b"");
+    assert_one_line(&output, 1, "image.c2w");
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 0, "something was left behind");
+}
+
+#[test]
+fn kernels_that_cannot_be_booted() {
+    let boot = |args: &[&str]| c2w(&[&["boot"], args].concat());
+    assert_one_line(&boot(&["--kernel", "/no/such/kernel"]), 1, "/no/such/kernel");
+    assert_one_line(&boot(&["--kernel", "/tmp"]), 1, "directory");
+    assert_one_line(&boot(&["--kernel", C2W]), 1, "x86_64");
+    let kernel = kernel().display().to_string();
+    assert_one_line(&boot(&["--kernel", &kernel, "--memory", "4M"]), 1, "memory");
+    assert_one_line(&boot(&["--kernel", &kernel, "--disk", "/no/such/disk"]), 1, "/no/such/disk");
+    assert_one_line(&boot(&["--kernel", &kernel, "--share", "t=/no/such"]), 1, "/no/such");
+}

@@ -1,0 +1,103 @@
+//! What the tests of the commands share: a real image, made once, and commands run to their end.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+/// The commands under test.
+pub const C2W: &str = env!("CARGO_BIN_EXE_c2w");
+/// The commands under test.
+pub const C2W_RUN: &str = env!("CARGO_BIN_EXE_c2w-run");
+
+/// A directory for this test program's files, removed when the system cleans up after it.
+pub fn scratch() -> &'static Path {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    DIRECTORY.get_or_init(|| {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    })
+}
+
+/// A small Debian as tar file; built or downloaded by the first call on a machine.
+pub fn rootfs() -> PathBuf {
+    c2w_packer::demo::rootfs(c2w_packer::image::Arch::Riscv64, &|text| eprintln!("{text}")).unwrap()
+}
+
+/// The guest kernel; compiled by the first call on a machine.
+pub fn kernel() -> PathBuf {
+    c2w_packer::kernel::build(c2w_packer::image::Arch::Riscv64, &|text| eprintln!("{text}")).unwrap()
+}
+
+/// An image of the small Debian.
+pub fn image() -> &'static Path {
+    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let path = scratch().join("debian.c2w");
+        let output = Command::new(C2W)
+            .arg("pack")
+            .arg(format!("rootfs:{}", rootfs().display()))
+            .args([
+                "--cmd",
+                "sh -c 'echo default $FLAVOUR in $(pwd)'",
+                "-e",
+                "FLAVOUR=plain",
+                "-w",
+                "/tmp",
+                "-o",
+            ])
+            .arg(&path)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        path
+    })
+}
+
+/// Runs the image with options and a command.
+pub fn run(args: &[&str]) -> Output {
+    run_with_input(args, b"")
+}
+
+/// Runs the image with bytes on standard input.
+pub fn run_with_input(args: &[&str], input: &[u8]) -> Output {
+    let mut command = Command::new(C2W_RUN);
+    command.arg(image()).args(args);
+    finish(command, input)
+}
+
+/// Runs a command to its end with bytes on standard input.
+pub fn finish(mut command: Command, input: &[u8]) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    let writer = std::thread::spawn(move || {
+        // A command that reads nothing closes the pipe.
+        let _ = stdin.write_all(&input);
+    });
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    output
+}
+
+/// Status, standard output and standard error.
+pub fn parts(output: &Output) -> (i32, String, String) {
+    (
+        output.status.code().unwrap_or(-1),
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}
+
+/// Asserts that a command failed with `status` and one line that contains `text`.
+#[track_caller]
+pub fn assert_one_line(output: &Output, status: i32, text: &str) {
+    let (code, stdout, stderr) = parts(output);
+    assert_eq!((code, stdout.as_str()), (status, ""), "{stderr}");
+    assert!(stderr.contains(text), "{stderr:?} does not contain {text:?}");
+    assert_eq!(stderr.trim_end().lines().count(), 1, "{stderr:?}");
+}

@@ -3,6 +3,9 @@
 //!
 //! Arguments and results are register contents: numbers narrower than a register are NaN-boxed. Where an operation
 //! rounds, the rounding mode is the last argument; it is a valid one.
+//!
+//! No helper is inlined where it is called: the interpreter is one function with every meaning in it, which these
+//! would slow down as a whole.
 
 use super::guest::Riscv64;
 use super::helpers::FIRST_FP;
@@ -100,22 +103,27 @@ fn arithmetic<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args, operation: Arithmeti
     F::put(with_env(cpu, args[2], |env| operation(env, F::unbox(args[0]), F::unbox(args[1]))))
 }
 
+#[inline(never)]
 fn add<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     arithmetic::<F>(cpu, args, fp::add::<F>)
 }
 
+#[inline(never)]
 fn sub<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     arithmetic::<F>(cpu, args, fp::sub::<F>)
 }
 
+#[inline(never)]
 fn mul<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     arithmetic::<F>(cpu, args, fp::mul::<F>)
 }
 
+#[inline(never)]
 fn div<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     arithmetic::<F>(cpu, args, fp::div::<F>)
 }
 
+#[inline(never)]
 fn sqrt<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     F::put(with_env(cpu, args[1], |env| fp::sqrt::<F>(env, F::unbox(args[0]))))
 }
@@ -126,18 +134,22 @@ fn fused<F: Boxed>(cpu: &mut Cpu<Riscv64>, [a, b, c, mode]: Args, negate: Negate
     F::put(with_env(cpu, mode, operation))
 }
 
+#[inline(never)]
 fn madd<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     fused::<F>(cpu, args, Negate { product: false, addend: false })
 }
 
+#[inline(never)]
 fn msub<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     fused::<F>(cpu, args, Negate { product: false, addend: true })
 }
 
+#[inline(never)]
 fn nmsub<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     fused::<F>(cpu, args, Negate { product: true, addend: false })
 }
 
+#[inline(never)]
 fn nmadd<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     fused::<F>(cpu, args, Negate { product: true, addend: true })
 }
@@ -150,18 +162,22 @@ fn choice<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args, which: Extremum, operati
     F::put(with_env(cpu, 0, |env| operation(env, which, F::unbox(args[0]), F::unbox(args[1]))))
 }
 
+#[inline(never)]
 fn min<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     choice::<F>(cpu, args, Extremum::Min, fp::extremum_number::<F>)
 }
 
+#[inline(never)]
 fn max<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     choice::<F>(cpu, args, Extremum::Max, fp::extremum_number::<F>)
 }
 
+#[inline(never)]
 fn minm<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     choice::<F>(cpu, args, Extremum::Min, fp::extremum::<F>)
 }
 
+#[inline(never)]
 fn maxm<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     choice::<F>(cpu, args, Extremum::Max, fp::extremum::<F>)
 }
@@ -174,27 +190,33 @@ fn compared<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args, quiet: bool) -> Order 
     with_env(cpu, 0, |env| operation(env, a, b))
 }
 
+#[inline(never)]
 fn eq<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     u64::from(compared::<F>(cpu, args, true) == Order::Equal)
 }
 
+#[inline(never)]
 fn lt<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     u64::from(compared::<F>(cpu, args, false) == Order::Less)
 }
 
+#[inline(never)]
 fn le<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     u64::from(matches!(compared::<F>(cpu, args, false), Order::Less | Order::Equal))
 }
 
+#[inline(never)]
 fn ltq<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     u64::from(compared::<F>(cpu, args, true) == Order::Less)
 }
 
+#[inline(never)]
 fn leq<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     u64::from(matches!(compared::<F>(cpu, args, true), Order::Less | Order::Equal))
 }
 
 /// Classification: one bit of ten. Touches no flag.
+#[inline(never)]
 fn class<F: Boxed>(_: &mut Cpu<Riscv64>, args: Args) -> u64 {
     1 << fp::classify::<F>(F::unbox(args[0])) as u8
 }
@@ -210,24 +232,29 @@ fn to_integer<F: Boxed, T: Integer>(cpu: &mut Cpu<Riscv64>, args: Args, least: T
     }
 }
 
+#[inline(never)]
 fn to_w<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     to_integer::<F, i32>(cpu, args, i32::MIN, i32::MAX) as u64
 }
 
+#[inline(never)]
 fn to_wu<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     // 32-bit results are sign-extended, unsigned ones too.
     to_integer::<F, u32>(cpu, args, u32::MIN, u32::MAX) as i32 as u64
 }
 
+#[inline(never)]
 fn to_l<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     to_integer::<F, i64>(cpu, args, i64::MIN, i64::MAX) as u64
 }
 
+#[inline(never)]
 fn to_lu<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     to_integer::<F, u64>(cpu, args, u64::MIN, u64::MAX)
 }
 
 /// FCVTMOD.W.D: the integer part modulo 2^32 (Unpriv. 24.3).
+#[inline(never)]
 fn to_w_modular<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     with_env(cpu, 0, |env| fp::to_int_modular::<F>(env, F::unbox(args[0]))) as u64
 }
@@ -237,18 +264,22 @@ fn from_integer<F: Boxed, T: Integer>(cpu: &mut Cpu<Riscv64>, mode: u64, value: 
     F::put(with_env(cpu, mode, |env| fp::from_int::<F, T>(env, value)))
 }
 
+#[inline(never)]
 fn from_w<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     from_integer::<F, i32>(cpu, args[1], args[0] as i32)
 }
 
+#[inline(never)]
 fn from_wu<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     from_integer::<F, u32>(cpu, args[1], args[0] as u32)
 }
 
+#[inline(never)]
 fn from_l<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     from_integer::<F, i64>(cpu, args[1], args[0] as i64)
 }
 
+#[inline(never)]
 fn from_lu<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     from_integer::<F, u64>(cpu, args[1], args[0])
 }
@@ -258,14 +289,17 @@ fn converted<F: Boxed, G: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     F::put(with_env(cpu, args[1], |env| fp::convert::<G, F>(env, G::unbox(args[0]))))
 }
 
+#[inline(never)]
 fn from_h<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     converted::<F, F16>(cpu, args)
 }
 
+#[inline(never)]
 fn from_s<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     converted::<F, F32>(cpu, args)
 }
 
+#[inline(never)]
 fn from_d<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     converted::<F, F64>(cpu, args)
 }
@@ -277,10 +311,12 @@ fn rounded<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args, report_inexact: bool) -
     F::put(with_env(cpu, args[1], operation))
 }
 
+#[inline(never)]
 fn round<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     rounded::<F>(cpu, args, false)
 }
 
+#[inline(never)]
 fn roundnx<F: Boxed>(cpu: &mut Cpu<Riscv64>, args: Args) -> u64 {
     rounded::<F>(cpu, args, true)
 }

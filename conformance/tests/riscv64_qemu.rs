@@ -3,7 +3,8 @@
 //! `C2W_RANDOM_SEED` and `C2W_RANDOM_ROUNDS` in the environment look elsewhere and further.
 
 use c2w_conformance::qemu_user::{self, Program};
-use c2w_conformance::riscv64::random::{BLOCK_BYTES, Random, Sequence, difference, program, sequence};
+use c2w_conformance::riscv64::program::{BLOCK_BYTES, difference, program};
+use c2w_conformance::riscv64::random::{Random, Sequence, sequence};
 use c2w_conformance::riscv64::{HANDLER, user_machine};
 use c2w_decoders::riscv64::board::RAM_BASE;
 use c2w_engine::addr::Gpa;

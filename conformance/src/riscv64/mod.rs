@@ -1,6 +1,7 @@
 //! riscv64 machines for tests: RAM at the board's address, nothing connected, an instruction clock.
 
 mod ins;
+pub mod program;
 pub mod random;
 
 use c2w_decoders::riscv64::board::{BoardParts, RAM_BASE, VirtBoard};

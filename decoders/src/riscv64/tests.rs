@@ -248,7 +248,7 @@ fn random_programs_end_nobody_else() {
         for _ in 0..50 {
             machine.run(200);
             // Off the beaten track: whatever the pc is now, some code goes on elsewhere.
-            let at = RAM_BASE.0 + random.next() % 8192 & !1;
+            let at = (RAM_BASE.0 + random.next() % 8192) & !1;
             machine.cpu.pc = c2w_engine::addr::Gva(at);
         }
         let state = HartState::from(machine.cpu.guest.clone());

@@ -77,7 +77,7 @@ pub fn run(image: &Image, options: &RunOptions) -> Result<u8> {
     io.catch_signals(&[SIGWINCH]).context("cannot catch signals")?;
     let raw = (options.tty && options.interactive).then(|| RawMode::enter(std::io::stdin())).transpose();
     let raw = raw.context("cannot change the terminal's mode")?;
-    let status = Run::new(launched, io, spec, options).to_end();
+    let status = Run::new(launched, io, spec, options).until_end();
     drop(raw);
     status
 }
@@ -180,7 +180,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn to_end(&mut self) -> Result<u8> {
+    fn until_end(&mut self) -> Result<u8> {
         loop {
             while let Ok(event) = self.io.events.try_recv() {
                 if let Some(status) = self.host_event(event)? {

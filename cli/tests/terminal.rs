@@ -101,7 +101,12 @@ fn a_shell_in_a_terminal() {
 
 #[test]
 fn the_terminal_is_restored_when_a_signal_ends_the_run() {
-    let mut session = Session::start(&["-it", "sh", "-c", "trap 'echo ignored' TERM; echo up; while :; do sleep 0.05; done"]);
+    let mut session = Session::start(&[
+        "-it",
+        "sh",
+        "-c",
+        "trap 'echo ignored' TERM; echo up; while :; do sleep 0.05; done",
+    ]);
     session.wait_for("up\r\n");
     let pid = rustix::process::Pid::from_child(&session.child);
     let terminate = || rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();

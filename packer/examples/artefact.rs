@@ -1,6 +1,6 @@
 //! Makes one artefact of the cache and prints where it is, for scripts and for trying out.
 //!
-//! `artefact kernel|agent|rootfs riscv64|x86_64` prints a path; `artefact rust TARGET...` prints
+//! `artefact kernel|agent|rootfs riscv64|x86_64` prints a path, `rootfs` with more packages at its end; `artefact rust TARGET...` prints
 //! shell commands that set the environment in which cargo builds for those targets.
 
 use c2w_packer::cache::Cache;
@@ -29,7 +29,7 @@ fn run(words: &[&str]) -> Result<String, Box<dyn Error>> {
     let path = match words {
         ["kernel", arch] => kernel::build(arch.parse::<Arch>()?, progress)?,
         ["agent", arch] => agent_build::build(arch.parse::<Arch>()?, progress)?,
-        ["rootfs", arch] => demo::rootfs(arch.parse::<Arch>()?, progress)?,
+        ["rootfs", arch, packages @ ..] => demo::rootfs_with(arch.parse::<Arch>()?, packages, progress)?,
         ["rust", targets @ ..] if !targets.is_empty() => {
             let rust = toolchain::rust_with_std(&Cache::of_user()?, targets, progress)?;
             let export = |(name, value): (String, std::ffi::OsString)| {
@@ -37,7 +37,10 @@ fn run(words: &[&str]) -> Result<String, Box<dyn Error>> {
             };
             return Ok(rust.environment().into_iter().map(export).collect());
         }
-        _ => return Err("usage: artefact kernel|agent|rootfs ARCH, or artefact rust TARGET...".into()),
+        _ => return Err(
+            "usage: artefact kernel|agent ARCH, artefact rootfs ARCH PACKAGE..., or artefact rust TARGET..."
+                .into(),
+        ),
     };
     Ok(format!("{}\n", path.display()))
 }

@@ -64,8 +64,18 @@ pub enum DemoError {
 /// # Errors
 /// [`DemoError`]; where a program failed, its text names the log.
 pub fn rootfs(arch: Arch, progress: Progress<'_>) -> Result<PathBuf, DemoError> {
+    rootfs_with(arch, &[], progress)
+}
+
+/// As [`rootfs`], with `packages` of Debian and all that they depend on added. No package was
+/// configured: what a maintainer script would make is not there.
+///
+/// # Errors
+/// [`DemoError`]; where a program failed, its text names the log.
+pub fn rootfs_with(arch: Arch, packages: &[&str], progress: Progress<'_>) -> Result<PathBuf, DemoError> {
     let cache = Cache::of_user()?;
-    let packages = PACKAGES.join(" ");
+    let wanted = [&PACKAGES, packages].concat();
+    let packages = wanted.join(" ");
     let key = Key::new("demo")
         .with("recipe", RECIPE)
         .with("arch", arch.to_string())
@@ -73,9 +83,9 @@ pub fn rootfs(arch: Arch, progress: Progress<'_>) -> Result<PathBuf, DemoError> 
         .with("packages", &packages);
     let dir = cache.get_or_build(&key, progress, |build| {
         ensure_packages(&APT_TOOLS, build.log)?;
-        progress(&format!("downloading a Debian {SUITE} root filesystem for {arch} (about 15 MB)"));
+        progress(&format!("downloading a Debian {SUITE} root filesystem for {arch}"));
         let apt = Apt::open(&cache, SUITE, Target::of(arch).debian, build.log)?;
-        let files = apt.download(&PACKAGES, true)?;
+        let files = apt.download(&wanted, true)?;
         merge_all(&files, build)?;
         Ok::<(), DemoError>(apt.clean()?)
     })?;

@@ -77,6 +77,7 @@ fn packing_what_cannot_be_packed() {
     fs::write(path("bad.tar"), vec![7; 10_000]).unwrap();
     assert_one_line(&pack(&format!("rootfs:{}", path("bad.tar"))), 1, "bad.tar");
     assert_one_line(&c2w(&["pack", &format!("rootfs:{}", path("bad.tar")), "-o", "/tmp"]), 1, "directory");
+    assert_one_line(&c2w(&["pack", "rootfs:/tmp", "--arch", "x86_64", "-o", &output]), 1, "x86_64");
     assert!(!fs::exists(&output).unwrap());
 }
 

@@ -84,6 +84,9 @@ pub fn image(
     memory_bytes: u64,
     parts: &GuestParts,
 ) -> Result<()> {
+    if arch != Arch::Riscv64 {
+        anyhow::bail!("--arch {arch}: this version of c2w runs riscv64 guests only");
+    }
     // Bad input is said before minutes are spent on building a kernel.
     if let Source::Rootfs(path) = source {
         fs::metadata(path).with_context(|| path.display().to_string())?;

@@ -9,7 +9,7 @@ use crate::terminal::{self, RawMode};
 use crate::vm::{Step, Vm};
 use crate::volume::Volume;
 use anyhow::{Context, Result, bail};
-use c2w_agent::{Event, MountSpec, Output, Power, ProcessId, RequestId, StartSpec, WindowSize};
+use c2w_agent::{Event, FileSpec, MountSpec, Output, Power, ProcessId, RequestId, StartSpec, WindowSize};
 use c2w_engine::mem::device::Request;
 use c2w_packer::image::{ByteString, ContainerConfig, Image};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
@@ -129,6 +129,12 @@ fn start_spec(config: &ContainerConfig, options: &RunOptions) -> Result<StartSpe
         read_only_root: options.read_only,
         privileged: false,
     })
+}
+
+/// The files that docker writes into every container, too.
+fn host_files(hostname: &[u8]) -> [(&'static str, Vec<u8>); 2] {
+    let local = b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.0.1\t";
+    [("/etc/hostname", [hostname, b"\n"].concat()), ("/etc/hosts", [local, hostname, b"\n"].concat())]
 }
 
 /// Sets `NAME=value`, replacing an earlier entry of the same name.
@@ -330,6 +336,10 @@ impl<'a> Run<'a> {
         let hostname =
             self.options.hostname.as_deref().map_or(DEFAULT_HOSTNAME.as_bytes(), OsStrExt::as_bytes);
         self.requests.insert(session.set_hostname(hostname), "cannot set the host name".to_string());
+        for (path, contents) in host_files(hostname) {
+            let file = FileSpec { path: path.as_bytes().to_vec(), mode: 0o644, contents };
+            self.requests.insert(session.write_file(file), format!("cannot write {path}"));
+        }
         for (index, volume) in self.options.volumes.iter().enumerate() {
             let mount = MountSpec {
                 tag: launch::share_tag(index).into_bytes(),

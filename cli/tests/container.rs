@@ -28,7 +28,9 @@ fn the_image_says_what_runs_and_the_command_line_overrides_it() {
     assert_eq!(parts(&run(&[])), (0, "default plain in /tmp\n".into(), String::new()));
     assert_eq!(parts(&run(&["-e", "FLAVOUR=sweet", "-w", "/made/now"])).1, "default sweet in /made/now\n");
     assert_eq!(parts(&run(&["--entrypoint", "echo", "--", "-n", "a", "b"])).1, "a b");
-    assert_eq!(parts(&run(&["--hostname", "box", "hostname"])).1, "box\n");
+    let names = "hostname; cat /etc/hostname; grep -w box /etc/hosts; echo $HOSTNAME";
+    let names = parts(&run(&["--hostname", "box", "sh", "-c", names])).1;
+    assert_eq!(names, "box\nbox\n127.0.0.1\tbox\nbox\n");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use c2w::{exit, size};
 use c2w_packer::cache::Cache;
 use c2w_packer::image::{Image, SeenImages};
 use clap::Parser;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,7 +36,7 @@ struct Args {
     #[arg(short, long, value_name = "USER[:GROUP]")]
     user: Option<OsString>,
     /// Share a directory or file of the host; `ro` refuses writes.
-    #[arg(short, long, value_name = "HOST:GUEST[:ro]", value_parser = parse_volume)]
+    #[arg(short, long, value_name = "HOST:GUEST[:ro]", value_parser = OsStringValueParser::new().try_map(|text| Volume::parse(&text)))]
     volume: Vec<Volume>,
     /// Run this instead of the image's entry point.
     #[arg(long, value_name = "PROGRAM")]
@@ -55,10 +56,6 @@ struct Args {
     /// Command to run instead of the image's, with its arguments.
     #[arg(trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
-}
-
-fn parse_volume(text: &str) -> Result<Volume, String> {
-    Volume::parse(text.as_ref()).map_err(|error| error.to_string())
 }
 
 fn main() -> ExitCode {

@@ -1,1 +1,10 @@
-//! Benchmarks.
+//! What c2w is measured by, next to QEMU on the same guest: the parts of `src/bin/figures.rs`.
+
+pub mod assets;
+pub mod figure;
+pub mod guest;
+pub mod memory;
+pub mod ours;
+pub mod process;
+pub mod qemu;
+pub mod tasks;

@@ -1,8 +1,9 @@
-//! QEMU's user mode emulation, which instruction tests compare with.
+//! QEMU, which instruction tests and figures compare with.
 
 use super::{APT_TOOLS, Apt, ToolchainError, debian_host, ensure_packages, unpack};
 use crate::cache::{Cache, Key, Progress};
 use std::path::PathBuf;
+use std::process::Command;
 
 /// The suite whose QEMU is used: 10.0, a static program, knows every extension that is compared.
 const SUITE: &str = "trixie";
@@ -24,4 +25,55 @@ pub fn qemu_riscv64(cache: &Cache, progress: Progress<'_>) -> Result<PathBuf, To
         apt.clean()
     })?;
     Ok(dir.join("usr/bin/qemu-riscv64"))
+}
+
+/// QEMU's emulation of whole riscv64 computers, which figures are compared with: a program of
+/// [`SUITE`] with every library it needs, unpacked in the cache. Nothing is installed.
+#[derive(Debug, Clone)]
+pub struct QemuSystem {
+    root: PathBuf,
+}
+
+impl QemuSystem {
+    /// The program, without arguments but those that it needs to find its own files.
+    ///
+    /// It runs with the dynamic linker and the C library that were unpacked with it, whatever
+    /// this system has.
+    pub fn command(&self) -> Command {
+        let libraries = self.root.join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
+        let linker = match std::env::consts::ARCH {
+            "x86_64" => "ld-linux-x86-64.so.2",
+            "aarch64" => "ld-linux-aarch64.so.1",
+            _ => "ld.so",
+        };
+        let mut command = Command::new(libraries.join(linker));
+        command.arg("--library-path").arg(&libraries).arg(self.root.join("usr/bin/qemu-system-riscv64"));
+        command.arg("-L").arg(self.root.join("usr/share/qemu")).arg("-bios").arg(self.firmware());
+        command
+    }
+
+    /// OpenSBI.
+    fn firmware(&self) -> PathBuf {
+        self.root.join("usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin")
+    }
+}
+
+/// [`QemuSystem`] from Debian's packages.
+///
+/// # Errors
+/// [`ToolchainError`] when it is not there and cannot be fetched.
+pub fn qemu_system_riscv64(cache: &Cache, progress: Progress<'_>) -> Result<QemuSystem, ToolchainError> {
+    let host = debian_host();
+    let key = Key::new("qemu-system").with("recipe", "1").with("suite", SUITE).with("host", host);
+    let root = cache.get_or_build(&key, progress, |build| {
+        ensure_packages(&APT_TOOLS, build.log)?;
+        progress("getting QEMU's emulation of riscv64 computers and its libraries (about 90 MB)");
+        let apt = Apt::open(cache, SUITE, host, build.log)?;
+        let files = apt.download(&["qemu-system-riscv"], true)?;
+        // Neither firmware of other computers nor pictures.
+        let unused = ["./usr/share/qemu/edk2-*", "./usr/share/icons", "./usr/share/qemu-efi*"];
+        unpack(&files, build.out, &unused, build.log)?;
+        apt.clean()
+    })?;
+    Ok(QemuSystem { root })
 }

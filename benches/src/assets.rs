@@ -1,0 +1,82 @@
+//! The files that both machines are given: one kernel, initial RAM disk and root file system, a
+//! disk to read and a directory to share.
+
+use anyhow::{Context, Result, ensure};
+use c2w::commands::pack::{GuestParts, image, progress};
+use c2w_packer::demo;
+use c2w_packer::image::{Arch, ContainerConfig, Image};
+use c2w_packer::pack::Source;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// Guest RAM of both machines.
+pub const MEMORY_BYTES: u64 = 512 << 20;
+/// Length of the disk, and of the file in the shared directory.
+pub const BULK_BYTES: u64 = 256 << 20;
+/// Name of the file of [`BULK_BYTES`] in the shared directory.
+pub const SHARED_FILE: &str = "bulk";
+
+/// The files. They are gone when this is dropped.
+pub struct Assets {
+    /// The image.
+    pub image: PathBuf,
+    /// The image's kernel.
+    pub kernel: PathBuf,
+    /// The image's initial RAM disk, which is the agent.
+    pub initrd: PathBuf,
+    /// The image's root file system.
+    pub rootfs: PathBuf,
+    /// A disk of [`BULK_BYTES`].
+    pub disk: PathBuf,
+    /// The directory to share.
+    pub share: PathBuf,
+    _directory: TempDir,
+}
+
+impl Assets {
+    /// Makes them from an image, else from a small Debian, for which kernel, agent and packages
+    /// are built or downloaded if this was never done.
+    ///
+    /// # Errors
+    /// What could not be had.
+    pub fn make(given: Option<&Path>) -> Result<Self> {
+        let directory = TempDir::with_prefix("c2w-figures-")?;
+        let at = |name: &str| directory.path().join(name);
+        let path = match given {
+            Some(path) => path.to_path_buf(),
+            None => {
+                let path = at("image.c2w");
+                let source = Source::Rootfs(demo::rootfs(Arch::Riscv64, &progress)?);
+                let (config, parts) = (ContainerConfig::default(), GuestParts::default());
+                image(&source, &path, Arch::Riscv64, config, MEMORY_BYTES, &parts)?;
+                path
+            }
+        };
+        let parts = Image::open(&path)?;
+        let [kernel, initrd, rootfs, disk, share] = ["kernel", "initrd", "rootfs", "disk", "share"].map(at);
+        fs::write(&kernel, parts.kernel()?)?;
+        fs::write(&initrd, parts.initrd()?.context("the image has an initial RAM disk")?)?;
+        let mut section = parts.rootfs()?;
+        section.file.seek(SeekFrom::Start(section.offset))?;
+        let copied = io::copy(&mut section.file.take(section.len_bytes), &mut File::create(&rootfs)?)?;
+        ensure!(copied == section.len_bytes, "the root file system is cut short");
+        fs::create_dir(&share)?;
+        bulk(&disk)?;
+        bulk(&share.join(SHARED_FILE))?;
+        Ok(Self { image: path, kernel, initrd, rootfs, disk, share, _directory: directory })
+    }
+}
+
+/// A file of [`BULK_BYTES`] without holes, which the host's page cache holds after this.
+fn bulk(path: &Path) -> Result<()> {
+    let mut block = vec![0; 1 << 20];
+    getrandom::fill(&mut block)?;
+    let mut file = File::create(path)?;
+    for _ in 0..BULK_BYTES / block.len() as u64 {
+        file.write_all(&block).with_context(|| path.display().to_string())?;
+    }
+    // Written back now rather than while something is measured.
+    Ok(file.sync_all()?)
+}

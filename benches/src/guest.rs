@@ -1,0 +1,96 @@
+//! Talking to the agent of a guest, whoever emulates the computer: both machines are driven, and
+//! timed, by the same code.
+
+use crate::assets::SHARED_FILE;
+use anyhow::{Result, bail, ensure};
+use c2w_agent::{Event, MountSpec, Session, StartSpec};
+use std::time::{Duration, Instant};
+
+/// The mount tag of the shared directory.
+pub const SHARE_TAG: &str = "share0";
+/// Where it is mounted in the guest.
+const SHARE_TARGET: &str = "/share";
+/// The longest 9p messages, and how `c2w-run` has a share mounted.
+const SHARE_MSIZE: u32 = 512_000;
+const SHARE_OPTIONS: &[u8] = b"cache=mmap";
+
+/// A running machine with the agent in it.
+pub trait Guest {
+    /// The conversation with the agent.
+    fn session(&mut self) -> &mut Session;
+
+    /// Lets the guest run until the agent has said something.
+    ///
+    /// # Errors
+    /// When the machine ended or the agent broke the protocol.
+    fn next_event(&mut self) -> Result<Event>;
+}
+
+/// Waits for the agent's ready mark.
+///
+/// # Errors
+/// As [`Guest::next_event`].
+pub fn wait_ready(guest: &mut dyn Guest) -> Result<()> {
+    while !matches!(guest.next_event()?, Event::Ready(_)) {}
+    Ok(())
+}
+
+/// Mounts the shared directory and makes a node for the second disk, which a container has not.
+///
+/// # Errors
+/// When the guest cannot do it.
+pub fn furnish(guest: &mut dyn Guest) -> Result<()> {
+    let mount = MountSpec {
+        tag: SHARE_TAG.into(),
+        source: Vec::new(),
+        target: SHARE_TARGET.into(),
+        read_only: false,
+        msize: SHARE_MSIZE,
+        options: SHARE_OPTIONS.to_vec(),
+    };
+    let request = guest.session().mount(mount);
+    loop {
+        match guest.next_event()? {
+            Event::Done(done) if done == request => break,
+            Event::Failed(failed, why) if failed == request => bail!("cannot mount the share: {why}"),
+            _ => {}
+        }
+    }
+    let script = format!(
+        "test -f {SHARE_TARGET}/{SHARED_FILE} && while read major minor blocks name; do \
+         [ \"$name\" = vdb ] && mknod /dev/vdb b $major $minor; done < /proc/partitions; test -b /dev/vdb"
+    );
+    run(guest, &script).map(drop)
+}
+
+/// Runs a shell script and tells how long it took, from the request to the news of its end.
+///
+/// # Errors
+/// When it could not be started or did not exit with status 0.
+pub fn run(guest: &mut dyn Guest, script: &str) -> Result<Duration> {
+    let spec = StartSpec {
+        argv: ["sh", "-c", script].map(|word| word.as_bytes().to_vec()).to_vec(),
+        env: vec![b"PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_vec(), b"LC_ALL=C".to_vec()],
+        privileged: true,
+        ..StartSpec::default()
+    };
+    let start = Instant::now();
+    let process = guest.session().start(spec);
+    let mut said = Vec::new();
+    loop {
+        match guest.next_event()? {
+            Event::Output(of, output, bytes) => {
+                guest.session().consumed(of, output, bytes.len());
+                said.extend(bytes);
+            }
+            Event::StartFailed(of, _, why) if of == process => bail!("cannot start a shell: {why}"),
+            Event::Exited(of, status) if of == process => {
+                let took = start.elapsed();
+                let said = String::from_utf8_lossy(&said);
+                ensure!(status.exit_status() == 0, "`{script}` ended with {status:?}: {said}");
+                return Ok(took);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The same computer by `qemu-system-riscv64` with its translator (TCG), its agent's port on a
+//! socket.
+
+use crate::assets::{Assets, MEMORY_BYTES};
+use crate::guest::{Guest, SHARE_TAG};
+use crate::ours::CMDLINE;
+use anyhow::{Context, Result, bail};
+use c2w_agent::{Event, PORT_NAME, Session};
+use c2w_packer::toolchain::QemuSystem;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::{FdFlags, fcntl_setfd};
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+/// Bytes read from the socket at a time.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// A process of QEMU, which ends when this is dropped.
+pub struct Qemu {
+    process: Child,
+    socket: UnixStream,
+    session: Session,
+    inbox: Vec<u8>,
+    taken: usize,
+}
+
+impl Qemu {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn start(program: &QemuSystem, assets: &Assets) -> Result<Self> {
+        let (socket, theirs) = UnixStream::pair()?;
+        socket.set_nonblocking(true)?;
+        // The child is to have this descriptor under the same number.
+        fcntl_setfd(&theirs, FdFlags::empty())?;
+        let mut command = program.command();
+        let mut option = |name: &str, value: String| {
+            command.arg(name).arg(value);
+        };
+        option("-M", "virt".into());
+        option("-accel", "tcg".into());
+        option("-smp", "1".into());
+        option("-m", format!("{}M", MEMORY_BYTES >> 20));
+        for name in ["-display", "-monitor", "-nic", "-serial"] {
+            option(name, "none".into());
+        }
+        option("-kernel", assets.kernel.display().to_string());
+        option("-initrd", assets.initrd.display().to_string());
+        option("-append", CMDLINE.into());
+        // The virtio 1 interface, as c2w has it.
+        option("-global", "virtio-mmio.force-legacy=false".into());
+        for (bus, (id, path)) in [("root", &assets.rootfs), ("bulk", &assets.disk)].into_iter().enumerate() {
+            option("-drive", format!("file={},id={id},format=raw,if=none,readonly=on", display(path)));
+            option("-device", format!("virtio-blk-device,drive={id},bus=virtio-mmio-bus.{bus}"));
+        }
+        option("-device", "virtio-serial-device".into());
+        option("-chardev", format!("socket,id=agent,fd={}", theirs.as_raw_fd()));
+        option("-device", format!("virtserialport,chardev=agent,name={PORT_NAME}"));
+        option("-device", "virtio-rng-device".into());
+        let share = display(&assets.share);
+        option("-fsdev", format!("local,id=share,path={share},security_model=none"));
+        option("-device", format!("virtio-9p-device,fsdev=share,mount_tag={SHARE_TAG}"));
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let process = command.spawn().context("cannot start QEMU")?;
+        Ok(Self { process, socket, session: Session::new(), inbox: Vec::new(), taken: 0 })
+    }
+
+    /// Its process identifier.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Writes what is to be said and reads what was said, or waits until one of them can be done.
+    fn exchange(&mut self) -> Result<()> {
+        while !self.session.outgoing().is_empty() {
+            match self.socket.write(self.session.outgoing()) {
+                Ok(len) => self.session.sent(len),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error).context("cannot write to QEMU"),
+            }
+        }
+        self.inbox.resize(CHUNK_BYTES, 0);
+        self.taken = 0;
+        let read = self.socket.read(&mut self.inbox);
+        self.inbox.truncate(*read.as_ref().unwrap_or(&0));
+        match read {
+            Ok(0) => bail!("QEMU has ended"),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                let mut flags = PollFlags::IN;
+                flags.set(PollFlags::OUT, !self.session.outgoing().is_empty());
+                poll(&mut [PollFd::new(&self.socket, flags)], None)?;
+                Ok(())
+            }
+            Err(error) => Err(error).context("cannot read from QEMU"),
+        }
+    }
+}
+
+/// A path inside an option, in which a comma is written twice.
+fn display(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
+impl Guest for Qemu {
+    fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    fn next_event(&mut self) -> Result<Event> {
+        loop {
+            let mut rest = &self.inbox[self.taken..];
+            let event = self.session.next_event(&mut rest)?;
+            self.taken = self.inbox.len() - rest.len();
+            match event {
+                Some(event) => return Ok(event),
+                None => self.exchange()?,
+            }
+        }
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

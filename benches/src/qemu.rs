@@ -53,7 +53,8 @@ impl Qemu {
         option("-append", CMDLINE.into());
         // The virtio 1 interface, as c2w has it.
         option("-global", "virtio-mmio.force-legacy=false".into());
-        for (bus, (id, path)) in [("root", &assets.rootfs), ("bulk", &assets.disk)].into_iter().enumerate() {
+        // Its device tree lists the buses from the last to the first, and Linux names disks in that order.
+        for (id, path, bus) in [("root", &assets.rootfs, 7), ("bulk", &assets.disk, 6)] {
             option("-drive", format!("file={},id={id},format=raw,if=none,readonly=on", display(path)));
             option("-device", format!("virtio-blk-device,drive={id},bus=virtio-mmio-bus.{bus}"));
         }

@@ -47,6 +47,8 @@ impl QemuSystem {
             _ => "ld.so",
         };
         let mut command = Command::new(libraries.join(linker));
+        // Of another QEMU's modules, where one is installed, it would die.
+        command.env("QEMU_MODULE_DIR", libraries.join("qemu"));
         command.arg("--library-path").arg(&libraries).arg(self.root.join("usr/bin/qemu-system-riscv64"));
         command.arg("-L").arg(self.root.join("usr/share/qemu")).arg("-bios").arg(self.firmware());
         command

@@ -1,5 +1,6 @@
 //! Suites.
 
+pub mod elf_suite;
 pub mod ins;
 pub mod ir_text;
 pub mod qemu_user;

@@ -199,8 +199,25 @@ impl<G: Guest> Cpu<G> {
 
     /// Translates the page of `gva` for an access in `context` and, if it is RAM, enters it into the TLB.
     pub fn translate(&mut self, gva: Gva, access: Access, context: usize) -> Result<Gpa, Trap> {
-        let found = G::walk(self, gva, access, context)?;
+        self.translate_bytes(gva, 1, access, context)
+    }
+
+    /// Translates for an access to `len_bytes` from `gva`, which must lie in one page.
+    fn translate_bytes(
+        &mut self,
+        gva: Gva,
+        len_bytes: u64,
+        access: Access,
+        context: usize,
+    ) -> Result<Gpa, Trap> {
+        let found = G::walk(self, gva, access, context);
+        // The walk may have set bits in a page table entry that was decoded as code, too.
+        self.recheck |= self.ram.has_written_code();
+        let found = found?;
         let gpa = found.page.start().offset(gva.page_offset());
+        if !found.cacheable && !G::allows_bytes(self, gpa, len_bytes, access, context) {
+            return Err(G::bus_error(gva, gpa, access));
+        }
         if found.cacheable && self.ram.contains_page(found.page) {
             // A write tag makes stores invisible: only pages without code get one, and they count as dirty.
             let write = access == Access::Write && found.write && !self.ram.holds_code(found.page);
@@ -237,7 +254,7 @@ impl<G: Guest> Cpu<G> {
             }
             return Ok(value);
         }
-        let gpa = self.translate(gva, Access::Read, context)?;
+        let gpa = self.translate_bytes(gva, width.bytes(), Access::Read, context)?;
         self.physical_read(gpa, width).ok_or_else(|| G::bus_error(gva, gpa, Access::Read))
     }
 
@@ -263,15 +280,16 @@ impl<G: Guest> Cpu<G> {
             }
             return Ok(());
         }
-        let gpa = self.translate(gva, Access::Write, context)?;
+        let gpa = self.translate_bytes(gva, width.bytes(), Access::Write, context)?;
         self.physical_write(gpa, width, value).ok_or_else(|| G::bus_error(gva, gpa, Access::Write))
     }
 
     fn crossing(&mut self, gva: Gva, width: Width, access: Access, context: usize) -> Result<Crossing, Trap> {
         let first_bytes = gva.bytes_to_page_end();
-        let first = self.translate(gva, access, context)?;
+        let first = self.translate_bytes(gva, first_bytes, access, context)?;
         debug_assert!(first_bytes < width.bytes());
-        let second = self.translate(gva.offset(first_bytes), access, context)?;
+        let rest_bytes = width.bytes() - first_bytes;
+        let second = self.translate_bytes(gva.offset(first_bytes), rest_bytes, access, context)?;
         Ok(Crossing { first, first_bytes, second })
     }
 
@@ -282,7 +300,7 @@ impl<G: Guest> Cpu<G> {
         {
             return Err(trap);
         }
-        self.translate(gva, access, self.data_context)
+        self.translate_bytes(gva, width.bytes(), access, self.data_context)
     }
 
     /// Load-reserved: reads and remembers.

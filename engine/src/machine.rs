@@ -76,7 +76,8 @@ impl<G: Guest> Machine<G> {
     fn look(&mut self) -> Option<Exit> {
         let cpu = &mut self.cpu;
         cpu.looked();
-        if cpu.attention.take() {
+        // Who is about to wait has devices served first: what was asked of one may be what ends the wait.
+        if cpu.attention.take() | cpu.is_waiting() {
             cpu.with_board(|board, env| board.service(env));
             let now_ns = cpu.now_ns();
             G::tick(cpu, now_ns);
@@ -121,6 +122,8 @@ impl<G: Guest> Machine<G> {
             let id = match linked {
                 Some(id) => id,
                 None => match self.cache.find(cpu, pc) {
+                    // Finding it walked page tables and so overwrote code: perhaps this block's.
+                    Ok(_) if cpu.ram.has_written_code() => continue,
                     Ok(id) => {
                         if let Some((from, from_pc)) = came_from {
                             self.cache.link(from, from_pc, pc, id);

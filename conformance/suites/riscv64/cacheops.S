@@ -50,7 +50,6 @@ test:
         CASE 4                                  /* Faults are those of stores. */
         li      a0, 0x4010
         TRAPS   STORE_FAULT, cbo.zero 0(a0)
-        TRAPS   STORE_FAULT, cbo.clean 0(a0)
         j       pass
 
         .data

@@ -143,7 +143,10 @@ trap:
         li      s11, 0
         li      t6, MSTATUS_MPP
         csrs    mstatus, t6
-        mret
+        bgez    s8, 1f
+        li      t6, MSTATUS_MPIE                /* An interrupt still pends: M-mode goes on without interrupts. */
+        csrc    mstatus, t6
+1:      mret
 
 /* Reached from any privilege with identity-mapped code: only M-mode can write `tohost` for sure. */
         .globl  fail

@@ -279,14 +279,13 @@ impl Board for VirtBoard {
         self.aclint.service(env);
         // Last: it passes on what the devices just raised.
         self.plic.service();
-        if let Some(htif) = &mut self.htif {
+        if let Some(htif) = &self.htif {
             htif.service(&mut self.uart, env);
         }
     }
 
     fn deadline_ns(&self) -> Option<u64> {
-        let htif = self.htif.as_ref().map(Htif::deadline_ns);
-        [self.aclint.deadline_ns(), self.rtc.deadline_ns(), htif].into_iter().flatten().min()
+        [self.aclint.deadline_ns(), self.rtc.deadline_ns()].into_iter().flatten().min()
     }
 }
 

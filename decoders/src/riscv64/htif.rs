@@ -8,8 +8,6 @@ use c2w_engine::addr::{Gpa, Width};
 use c2w_engine::mem::device::{DeviceEnv, MmioDevice, Request};
 use serde::{Deserialize, Serialize};
 
-/// Guest time between two looks at `tohost`.
-const POLL_NS: u64 = 20_000;
 /// Device of system calls and the end of the run.
 const SYSCALL: u64 = 0;
 /// Device of console characters: function 1 writes one.
@@ -32,13 +30,12 @@ pub struct HtifState {
 #[derive(Clone, Debug)]
 pub struct Htif {
     state: HtifState,
-    next_poll_ns: u64,
 }
 
 impl Htif {
     /// The interface with its words at the given places.
     pub fn restore(state: &HtifState) -> Self {
-        Self { state: *state, next_poll_ns: 0 }
+        Self { state: *state }
     }
 
     /// Where the words are.
@@ -46,14 +43,8 @@ impl Htif {
         self.state
     }
 
-    /// Guest time of the next look.
-    pub fn deadline_ns(&self) -> u64 {
-        self.next_poll_ns
-    }
-
     /// Carries out a command that waits; text goes to the serial port.
-    pub fn service(&mut self, uart: &mut Uart, env: &mut DeviceEnv<'_>) {
-        self.next_poll_ns = env.now_ns.saturating_add(POLL_NS);
+    pub fn service(&self, uart: &mut Uart, env: &mut DeviceEnv<'_>) {
         let Ok(command @ 1..) = env.ram.read_u64(self.state.tohost) else { return };
         let (device, function, payload) = (command >> 56, command >> 48 & 0xff, command & 0xffff_ffff_ffff);
         match (device, function) {

@@ -67,7 +67,8 @@ pub fn fetch_context(privilege: Privilege) -> usize {
     }
 }
 
-fn context_privilege(context: usize) -> Privilege {
+/// The privilege whose rights a TLB context has.
+pub fn context_privilege(context: usize) -> Privilege {
     match context {
         CONTEXT_U => Privilege::User,
         CONTEXT_M => Privilege::Machine,

@@ -2,6 +2,7 @@
 //! packages of other suites and architectures unpacked in the cache.
 
 mod apt;
+mod cross;
 mod packages;
 mod qemu;
 mod rust;
@@ -12,6 +13,7 @@ use crate::image::Arch;
 
 pub(crate) use apt::{APT_TOOLS, Apt, is_documentation, unpack};
 pub(crate) use packages::{Tool, ensure_packages};
+pub use cross::{cross_gcc, opensbi};
 pub use qemu::{QemuSystem, qemu_riscv64, qemu_system_riscv64};
 pub use rust::{GuestRust, RustToolchain, guest_rust, rust_with_std};
 

@@ -8,6 +8,8 @@ use c2w_devices::virtio::blk::Blk;
 use c2w_devices::virtio::mmio::VirtioMmio;
 use c2w_engine::irq::{Attention, IrqLines};
 use std::io::{self, IoSlice, IoSliceMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use support::memory_disk;
 use support::raw::*;
 
@@ -138,6 +140,65 @@ fn the_configuration_space_tells_the_size() {
     assert_eq!(raw.read(0x100 + 60), 0, "past the end");
     raw.write(0x100, 0);
     assert_eq!(raw.read(0x100), 0x12345);
+}
+
+/// A store whose first bytes make chain 0 available once more when they are read into an available ring.
+struct NextIndex(Arc<AtomicU16>);
+
+impl BlockBackend for NextIndex {
+    fn capacity_bytes(&self) -> u64 {
+        1 << 40
+    }
+    fn is_read_only(&self) -> bool {
+        true
+    }
+    fn read_at(&mut self, _offset: u64, to: &mut [IoSliceMut<'_>]) -> io::Result<()> {
+        let reads = self.0.fetch_add(1, Ordering::Relaxed) + 1;
+        assert!(reads < 1000, "the notification does not end");
+        to[0][2..4].copy_from_slice(&(reads + 1).to_le_bytes());
+        Ok(())
+    }
+    fn write_at(&mut self, _offset: u64, _from: &[IoSlice<'_>]) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    fn discard(&mut self, _offset: u64, _len_bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
+    fn write_zeroes(&mut self, _offset: u64, _len_bytes: u64, _may_unmap: bool) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_request_that_makes_itself_available_again_ends_with_the_turn() {
+    let reads = Arc::new(AtomicU16::new(0));
+    let mut raw = Raw::running(Box::new(Blk::new(Box::new(NextIndex(reads.clone())), "")), ALL & !(1 << 29));
+    header(&mut raw, 0, 0);
+    let available = raw.rings[0].available;
+    raw.offer(0, &[(HEADER, 16)], &[(available, 512), (STATUS_BYTE, 1)]);
+    raw.notify(0);
+    assert_eq!(reads.load(Ordering::Relaxed), 256);
+    assert!(!raw.needs_reset());
+    // It goes on at the next notification, as for a driver that made more available meanwhile.
+    raw.notify(0);
+    assert_eq!(reads.load(Ordering::Relaxed), 512);
+}
+
+#[test]
+fn a_transfer_is_no_longer_than_the_announced_segments() {
+    let mut raw = Raw::running(Box::new(Blk::new(Box::new(NextIndex(Arc::default())), "")), ALL);
+    assert_eq!((raw.read(0x108), raw.read(0x10c)), (64 << 10, 254));
+    // The same RAM again and again.
+    let mib = |count: u32| vec![(RAM_BASE + 0x30_0000, 1 << 19); 2 * count as usize];
+    for (mibs, status) in [(15, OK), (16, IO_ERROR)] {
+        header(&mut raw, 0, 0);
+        let writable = [mib(mibs), vec![(STATUS_BYTE, 1)]].concat();
+        raw.request(0, &[(HEADER, 16)], &writable).expect("the device answers");
+        assert_eq!(raw.get(STATUS_BYTE, 1), [status], "{mibs} MiB");
+    }
 }
 
 /// A store whose host fails.

@@ -20,6 +20,11 @@ const BLOCK_BYTES: u32 = 512;
 const QUEUE_SIZE: u16 = 256;
 /// A request's header and status take a descriptor each.
 const MAX_DATA_SEGMENTS: u32 = QUEUE_SIZE as u32 - 2;
+/// Longest segment that drivers are asked to make.
+const MAX_SEGMENT_BYTES: u32 = 64 << 10;
+/// Longest transfer of a driver that keeps both limits; longer ones are refused. It bounds the work of one
+/// notification, as the same bytes of RAM may be in many segments.
+const MAX_TRANSFER_BYTES: u64 = MAX_DATA_SEGMENTS as u64 * MAX_SEGMENT_BYTES as u64;
 /// One discard or write-zeroes request covers at most 1 GiB, in one range: it bounds the work of one notification.
 const MAX_RANGE_SECTORS: u32 = 1 << 21;
 const HEADER_BYTES: u64 = 16;
@@ -29,6 +34,7 @@ const ID_BYTES: usize = 20;
 
 /// Feature bits (§5.2.3).
 mod feature {
+    pub const SIZE_MAX: u64 = 1 << 1;
     pub const SEG_MAX: u64 = 1 << 2;
     pub const READ_ONLY: u64 = 1 << 5;
     pub const BLOCK_SIZE: u64 = 1 << 6;
@@ -67,7 +73,7 @@ enum BlkError {
     ReadOnly,
     #[error("request type {0}")]
     UnknownKind(u32),
-    #[error("more than one range, or one that is too long")]
+    #[error("a transfer or range that is too long, or more than one range")]
     TooMuch,
     #[error("flags {0:#x} of a range")]
     UnknownFlags(u32),
@@ -173,11 +179,13 @@ impl Blk {
         let readable_bytes = readable.len_bytes() - HEADER_BYTES;
         match kind {
             kind::IN => {
+                check_length(writable_bytes)?;
                 let (offset, len_bytes) = self.transfer(sector, writable_bytes)?;
                 Ok(BlkRequest::Read { offset, len_bytes })
             }
             kind::OUT => {
                 self.check_writable()?;
+                check_length(readable_bytes)?;
                 let (offset, len_bytes) = self.transfer(sector, readable_bytes)?;
                 Ok(BlkRequest::Write { offset, len_bytes })
             }
@@ -267,13 +275,17 @@ impl Blk {
     }
 }
 
+fn check_length(transfer_bytes: u64) -> Result<(), BlkError> {
+    if transfer_bytes > MAX_TRANSFER_BYTES { Err(BlkError::TooMuch) } else { Ok(()) }
+}
+
 impl VirtioDevice for Blk {
     fn id(&self) -> DeviceId {
         DeviceId::Block
     }
 
     fn features(&self) -> u64 {
-        let always = feature::SEG_MAX | feature::BLOCK_SIZE | feature::FLUSH;
+        let always = feature::SIZE_MAX | feature::SEG_MAX | feature::BLOCK_SIZE | feature::FLUSH;
         let changes = feature::DISCARD | feature::WRITE_ZEROES;
         always | if self.backend.is_read_only() { feature::READ_ONLY } else { changes }
     }
@@ -287,6 +299,7 @@ impl VirtioDevice for Blk {
         let mut config = [0; 60];
         let mut put = |at: usize, bytes: &[u8]| config[at..at + bytes.len()].copy_from_slice(bytes);
         put(0, &self.capacity_sectors().to_le_bytes());
+        put(8, &MAX_SEGMENT_BYTES.to_le_bytes());
         put(12, &MAX_DATA_SEGMENTS.to_le_bytes());
         put(20, &BLOCK_BYTES.to_le_bytes());
         // Discard: greatest range, number of ranges, alignment. Write-zeroes: greatest range, number, may unmap.

@@ -249,6 +249,7 @@ impl VirtioMmio {
         env: &mut DeviceEnv<'_>,
         handle: impl FnOnce(&mut dyn VirtioDevice, &mut VirtioIo<'_>) -> Result<(), QueueError>,
     ) {
+        self.queues.iter_mut().for_each(Queue::begin_turn);
         let mut io = VirtioIo {
             ram: env.ram,
             queues: &mut self.queues,

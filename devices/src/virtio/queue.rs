@@ -2,6 +2,10 @@
 //!
 //! Rings and descriptors are written by the guest and may hold anything. Every read and write is checked against RAM,
 //! every loop is bounded by the queue size or by [`CHAIN_SEGMENTS`], and a broken rule is a [`QueueError`].
+//!
+//! A guest may place a ring where the device writes (a buffer, the other ring), so that answering one chain makes the
+//! next one available. So a device gets at most as many chains in one turn as the queue has entries
+//! ([`Queue::begin_turn`]); no driver can offer more while the device runs.
 
 use super::chain::{Chain, Segment};
 use super::feature;
@@ -99,6 +103,8 @@ pub struct Queue {
     max_size: u16,
     indirect: bool,
     event_index: bool,
+    /// Chains that may still be popped in this turn.
+    turn_chains: u16,
     state: QueueState,
 }
 
@@ -106,12 +112,13 @@ impl Queue {
     /// A queue that is not set up, of at most `max_size` entries.
     pub fn new(max_size: u16) -> Self {
         let state = QueueState { size: max_size, ..QueueState::default() };
-        Self { max_size, indirect: false, event_index: false, state }
+        Self { max_size, indirect: false, event_index: false, turn_chains: max_size, state }
     }
 
     /// The saved queue with the features the driver agreed on, or `None` if its size is impossible.
     pub fn restore(max_size: u16, features: u64, state: &QueueState) -> Option<Self> {
-        let mut queue = Self { max_size, indirect: false, event_index: false, state: *state };
+        let mut queue =
+            Self { max_size, indirect: false, event_index: false, turn_chains: max_size, state: *state };
         queue.set_features(features);
         (!state.ready || queue.has_valid_size()).then_some(queue)
     }
@@ -172,12 +179,19 @@ impl Queue {
         })
     }
 
-    /// Takes the next available chain. False if there is none; the driver then notifies about the next.
+    /// Starts a turn of the device: it may pop as many chains as the queue has entries, which is all that a driver can
+    /// have made available by now.
+    pub(super) fn begin_turn(&mut self) {
+        self.turn_chains = self.max_size;
+    }
+
+    /// Takes the next available chain. False if there is none or the turn is over; the driver then notifies about the
+    /// next.
     pub fn pop(&mut self, ram: &mut Ram, chain: &mut Chain) -> Result<bool, QueueError> {
         if !self.state.ready {
             return Ok(false);
         }
-        if self.pending(ram)? == 0 {
+        if self.pending(ram)? == 0 || self.turn_chains == 0 {
             self.ask_for_notification(ram)?;
             return Ok(false);
         }
@@ -187,12 +201,14 @@ impl Queue {
         chain.clear(head);
         self.collect(ram, head, chain)?;
         self.state.next_available = self.state.next_available.wrapping_add(1);
+        self.turn_chains -= 1;
         Ok(true)
     }
 
     /// Gives the chain just taken back to the available ring: the next [`Queue::pop`] takes it again.
     pub fn undo_pop(&mut self) {
         self.state.next_available = self.state.next_available.wrapping_sub(1);
+        self.turn_chains += 1;
     }
 
     /// Chains that wait in the available ring.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use c2w_devices::backend::fs::native::{NativeFs, NativeOptions, Ownership};
 use c2w_devices::backend::fs::{Errno, FileSystem};
-use c2w_devices::virtio::p9::{Limits, Options};
+use c2w_devices::virtio::p9::{Limits, Options, Purpose, RestoreError, Server};
 
 use crate::client::*;
 use crate::script;
@@ -157,6 +157,30 @@ fn what_the_host_replaces_while_no_handle_is_open_is_stale() {
     client.clunk(fid).unwrap();
     client.clunk(walked).unwrap();
     assert_eq!(client.stat("b").unwrap().size, 3);
+}
+
+#[test]
+fn a_forged_state_cuts_no_file_of_a_read_only_share() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a"), "kept").unwrap();
+    let mut client = Client::new(share(dir.path()), Options::default());
+    let fid = client.walk("a").unwrap();
+    client.open(fid, RDONLY).unwrap();
+    let mut state = client.server.save();
+    for saved in &mut state.fids {
+        if let Purpose::Open(flags) = &mut saved.purpose {
+            flags.truncate = true;
+        }
+    }
+    let options = Options { read_only: true, ..Options::default() };
+    if let Ok(mut server) = Server::restore(share(dir.path()), options, &state) {
+        let mut reply = [0; 64];
+        // Tread of the fid, which opens the file again.
+        let read = [&[23, 0, 0, 0, 116, 0, 0][..], &fid.to_le_bytes(), &[0; 8], &[9, 0, 0, 0]].concat();
+        server.handle(&read, &mut reply);
+    }
+    assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"kept");
+    assert_eq!(Server::restore(share(dir.path()), options, &state).err(), Some(RestoreError::Fid(fid)));
 }
 
 #[test]

@@ -80,6 +80,8 @@ impl<F: FileSystem> Server<F> {
         }
         let role = match &saved.purpose {
             Purpose::Walk => Role::Walk,
+            // A server saves no flags that act once: opening the file again must not cut it.
+            Purpose::Open(flags) if flags.truncate || flags.exclusive => return None,
             Purpose::Open(flags) => Role::Open { flags: *flags, file: None },
             Purpose::XattrRead(value) if value.len() <= XATTR_MAX_BYTES => {
                 Role::XattrRead(value.clone().into())

@@ -29,7 +29,8 @@ impl Clock for InstructionClock {
     }
 
     fn skip_to(&mut self, deadline_ns: u64, retired: u64) {
-        self.skipped_ns += deadline_ns.saturating_sub(self.now_ns(retired));
+        let idle_ns = deadline_ns.saturating_sub(self.now_ns(retired));
+        self.skipped_ns = self.skipped_ns.wrapping_add(idle_ns);
     }
 }
 
@@ -45,5 +46,14 @@ mod tests {
         assert_eq!(clock.now_ns(5), 1000);
         clock.skip_to(900, 5);
         assert_eq!(clock.now_ns(6), 1010);
+    }
+
+    #[test]
+    fn a_timer_at_the_end_of_time_may_be_waited_for_twice() {
+        let mut clock = InstructionClock::new(10);
+        for retired in [5, 7] {
+            clock.skip_to(u64::MAX, retired);
+            assert_eq!(clock.now_ns(retired), u64::MAX);
+        }
     }
 }

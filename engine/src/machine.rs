@@ -123,7 +123,10 @@ impl<G: Guest> Machine<G> {
                 Some(id) => id,
                 None => match self.cache.find(cpu, pc) {
                     // Finding it walked page tables and so overwrote code: perhaps this block's.
-                    Ok(_) if cpu.ram.has_written_code() => continue,
+                    Ok(_) if cpu.ram.has_written_code() => {
+                        cpu.recheck_interrupts();
+                        continue;
+                    }
                     Ok(id) => {
                         if let Some((from, from_pc)) = came_from {
                             self.cache.link(from, from_pc, pc, id);

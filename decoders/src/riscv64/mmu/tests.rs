@@ -5,6 +5,7 @@ use crate::riscv64::guest::{HartState, update_mode};
 use crate::riscv64::pmp::PmpState;
 use crate::riscv64::testing::cpu_with;
 use c2w_engine::addr::Width;
+use c2w_engine::machine::Machine;
 
 const ROOT: u64 = 0x8000_1000;
 /// One table for each level below the root.
@@ -257,4 +258,31 @@ fn fences_are_privileged() {
     assert_eq!(allowed(Privilege::Supervisor, 0), (true, true));
     assert_eq!(allowed(Privilege::Supervisor, status::TVM), (false, true));
     assert_eq!(allowed(Privilege::Machine, status::TVM), (true, true));
+}
+
+#[test]
+fn a_walk_for_a_fetch_that_overwrites_code_is_seen_before_more_code_runs() {
+    // The page of code is the last-level table of address 0x1000, too: its entry lies behind the instructions.
+    const CODE: u64 = 0x8000_5000;
+    const FAR: u64 = 0x8000_6000;
+    let leaf = entry(0x8000_0000, V | RWX | AD);
+    let state = HartState { menvcfg: envcfg::ADUE, ..HartState::reset(0) };
+    let mut cpu = mapped(SV39, 0x8000_0000, 2, leaf, state);
+    for (at, value) in [
+        (ROOT, entry(TABLES[0], V)),
+        (TABLES[0], entry(CODE, V)),
+        // lui t0, 1; jalr zero, 0(t0)
+        (CODE, 0x0002_8067_0000_12b7),
+        (CODE + 8, entry(FAR, V | R | X)),
+        // jal zero, 0
+        (FAR, 0x6f),
+    ] {
+        cpu.ram.write(Gpa(at), &value.to_le_bytes()).unwrap();
+    }
+    cpu.pc = Gva(CODE);
+    let mut machine = Machine::new(cpu);
+    machine.run(100);
+    assert_eq!(machine.cpu.pc, Gva(0x1000));
+    assert_eq!(machine.cpu.ram.read_u64(Gpa(CODE + 8)).unwrap(), entry(FAR, V | R | X | A));
+    assert_eq!(machine.statistics().invalidated_pages, 1);
 }

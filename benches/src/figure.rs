@@ -3,6 +3,7 @@
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 /// What a number counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -45,6 +46,10 @@ pub struct Figure {
     c2w: Vec<f64>,
     /// Empty where there is nothing to compare with.
     qemu: Vec<f64>,
+    /// Seconds of processor time, all threads of the emulator together; not known for memory.
+    c2w_cpu: Vec<f64>,
+    /// The same of QEMU.
+    qemu_cpu: Vec<f64>,
 }
 
 impl Figure {
@@ -55,6 +60,11 @@ impl Figure {
             Unit::Seconds | Unit::Mebibytes => qemu / c2w,
             Unit::MegabytesPerSecond => c2w / qemu,
         })
+    }
+
+    /// The same of processor time, which a busy host distorts less than wall time.
+    fn cpu_ratio(&self) -> Option<f64> {
+        Some(median(&self.qemu_cpu)? / median(&self.c2w_cpu)?)
     }
 }
 
@@ -68,14 +78,30 @@ pub struct Table {
 impl Table {
     /// Takes note of one measurement.
     pub fn add(&mut self, name: &'static str, unit: Unit, side: Side, value: f64) {
+        let figure = self.line(name, unit);
+        match side {
+            Side::C2w => figure.c2w.push(value),
+            Side::Qemu => figure.qemu.push(value),
+        }
+    }
+
+    /// Takes note of a measurement and of the processor time it took.
+    pub fn add_with_cpu(&mut self, name: &'static str, unit: Unit, side: Side, value: f64, cpu: Duration) {
+        self.add(name, unit, side, value);
+        let figure = self.line(name, unit);
+        match side {
+            Side::C2w => figure.c2w_cpu.push(cpu.as_secs_f64()),
+            Side::Qemu => figure.qemu_cpu.push(cpu.as_secs_f64()),
+        }
+    }
+
+    fn line(&mut self, name: &'static str, unit: Unit) -> &mut Figure {
         let index = *self.index.entry(name).or_insert_with(|| {
-            self.figures.push(Figure { name, unit, c2w: Vec::new(), qemu: Vec::new() });
+            let (c2w, qemu, c2w_cpu, qemu_cpu) = Default::default();
+            self.figures.push(Figure { name, unit, c2w, qemu, c2w_cpu, qemu_cpu });
             self.figures.len() - 1
         });
-        match side {
-            Side::C2w => self.figures[index].c2w.push(value),
-            Side::Qemu => self.figures[index].qemu.push(value),
-        }
+        &mut self.figures[index]
     }
 
     /// Every sample, medians and ratios.
@@ -86,6 +112,9 @@ impl Table {
                 "c2w_median": median(&figure.c2w),
                 "qemu_median": median(&figure.qemu),
                 "ratio": figure.ratio(),
+                "c2w_cpu_median_s": median(&figure.c2w_cpu),
+                "qemu_cpu_median_s": median(&figure.qemu_cpu),
+                "cpu_ratio": figure.cpu_ratio(),
             })
         });
         lines.collect()
@@ -94,18 +123,31 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{:<32} {:<5} {:>20} {:>20} {:>7}",
-            "median (least-most)", "unit", "c2w", "QEMU TCG", "ratio"
-        )?;
+        let header = ["c2w", "QEMU TCG", "ratio", "cpu s", "QEMU", "ratio"].map(str::to_string);
+        line(f, "median (least-most)", "unit", &header)?;
         for figure in &self.figures {
-            let ratio = figure.ratio().map_or_else(String::new, |ratio| format!("{ratio:.2}"));
-            let [c2w, qemu] = [&figure.c2w, &figure.qemu].map(|samples| summary(samples));
-            writeln!(f, "{:<32} {:<5} {c2w:>20} {qemu:>20} {ratio:>7}", figure.name, figure.unit)?;
+            let ratio = |ratio: Option<f64>| ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+            let cpu = |samples| median(samples).map_or_else(String::new, number);
+            let cells = [
+                summary(&figure.c2w),
+                summary(&figure.qemu),
+                ratio(figure.ratio()),
+                cpu(&figure.c2w_cpu),
+                cpu(&figure.qemu_cpu),
+                ratio(figure.cpu_ratio()),
+            ];
+            line(f, figure.name, &figure.unit.to_string(), &cells)?;
         }
         write!(f, "ratio: how many times faster, or smaller, c2w is than QEMU")
     }
+}
+
+fn line(f: &mut fmt::Formatter<'_>, name: &str, unit: &str, cells: &[String; 6]) -> fmt::Result {
+    let [c2w, qemu, ratio, cpu, qemu_cpu, cpu_ratio] = cells;
+    writeln!(
+        f,
+        "{name:<32} {unit:<4} {c2w:>18} {qemu:>18} {ratio:>5} | {cpu:>5} {qemu_cpu:>5} {cpu_ratio:>5}"
+    )
 }
 
 /// The middle one; of an even number, the mean of the two in the middle.

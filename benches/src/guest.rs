@@ -24,6 +24,21 @@ pub trait Guest {
     /// # Errors
     /// When the machine ended or the agent broke the protocol.
     fn next_event(&mut self) -> Result<Event>;
+
+    /// Processor time that the machine has used on the host, all threads together.
+    ///
+    /// # Errors
+    /// When the host does not tell.
+    fn cpu_time(&self) -> Result<Duration>;
+}
+
+/// How long something took.
+#[derive(Clone, Copy, Debug)]
+pub struct Took {
+    /// On the clock.
+    pub wall: Duration,
+    /// Of the host's processors.
+    pub cpu: Duration,
 }
 
 /// Waits for the agent's ready mark.
@@ -67,14 +82,14 @@ pub fn furnish(guest: &mut dyn Guest) -> Result<()> {
 ///
 /// # Errors
 /// When it could not be started or did not exit with status 0.
-pub fn run(guest: &mut dyn Guest, script: &str) -> Result<Duration> {
+pub fn run(guest: &mut dyn Guest, script: &str) -> Result<Took> {
     let spec = StartSpec {
         argv: ["sh", "-c", script].map(|word| word.as_bytes().to_vec()).to_vec(),
         env: vec![b"PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_vec(), b"LC_ALL=C".to_vec()],
         privileged: true,
         ..StartSpec::default()
     };
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), guest.cpu_time()?);
     let process = guest.session().start(spec);
     let mut said = Vec::new();
     loop {
@@ -85,7 +100,7 @@ pub fn run(guest: &mut dyn Guest, script: &str) -> Result<Duration> {
             }
             Event::StartFailed(of, _, why) if of == process => bail!("cannot start a shell: {why}"),
             Event::Exited(of, status) if of == process => {
-                let took = start.elapsed();
+                let took = Took { wall: start.elapsed(), cpu: guest.cpu_time()? - cpu };
                 let said = String::from_utf8_lossy(&said);
                 ensure!(status.exit_status() == 0, "`{script}` ended with {status:?}: {said}");
                 return Ok(took);

@@ -9,11 +9,13 @@ use c2w_agent::{Event, PORT_NAME, Session};
 use c2w_packer::toolchain::QemuSystem;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
+use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 /// Bytes read from the socket at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -122,6 +124,16 @@ impl Guest for Qemu {
                 None => self.exchange()?,
             }
         }
+    }
+
+    fn cpu_time(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
+        // proc(5): after the name in parentheses, which may hold spaces, come the fields from the third on.
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+        let (utime, stime) = (14, 15);
+        let ticks: u64 =
+            fields.skip(utime - 3).take(stime - utime + 1).map(str::parse::<u64>).sum::<Result<_, _>>()?;
+        Ok(Duration::from_secs(ticks) / rustix::param::clock_ticks_per_second() as u32)
     }
 }
 

@@ -18,7 +18,7 @@ use c2w_packer::toolchain::{QemuSystem, qemu_system_riscv64};
 use clap::Parser;
 use std::fs;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Measure c2w and QEMU on the same guest.
 #[derive(Parser)]
@@ -66,16 +66,15 @@ fn main() -> Result<()> {
 
 /// One round on both machines side by side.
 fn guests(qemu: &QemuSystem, assets: &Assets, only: &str, table: &mut Table) -> Result<()> {
-    let mut boot = |side, start: &mut dyn FnMut() -> Result<()>| -> Result<()> {
-        let clock = Instant::now();
-        start()?;
-        table.add("boot to the agent's ready mark", Unit::Seconds, side, clock.elapsed().as_secs_f64());
-        Ok(())
-    };
-    let (mut ours, mut theirs) = (None, None);
-    boot(Side::C2w, &mut || guest::wait_ready(ours.insert(Ours::start(assets)?)))?;
-    boot(Side::Qemu, &mut || guest::wait_ready(theirs.insert(Qemu::start(qemu, assets)?)))?;
-    let (Some(mut ours), Some(mut theirs)) = (ours, theirs) else { return Ok(()) };
+    let clock = Instant::now();
+    let cpu = Ours::process_cpu_time();
+    let mut ours = Ours::start(assets)?;
+    guest::wait_ready(&mut ours)?;
+    boot(table, Side::C2w, clock, ours.cpu_time()? - cpu);
+    let clock = Instant::now();
+    let mut theirs = Qemu::start(qemu, assets)?;
+    guest::wait_ready(&mut theirs)?;
+    boot(table, Side::Qemu, clock, theirs.cpu_time()?);
     rest(table, Side::Qemu, "memory beside RAM, booted", memory::resident(theirs.pid(), MEMORY_BYTES)?);
     guest::furnish(&mut ours)?;
     guest::furnish(&mut theirs)?;
@@ -84,16 +83,21 @@ fn guests(qemu: &QemuSystem, assets: &Assets, only: &str, table: &mut Table) -> 
         for (side, guest) in sides {
             guest::run(guest, task.prepare)?;
             let took = guest::run(guest, task.script)?;
-            table.add(task.name, task.unit(), side, task.value(took));
+            table.add_with_cpu(task.name, task.unit(), side, task.value(took.wall), took.cpu);
         }
     }
     rest(table, Side::Qemu, "memory beside RAM, later", memory::resident(theirs.pid(), MEMORY_BYTES)?);
     Ok(())
 }
 
+fn boot(table: &mut Table, side: Side, clock: Instant, cpu: Duration) {
+    let seconds = clock.elapsed().as_secs_f64();
+    table.add_with_cpu("boot to the agent's ready mark", Unit::Seconds, side, seconds, cpu);
+}
+
 /// One round of whole processes.
 fn whole(program: &Program<'_>, table: &mut Table) -> Result<()> {
-    let seconds = |table: &mut Table, name, took: std::time::Duration| {
+    let seconds = |table: &mut Table, name, took: Duration| {
         table.add(name, Unit::Seconds, Side::C2w, took.as_secs_f64());
     };
     seconds(table, "c2w-run image true", program.whole_run()?);

@@ -15,7 +15,7 @@ use c2w_packer::image::{ByteString, ContainerConfig, Image};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -156,6 +156,8 @@ struct Run<'a> {
     console: ConsoleTail,
     io: HostIo,
     options: &'a RunOptions,
+    /// The agent got everything that precedes the start.
+    prepared: bool,
     /// Taken when the process is started.
     spec: Option<StartSpec>,
     process: Option<ProcessId>,
@@ -176,6 +178,7 @@ impl<'a> Run<'a> {
             console: launched.console,
             io,
             options,
+            prepared: false,
             spec: Some(spec),
             process: None,
             requests: BTreeMap::new(),
@@ -306,10 +309,10 @@ impl<'a> Run<'a> {
                 let what = self.requests.remove(&request).unwrap_or_else(|| "request".to_string());
                 bail!("{what}: {message}");
             }
-            Event::Log(text) => eprint!("c2w-run: {}{}", text.trim_end(), self.line_end()),
+            Event::Log(text) => self.say(text.trim_end()),
             Event::Started(_) => {}
             Event::StartFailed(_, kind, message) => {
-                eprint!("c2w-run: {message}{}", self.line_end());
+                self.say(&message);
                 self.end(kind.exit_status());
             }
             Event::Output(_, Output::Stdout, bytes) => self.io.write(Stream::Stdout, bytes),
@@ -324,7 +327,8 @@ impl<'a> Run<'a> {
 
     /// The agent is ready: brings the guest up to date and mounts the shares.
     fn prepare(&mut self) -> Result<()> {
-        if self.spec.is_none() {
+        // An agent may say so after booting and as its answer; each time after the first it gets nothing more.
+        if std::mem::replace(&mut self.prepared, true) {
             return Ok(());
         }
         let session = &mut self.vm.session;
@@ -392,9 +396,11 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A raw terminal needs a carriage return, too.
-    fn line_end(&self) -> &'static str {
-        if self.options.tty && self.options.interactive { "\r\n" } else { "\n" }
+    /// Shows a line on stderr. If nobody reads there, it is dropped: the guest's words end nothing.
+    fn say(&self, text: &str) {
+        // A raw terminal needs a carriage return, too.
+        let line_end = if self.options.tty && self.options.interactive { "\r\n" } else { "\n" };
+        let _ = std::io::stderr().write_all(format!("c2w-run: {text}{line_end}").as_bytes());
     }
 }
 
@@ -408,6 +414,11 @@ fn output(stream: Stream) -> Output {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vm::Computer;
+    use c2w_agent::Ready;
+    use c2w_devices::backend::char::char_channel;
+    use c2w_engine::irq::Attention;
+    use c2w_engine::machine::{Exit, Statistics};
 
     fn words(words: &[&str]) -> Vec<ByteString> {
         words.iter().map(|word| ByteString(word.as_bytes().to_vec())).collect()
@@ -436,6 +447,39 @@ mod tests {
         assert_eq!(argv(&both, Some("/n"), &["x"]).as_deref(), Some("/n x"));
         assert_eq!(argv(&both, Some(""), &["x"]).as_deref(), Some("x"));
         assert_eq!(argv(&ContainerConfig::default(), None, &[]), None);
+    }
+
+    /// A computer that does nothing.
+    struct Still;
+
+    impl Computer for Still {
+        fn run(&mut self, _budget: u64) -> Exit {
+            Exit::Budget
+        }
+        fn now_ns(&self) -> u64 {
+            0
+        }
+        fn statistics(&self) -> Statistics {
+            Statistics { retired: 0, decoded: 0, invalidated_pages: 0 }
+        }
+        fn devices_can_wake(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn an_agent_that_is_ready_again_and_again_fills_no_memory() {
+        let attention = Attention::default();
+        let ((_port, port), (_serial, console)) =
+            (char_channel(64, &attention), char_channel(64, &attention));
+        let vm = Vm::new(Box::new(Still), port);
+        let launched = Launched { vm, console: ConsoleTail::new(console) };
+        let options = RunOptions::default();
+        let mut run = Run::new(launched, HostIo::start(), StartSpec::default(), &options);
+        run.guest_event(Event::Ready(Ready::default())).unwrap();
+        let waiting_bytes = run.vm.session.outgoing().len();
+        run.guest_event(Event::Ready(Ready::default())).unwrap();
+        assert_eq!(run.vm.session.outgoing().len(), waiting_bytes);
     }
 
     #[test]

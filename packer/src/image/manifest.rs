@@ -90,8 +90,9 @@ impl Manifest {
 
     /// Reads a manifest section.
     pub fn from_json(json: &[u8]) -> Result<Self, FormatError> {
-        let manifest: Manifest =
-            serde_json::from_slice(json).map_err(|error| FormatError::Manifest(error.to_string()))?;
+        // The reason may quote the image, which must not steer the reader's terminal.
+        let reason = |error: serde_json::Error| FormatError::Manifest(plain(&error.to_string()));
+        let manifest: Manifest = serde_json::from_slice(json).map_err(reason)?;
         let config = &manifest.config;
         let has_nul = |value: &ByteString| value.0.contains(&0);
         if config.entrypoint.iter().chain(&config.cmd).chain(&config.env).any(has_nul)
@@ -100,5 +101,22 @@ impl Manifest {
             return Err(FormatError::Manifest("a NUL byte in the command or environment".to_string()));
         }
         Ok(manifest)
+    }
+}
+
+/// The text without control characters.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_quotes_no_control_characters_of_the_image() {
+        let json = br#"{"machine": {"arch": "\u001b]0;title\u0007", "memory_bytes": 1}, "provenance": {}}"#;
+        let text = Manifest::from_json(json).unwrap_err().to_string();
+        assert!(text.contains("]0;title") && !text.contains(char::is_control), "{text:?}");
     }
 }

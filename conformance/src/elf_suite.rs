@@ -171,8 +171,8 @@ pub enum AssembleError {
     Command(#[from] CommandError),
 }
 
-/// The programs made from the `.S` files of a directory, with its headers and its linker script `suite.ld`. They are
-/// kept in the user's cache until a file of the directory or the compiler changes.
+/// The programs made from the `.S` files of a directory, with its headers, and the linker script `program.ld` next to it.
+/// They are kept in the user's cache until one of these files or the compiler changes.
 ///
 /// # Errors
 /// The sources cannot be read, or [`AssembleError`].
@@ -183,12 +183,12 @@ pub fn assemble(sources: &Path) -> Result<PathBuf> {
     let entries = std::fs::read_dir(sources).with_context(|| sources.display().to_string())?;
     let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     files.sort();
+    let script = sources.with_file_name("program.ld");
     let mut key = Key::new("elf-suite").with("compiler", version).with("options", GCC_OPTIONS.join(" "));
-    for file in &files {
+    for file in files.iter().chain([&script]) {
         key = key.with("name", file.file_name().unwrap_or_default().as_encoded_bytes());
         key = key.with("content", std::fs::read(file)?);
     }
-    let script = sources.join("suite.ld");
     let made = cache.get_or_build(&key, &|line| eprintln!("{line}"), |build| {
         for source in files.iter().filter(|file| file.extension().is_some_and(|end| end == "S")) {
             let program = build.out.join(source.file_stem().unwrap_or_default());

@@ -253,7 +253,6 @@ test:
 supervisor:
         csrr    s4, scause
         addi    s3, s3, 1
-        csrw    STIMECMP, s11
         li      t5, -1
         csrw    STIMECMP, t5
         csrci   sip, SSI

@@ -215,7 +215,7 @@ test:
         ld      a0, 8(s0)
         EXPECT  a0, 0xa
 
-        CASE 10                                 /* Address spaces keep theirs; global behaviour of x0 as ASID. */
+        CASE 10                                 /* Address spaces keep theirs; a fence names one or all. */
         PTE root2, 2, _start, V | R | W | X | A | D
         PTE root2, 1, middle2, V
         PTE middle2, 0, low2, V

@@ -33,7 +33,7 @@ impl AtomicFile {
     /// [`ImageError::NotAFile`] if `target` is a directory or a special file,
     /// [`ImageError::Write`] if its directory does not exist or cannot be written to.
     pub fn create(target: &Path) -> Result<Self, ImageError> {
-        let write = |source| ImageError::Write { path: target.to_path_buf(), source };
+        let write = |error| ImageError::Write { path: target.to_path_buf(), error };
         let resolved = match fs::canonicalize(target) {
             Ok(path) => path,
             Err(error) if error.kind() == io::ErrorKind::NotFound => target.to_path_buf(),
@@ -94,7 +94,7 @@ impl AtomicFile {
     /// [`ImageError::Write`]; the target is then as it was.
     pub fn commit(self) -> Result<(), ImageError> {
         let target = self.target.clone();
-        self.publish().map_err(|source| ImageError::Write { path: target, source })
+        self.publish().map_err(|error| ImageError::Write { path: target, error })
     }
 
     fn publish(self) -> io::Result<()> {

@@ -85,16 +85,17 @@ pub enum FormatError {
     Changed,
 }
 
-/// A failure to read or write an image file, with the path it concerns.
+/// A failure to read or write an image file, with the path it concerns. The reason is part of the message,
+/// and so not the error's `source`, too: whoever prints the whole chain would print it twice.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// The host refused to open, read or stat the file.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {error}", path.display())]
     Read {
         /// The image.
         path: PathBuf,
         /// The host's reason.
-        source: io::Error,
+        error: io::Error,
     },
     /// The file is a directory, a device or something else that cannot hold an image.
     #[error("{}: {what}", path.display())]
@@ -105,19 +106,19 @@ pub enum ImageError {
         what: &'static str,
     },
     /// The bytes are not a usable image.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {error}", path.display())]
     Format {
         /// The image.
         path: PathBuf,
         /// What is wrong.
-        source: FormatError,
+        error: FormatError,
     },
     /// The host refused to create or write the file. Nothing is left behind.
-    #[error("{}: cannot write: {source}", path.display())]
+    #[error("{}: cannot write: {error}", path.display())]
     Write {
         /// The file that was to be made.
         path: PathBuf,
         /// The host's reason.
-        source: io::Error,
+        error: io::Error,
     },
 }

@@ -47,7 +47,7 @@ impl Image {
     /// [`ImageError::Format`] for a file that is not an image, is cut short, was damaged in these
     /// parts or needs a newer c2w.
     pub fn open(path: &Path) -> Result<Self, ImageError> {
-        let read = |source| ImageError::Read { path: path.to_path_buf(), source };
+        let read = |error| ImageError::Read { path: path.to_path_buf(), error };
         // Without O_NONBLOCK, opening a FIFO would wait for a writer before it could be refused.
         let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(read)?;
@@ -56,13 +56,13 @@ impl Image {
             let what = if metadata.is_dir() { "is a directory" } else { "is not a regular file" };
             return Err(ImageError::NotAFile { path: path.to_path_buf(), what });
         }
-        let format = |source| ImageError::Format { path: path.to_path_buf(), source };
+        let format = |error| ImageError::Format { path: path.to_path_buf(), error };
         let start = read_start(&file, metadata.len()).map_err(read)?;
         let header = Header::parse(&start, metadata.len()).map_err(format)?;
         let json = read_section(&file, &header, SectionId::Manifest, MAX_MANIFEST_BYTES).map_err(
             |error| match error {
-                SectionError::Io(source) => read(source),
-                SectionError::Format(source) => format(source),
+                SectionError::Io(error) => read(error),
+                SectionError::Format(error) => format(error),
             },
         )?;
         let manifest = Manifest::from_json(&json).map_err(format)?;
@@ -127,7 +127,7 @@ impl Image {
     pub fn section_file(&self, id: SectionId) -> Result<SectionFile, ImageError> {
         let section =
             self.header.section(id).ok_or_else(|| self.format_error(FormatError::MissingSection(id)))?;
-        let file = self.file.try_clone().map_err(|source| self.read_error(source))?;
+        let file = self.file.try_clone().map_err(|error| self.read_error(error))?;
         Ok(SectionFile { file, offset: section.offset, len_bytes: section.len_bytes })
     }
 
@@ -144,10 +144,10 @@ impl Image {
     /// # Errors
     /// [`ImageError::Format`] naming the first damaged section, or padding, in file order.
     pub fn verify(&self) -> Result<(), ImageError> {
-        let before = FileIdentity::of(&self.file).map_err(|source| self.read_error(source))?;
+        let before = FileIdentity::of(&self.file).map_err(|error| self.read_error(error))?;
         // The header and the manifest once more: they were read when the file was opened.
-        let start = read_start(&self.file, before.len_bytes()).map_err(|source| self.read_error(source))?;
-        let header = Header::parse(&start, before.len_bytes()).map_err(|source| self.format_error(source))?;
+        let start = read_start(&self.file, before.len_bytes()).map_err(|error| self.read_error(error))?;
+        let header = Header::parse(&start, before.len_bytes()).map_err(|error| self.format_error(error))?;
         if header != self.header {
             return Err(self.format_error(FormatError::Changed));
         }
@@ -156,12 +156,12 @@ impl Image {
         }
         for (offset, len_bytes) in self.header.padding() {
             if let Some(offset) =
-                first_nonzero(&self.file, offset, len_bytes).map_err(|source| self.read_error(source))?
+                first_nonzero(&self.file, offset, len_bytes).map_err(|error| self.read_error(error))?
             {
                 return Err(self.format_error(FormatError::Padding { offset }));
             }
         }
-        let after = FileIdentity::of(&self.file).map_err(|source| self.read_error(source))?;
+        let after = FileIdentity::of(&self.file).map_err(|error| self.read_error(error))?;
         if before != after {
             return Err(self.format_error(FormatError::Changed));
         }
@@ -174,7 +174,7 @@ impl Image {
     /// # Errors
     /// As [`Image::verify`].
     pub fn ensure_verified(&self, seen: &SeenImages) -> Result<bool, ImageError> {
-        let identity = FileIdentity::of(&self.file).map_err(|source| self.read_error(source))?;
+        let identity = FileIdentity::of(&self.file).map_err(|error| self.read_error(error))?;
         if seen.contains(&identity) {
             return Ok(false);
         }
@@ -187,7 +187,7 @@ impl Image {
 
     fn check_section(&self, section: &Section) -> Result<(), ImageError> {
         let hash = hash_range(&self.file, section.offset, section.len_bytes);
-        if hash.map_err(|source| self.read_error(source))? != section.hash {
+        if hash.map_err(|error| self.read_error(error))? != section.hash {
             return Err(self.format_error(FormatError::SectionChecksum(section.id)));
         }
         Ok(())
@@ -195,17 +195,17 @@ impl Image {
 
     fn section_error(&self, error: SectionError) -> ImageError {
         match error {
-            SectionError::Io(source) => self.read_error(source),
-            SectionError::Format(source) => self.format_error(source),
+            SectionError::Io(error) => self.read_error(error),
+            SectionError::Format(error) => self.format_error(error),
         }
     }
 
-    fn read_error(&self, source: io::Error) -> ImageError {
-        ImageError::Read { path: self.path.clone(), source }
+    fn read_error(&self, error: io::Error) -> ImageError {
+        ImageError::Read { path: self.path.clone(), error }
     }
 
-    fn format_error(&self, source: FormatError) -> ImageError {
-        ImageError::Format { path: self.path.clone(), source }
+    fn format_error(&self, error: FormatError) -> ImageError {
+        ImageError::Format { path: self.path.clone(), error }
     }
 }
 

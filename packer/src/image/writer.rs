@@ -45,7 +45,7 @@ impl ImageWriter {
     /// Appends a section from memory.
     pub fn add_bytes(&mut self, id: SectionId, bytes: &[u8]) -> Result<(), ImageError> {
         let offset = self.next_offset();
-        self.output.file().write_all_at(bytes, offset).map_err(|source| self.write_error(source))?;
+        self.output.file().write_all_at(bytes, offset).map_err(|error| self.write_error(error))?;
         let hash = *blake3::hash(bytes).as_bytes();
         self.push(Section { id, offset, len_bytes: bytes.len() as u64, hash });
         Ok(())
@@ -65,7 +65,7 @@ impl ImageWriter {
         let offset = self.next_offset();
         let (len_bytes, result) = build(self.output.file(), offset)?;
         let hash =
-            hash_range(self.output.file(), offset, len_bytes).map_err(|source| self.write_error(source))?;
+            hash_range(self.output.file(), offset, len_bytes).map_err(|error| self.write_error(error))?;
         self.push(Section { id, offset, len_bytes, hash });
         Ok(result)
     }
@@ -81,7 +81,7 @@ impl ImageWriter {
         let file = self.output.file();
         file.set_len(file_bytes)
             .and_then(|()| file.write_all_at(&page, 0))
-            .map_err(|source| self.write_error(source))?;
+            .map_err(|error| self.write_error(error))?;
         self.output.commit()?;
         Ok(file_bytes)
     }
@@ -95,8 +95,8 @@ impl ImageWriter {
         self.sections.push(section);
     }
 
-    fn write_error(&self, source: io::Error) -> ImageError {
-        ImageError::Write { path: self.output.target().to_path_buf(), source }
+    fn write_error(&self, error: io::Error) -> ImageError {
+        ImageError::Write { path: self.output.target().to_path_buf(), error }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::console::ConsoleTail;
 use crate::exit;
-use crate::host_io::{HostEvent, HostIo, Stream};
+use crate::host_io::{self, HostEvent, HostIo, Stream};
 use crate::launch::{self, Launched};
 use crate::terminal::{self, RawMode};
 use crate::vm::{Step, Vm};
@@ -12,7 +12,10 @@ use anyhow::{Context, Result, bail};
 use c2w_agent::{Event, FileSpec, MountSpec, Output, Power, ProcessId, RequestId, StartSpec, WindowSize};
 use c2w_engine::mem::device::Request;
 use c2w_packer::image::{ByteString, ContainerConfig, Image};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
+use signal_hook::consts::{
+    SIGABRT, SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGSYS, SIGTERM, SIGTRAP, SIGUSR1, SIGUSR2,
+    SIGVTALRM, SIGWINCH, SIGXCPU, SIGXFSZ,
+};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -20,16 +23,26 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Signals that the container gets instead of this program, as with docker's `--sig-proxy`.
-const FORWARDED: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
+/// Signals that the container gets instead of this program, as with docker's `--sig-proxy`: every one that would
+/// end it and leave the terminal as it is, but for SIGKILL and what only a fault of this program causes.
+const FORWARDED: [i32; 16] = [
+    SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGABRT, SIGTRAP,
+    SIGSYS, SIGXCPU, SIGXFSZ, SIGPWR,
+];
+/// Only on Linux, and not among the names of signal_hook: a power failure.
+const SIGPWR: i32 = 30;
 /// So many SIGINT or SIGTERM while the container ignores them end the program, as with docker.
 const IMPATIENT: u32 = 3;
 /// How long the guest may take to write shared directories back after its process ended.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
+/// How long a process may go on after the terminal it was started from was closed: nobody is left who could end it.
+const HANGUP_LIMIT: Duration = Duration::from_secs(2);
 /// Size of a terminal that does not know its own.
 const DEFAULT_SIZE: (u16, u16) = (24, 80);
 /// Host name of a container that is given none.
 const DEFAULT_HOSTNAME: &str = "c2w";
+/// Longest host name that Linux takes (sethostname(2)).
+const HOSTNAME_BYTES: usize = 64;
 /// Largest 9p message that Linux' virtio transport takes: large enough that a read costs no more than its copy.
 const SHARE_MSIZE: u32 = 512_000;
 
@@ -73,7 +86,10 @@ pub fn run(image: &Image, options: &RunOptions) -> Result<u8> {
     }
     let launched = launch::container(image, options)?;
     let io = HostIo::start();
-    io.catch_signals(&FORWARDED).context("cannot catch signals")?;
+    // What nohup(1) started is to outlive its terminal.
+    let forwarded: Vec<i32> =
+        FORWARDED.into_iter().filter(|signal| *signal != SIGHUP || !host_io::ignores(SIGHUP)).collect();
+    io.catch_signals(&forwarded).context("cannot catch signals")?;
     io.catch_signals(&[SIGWINCH]).context("cannot catch signals")?;
     let raw = (options.tty && options.interactive).then(|| RawMode::enter(std::io::stdin())).transpose();
     let raw = raw.context("cannot change the terminal's mode")?;
@@ -99,18 +115,31 @@ fn start_spec(config: &ContainerConfig, options: &RunOptions) -> Result<StartSpe
     if argv.is_empty() {
         bail!("no command: the image has no default one, give one after the image");
     }
-    let mut env = bytes(&config.env);
-    let hostname = options.hostname.as_deref().map_or(DEFAULT_HOSTNAME.as_bytes(), OsStrExt::as_bytes);
-    set_env(&mut env, [b"HOSTNAME=", hostname].concat());
+    let hostname = hostname(options);
+    if hostname.len() > HOSTNAME_BYTES {
+        bail!("--hostname: longer than {HOSTNAME_BYTES} bytes");
+    }
+    let mut env = vec![[b"HOSTNAME=", hostname].concat()];
     if options.tty {
-        set_env(&mut env, b"TERM=xterm".to_vec());
+        env.push(b"TERM=xterm".to_vec());
+    }
+    for entry in bytes(&config.env) {
+        set_env(&mut env, entry);
     }
     for item in &options.env {
-        if item.as_bytes().contains(&b'=') {
-            set_env(&mut env, item.as_bytes().to_vec());
-        } else if let Some(value) = std::env::var_os(item) {
-            set_env(&mut env, [item.as_bytes(), b"=", value.as_bytes()].concat());
+        let name_end = item.as_bytes().iter().position(|byte| *byte == b'=');
+        if item.is_empty() || name_end == Some(0) {
+            bail!("-e {item:?}: a variable needs a name");
         }
+        match (name_end, std::env::var_os(item)) {
+            (Some(_), _) => set_env(&mut env, item.as_bytes().to_vec()),
+            (None, Some(value)) => set_env(&mut env, [item.as_bytes(), b"=", value.as_bytes()].concat()),
+            // As docker: what the caller does not have, the container does not get from the image either.
+            (None, None) => unset_env(&mut env, item.as_bytes()),
+        }
+    }
+    if let Some(workdir) = options.workdir.as_deref().filter(|dir| !dir.as_bytes().starts_with(b"/")) {
+        bail!("-w {workdir:?}: the directory must be an absolute path");
     }
     let size = || terminal::size(std::io::stdout()).or_else(|| terminal::size(std::io::stdin()));
     Ok(StartSpec {
@@ -135,6 +164,17 @@ fn start_spec(config: &ContainerConfig, options: &RunOptions) -> Result<StartSpe
 fn host_files(hostname: &[u8]) -> [(&'static str, Vec<u8>); 2] {
     let local = b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.0.1\t";
     [("/etc/hostname", [hostname, b"\n"].concat()), ("/etc/hosts", [local, hostname, b"\n"].concat())]
+}
+
+/// The container's host name: an empty one is as none.
+fn hostname(options: &RunOptions) -> &[u8] {
+    let given = options.hostname.as_deref().map(OsStrExt::as_bytes).filter(|name| !name.is_empty());
+    given.unwrap_or(DEFAULT_HOSTNAME.as_bytes())
+}
+
+/// Removes the variable `name`.
+fn unset_env(env: &mut Vec<Vec<u8>>, name: &[u8]) {
+    env.retain(|entry| !entry.strip_prefix(name).is_some_and(|rest| rest.starts_with(b"=")));
 }
 
 /// Sets `NAME=value`, replacing an earlier entry of the same name.
@@ -169,6 +209,8 @@ struct Run<'a> {
     /// How the process ended, and until when the guest may write back.
     ended: Option<(u8, Instant)>,
     ending_signals: u32,
+    /// The terminal was closed: until when the process may end by itself.
+    hung_up: Option<Instant>,
 }
 
 impl<'a> Run<'a> {
@@ -186,6 +228,7 @@ impl<'a> Run<'a> {
             stdin_eof: false,
             ended: None,
             ending_signals: 0,
+            hung_up: None,
         }
     }
 
@@ -202,6 +245,9 @@ impl<'a> Run<'a> {
             while let Some(event) = self.vm.next_event()? {
                 quiet = false;
                 self.guest_event(event)?;
+            }
+            if self.hung_up.is_some_and(|limit| self.ended.is_none() && Instant::now() >= limit) {
+                self.end(exit::of_signal(SIGHUP));
             }
             if let Some((status, limit)) = self.ended {
                 let written_back = !self.has_writable_shares() || Instant::now() >= limit;
@@ -233,7 +279,11 @@ impl<'a> Run<'a> {
         if wait.is_none() && self.process.is_none() {
             bail!("the guest waits for an interrupt that no device will raise{}", self.console.describe());
         }
-        match self.io.events.recv_timeout(wait.unwrap_or(Duration::from_secs(3600))) {
+        let mut wait = wait.unwrap_or(Duration::from_secs(3600));
+        if let (Some(limit), None) = (self.hung_up, self.ended) {
+            wait = wait.min(limit.saturating_duration_since(Instant::now()));
+        }
+        match self.io.events.recv_timeout(wait) {
             Ok(event) => self.host_event(event),
             Err(RecvTimeoutError::Timeout) => Ok(None),
             // The sender lives in `self.io`.
@@ -276,7 +326,7 @@ impl<'a> Run<'a> {
                     self.vm.session.close_output(process, output(stream));
                 }
                 if error.kind() != std::io::ErrorKind::BrokenPipe {
-                    bail!("cannot write to {stream:?}: {error}");
+                    bail!("cannot write to {stream}: {error}");
                 }
             }
             HostEvent::Signal(SIGWINCH) => {
@@ -289,6 +339,10 @@ impl<'a> Run<'a> {
                 let Some(process) = self.process else { return Ok(Some(exit::of_signal(signal))) };
                 self.vm.session.signal(process, signal as u8);
                 self.ending_signals += u32::from(matches!(signal, SIGINT | SIGTERM | SIGHUP));
+                let hung_up = || terminal::hung_up(std::io::stdin()) || terminal::hung_up(std::io::stdout());
+                if signal == SIGHUP && hung_up() {
+                    self.hung_up = Some(Instant::now() + HANGUP_LIMIT);
+                }
                 if self.ending_signals >= IMPATIENT {
                     return Ok(Some(exit::of_signal(signal)));
                 }
@@ -337,8 +391,7 @@ impl<'a> Run<'a> {
         let mut seed = [0; 64];
         getrandom::fill(&mut seed).context("no random numbers from the host")?;
         session.add_entropy(&seed);
-        let hostname =
-            self.options.hostname.as_deref().map_or(DEFAULT_HOSTNAME.as_bytes(), OsStrExt::as_bytes);
+        let hostname = hostname(self.options);
         self.requests.insert(session.set_hostname(hostname), "cannot set the host name".to_string());
         for (path, contents) in host_files(hostname) {
             let file = FileSpec { path: path.as_bytes().to_vec(), mode: 0o644, contents };

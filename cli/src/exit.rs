@@ -5,6 +5,9 @@ pub const HOST_FAILURE: u8 = 125;
 /// `c2w` failed, or a raw boot's test program did.
 pub const FAILURE: u8 = 1;
 
+/// Bad options of `c2w`.
+pub const USAGE: u8 = 2;
+
 /// The status that a shell shows for a program that `signal` ended.
 pub fn of_signal(signal: i32) -> u8 {
     128u8.saturating_add(signal as u8)

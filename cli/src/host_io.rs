@@ -19,6 +19,15 @@ pub enum Stream {
     Stderr,
 }
 
+impl std::fmt::Display for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Stdout => "standard output",
+            Self::Stderr => "standard error",
+        })
+    }
+}
+
 /// What happened outside the machine.
 #[derive(Debug)]
 pub enum HostEvent {
@@ -138,6 +147,14 @@ impl HostIo {
             Stream::Stderr => &mut self.stderr,
         }
     }
+}
+
+/// Whether this program was started with the signal ignored. Only Linux tells (proc(5), `SigIgn`); false elsewhere.
+pub fn ignores(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 impl Writer {

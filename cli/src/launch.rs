@@ -3,7 +3,6 @@
 use crate::clock::HostClock;
 use crate::console::ConsoleTail;
 use crate::container::RunOptions;
-use crate::size;
 use crate::vm::{Computer, Vm};
 use crate::volume::Volume;
 use anyhow::{Context, Result, anyhow, bail};
@@ -22,6 +21,7 @@ use c2w_devices::virtio::rng::Rng;
 use c2w_engine::irq::Attention;
 use c2w_packer::image::{Arch, Image};
 use std::fs::{self, File, OpenOptions};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -103,7 +103,7 @@ fn computer(
     let config =
         MachineConfig { memory_bytes, parts, clock: Box::new(HostClock::default()), attention, rng_seed };
     let machine = boot::machine(files, config);
-    Ok(Box::new(machine.with_context(|| format!("with {} of memory", size::display(memory_bytes)))?))
+    Ok(Box::new(machine?))
 }
 
 fn unix_ns() -> u64 {
@@ -242,10 +242,10 @@ pub fn boot(options: &BootOptions) -> Result<(Box<dyn Computer>, CharHost)> {
         firmware: match &options.bios {
             Bios::BuiltIn => Firmware::BuiltIn,
             Bios::None => Firmware::None,
-            Bios::File(path) => Firmware::File(read(path)?),
+            Bios::File(path) => Firmware::File(read(path, options.memory_bytes)?),
         },
-        kernel: Some(read(&options.kernel)?),
-        initrd: options.initrd.as_deref().map(read).transpose()?,
+        kernel: Some(read(&options.kernel, options.memory_bytes)?),
+        initrd: options.initrd.as_deref().map(|path| read(path, options.memory_bytes)).transpose()?,
         cmdline: options.cmdline.clone(),
     };
     let attention = Attention::default();
@@ -262,10 +262,17 @@ pub fn boot(options: &BootOptions) -> Result<(Box<dyn Computer>, CharHost)> {
     Ok((computer.with_context(|| options.kernel.display().to_string())?, host))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    let file = File::open(path).with_context(|| path.display().to_string())?;
+/// A whole file or pipe; one that the guest's memory could not hold is not read to its end, which it may not have.
+fn read(path: &Path, memory_bytes: u64) -> Result<Vec<u8>> {
+    let context = || path.display().to_string();
+    let file = File::open(path).with_context(context)?;
     if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
         bail!("{}: is a directory", path.display());
     }
-    fs::read(path).with_context(|| path.display().to_string())
+    let mut bytes = Vec::new();
+    file.take(memory_bytes.saturating_add(1)).read_to_end(&mut bytes).with_context(context)?;
+    if bytes.len() as u64 > memory_bytes {
+        bail!("{}: does not fit in the guest's memory", path.display());
+    }
+    Ok(bytes)
 }

@@ -9,5 +9,6 @@ pub mod host_io;
 pub mod launch;
 pub mod size;
 pub mod terminal;
+pub mod usage;
 pub mod vm;
 pub mod volume;

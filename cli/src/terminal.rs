@@ -69,6 +69,11 @@ impl Restorer {
     }
 }
 
+/// Whether `terminal` was a terminal that has been closed (EIO, termios(3) on a line that hung up).
+pub fn hung_up(terminal: impl AsFd) -> bool {
+    matches!(tcgetattr(terminal), Err(rustix::io::Errno::IO))
+}
+
 /// Rows and columns of the terminal behind `terminal`, if it is one and knows its size.
 pub fn size(terminal: impl AsFd) -> Option<(u16, u16)> {
     let size = tcgetwinsize(terminal).ok()?;

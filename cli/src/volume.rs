@@ -24,6 +24,12 @@ pub enum VolumeError {
     /// The path in the container is relative.
     #[error("the path in the container must be absolute, not {0:?}")]
     Relative(String),
+    /// What cannot be covered: the root, or the kernel's own files.
+    #[error("the container needs its own {0}")]
+    Reserved(&'static str),
+    /// Two volumes at one place.
+    #[error("two volumes at {0}")]
+    Duplicate(String),
     /// An option other than `ro` and `rw`.
     #[error("unknown volume option {0:?}: ro and rw are known")]
     Option(String),
@@ -48,11 +54,43 @@ impl Volume {
         if guest[0] != b'/' {
             return Err(VolumeError::Relative(String::from_utf8_lossy(guest).into_owned()));
         }
+        let guest = normal(guest);
+        if guest == b"/" {
+            return Err(VolumeError::Reserved("/"));
+        }
+        if guest == b"/proc" || guest.starts_with(b"/proc/") {
+            return Err(VolumeError::Reserved("/proc"));
+        }
         Ok(Self {
             host: OsString::from_vec(host.to_vec()).into(),
-            guest: OsString::from_vec(guest.to_vec()),
+            guest: OsString::from_vec(guest),
             read_only,
         })
+    }
+}
+
+/// An absolute path without `.`, `..` and repeated slashes.
+fn normal(path: &[u8]) -> Vec<u8> {
+    let mut names: Vec<&[u8]> = Vec::new();
+    for name in path.split(|byte| *byte == b'/') {
+        match name {
+            b"" | b"." => {}
+            b".." => drop(names.pop()),
+            name => names.push(name),
+        }
+    }
+    [b"/", names.join(&b'/').as_slice()].concat()
+}
+
+/// Puts volumes into the order in which they are mounted: one inside another comes after it, however they were given.
+///
+/// # Errors
+/// [`VolumeError::Duplicate`].
+pub fn arrange(mut volumes: Vec<Volume>) -> Result<Vec<Volume>, VolumeError> {
+    volumes.sort_by(|a, b| a.guest.cmp(&b.guest));
+    match volumes.windows(2).find(|pair| pair[0].guest == pair[1].guest) {
+        Some(pair) => Err(VolumeError::Duplicate(pair[0].guest.to_string_lossy().into_owned())),
+        None => Ok(volumes),
     }
 }
 
@@ -73,5 +111,19 @@ mod tests {
         assert_eq!(parse(":/a"), Err(VolumeError::Form));
         assert_eq!(parse("/a:b"), Err(VolumeError::Relative("b".into())));
         assert_eq!(parse("/a:/b:z"), Err(VolumeError::Option("z".into())));
+        assert_eq!(parse("/a://b/../c/./d/").unwrap().guest, "/c/d");
+        assert_eq!(parse("/a:/x/.."), Err(VolumeError::Reserved("/")));
+        assert_eq!(parse("/a:/proc/sys"), Err(VolumeError::Reserved("/proc")));
+    }
+
+    #[test]
+    fn an_inner_volume_is_mounted_after_the_outer_one() {
+        let parse = |text: &str| Volume::parse(OsStr::new(text)).unwrap();
+        let order = arrange(vec![parse("1:/x/y"), parse("2:/x"), parse("3:/a")]).unwrap();
+        assert_eq!(
+            order.iter().map(|volume| volume.guest.to_str().unwrap()).collect::<Vec<_>>(),
+            ["/a", "/x", "/x/y"]
+        );
+        assert_eq!(arrange(vec![parse("1:/x"), parse("2:/x/")]), Err(VolumeError::Duplicate("/x".into())));
     }
 }

@@ -1,8 +1,8 @@
 //! `c2w-run`: runs an image.c2w like `docker run` runs a container.
 
 use c2w::container::{RunOptions, run};
-use c2w::volume::Volume;
-use c2w::{exit, size};
+use c2w::volume::{self, Volume};
+use c2w::{exit, size, usage};
 use c2w_packer::cache::Cache;
 use c2w_packer::image::{Image, SeenImages};
 use clap::Parser;
@@ -63,19 +63,23 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => {
             // clap's own status for bad usage means something else here.
-            let _ = error.print();
+            usage::report("c2w-run", &error);
             return ExitCode::from(if error.use_stderr() { exit::HOST_FAILURE } else { 0 });
         }
     };
     let result = Image::open(&args.image).map_err(anyhow::Error::from).and_then(|image| {
-        image.ensure_verified(&SeenImages::in_directory(Cache::of_user()?.root()))?;
+        match Cache::of_user() {
+            Ok(cache) => drop(image.ensure_verified(&SeenImages::in_directory(cache.root()))?),
+            // Nowhere to remember that the image is good, so it is checked every time.
+            Err(_) => image.verify()?,
+        }
         let options = RunOptions {
             interactive: args.interactive,
             tty: args.tty,
             env: args.env,
             workdir: args.workdir,
             user: args.user,
-            volumes: args.volume,
+            volumes: volume::arrange(args.volume)?,
             entrypoint: args.entrypoint,
             hostname: args.hostname,
             read_only: args.read_only,

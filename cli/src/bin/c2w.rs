@@ -1,7 +1,7 @@
 //! `c2w`: makes, checks and boots images.
 
 use c2w::commands::{boot, demo, pack, verify};
-use c2w::exit;
+use c2w::{exit, usage};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -22,7 +22,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Args::parse().command {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            usage::report("c2w", &error);
+            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { 0 });
+        }
+    };
+    let result = match args.command {
         Command::Pack(args) => pack::run(&args),
         Command::Boot(args) => boot::run(&args),
         Command::Verify(args) => verify::run(&args),

@@ -50,12 +50,16 @@ pub fn run(args: &Args) -> Result<u8> {
         config.cmd = split_command(cmd)?;
     }
     for entry in &args.env {
-        if !entry.as_bytes().contains(&b'=') {
+        // Not at the start: a variable needs a name.
+        if !entry.as_bytes().iter().skip(1).any(|byte| *byte == b'=') || entry.as_bytes()[0] == b'=' {
             anyhow::bail!("--env {}: expected NAME=VALUE", entry.display());
         }
         config.env.push(ByteString(entry.as_bytes().to_vec()));
     }
     if let Some(workdir) = &args.workdir {
+        if !workdir.as_bytes().starts_with(b"/") {
+            anyhow::bail!("--workdir {}: the directory must be an absolute path", workdir.display());
+        }
         config.working_dir = ByteString(workdir.as_bytes().to_vec());
     }
     let parts = GuestParts { kernel: args.kernel.clone(), ..GuestParts::default() };

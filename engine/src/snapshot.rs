@@ -37,12 +37,23 @@ pub struct CpuState<G: Guest> {
     guest: G,
 }
 
+/// Instruction counts of restored machines are below this: thousands of years of guest time, and far from wrapping.
+const MAX_RETIRED: u64 = 1 << 62;
+
 /// Why a vCPU state cannot be restored.
-#[derive(Debug, thiserror::Error)]
-#[error("the vCPU state has {found} register slots instead of {expected}")]
-pub struct CpuStateError {
-    found: usize,
-    expected: usize,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CpuStateError {
+    /// The state is of another layout.
+    #[error("the vCPU state has {found} register slots instead of {expected}")]
+    Slots {
+        /// In the state.
+        found: usize,
+        /// Of this build.
+        expected: usize,
+    },
+    /// No machine ever ran so long.
+    #[error("the vCPU state has an impossible instruction count")]
+    Retired,
 }
 
 impl<G: Guest> Cpu<G> {
@@ -63,7 +74,11 @@ impl<G: Guest> Cpu<G> {
     pub fn restore(&mut self, state: &CpuState<G>) -> Result<(), CpuStateError> {
         let expected = self.slots.len();
         let slots = state.slots.as_slice().try_into();
-        self.slots = slots.map_err(|_| CpuStateError { found: state.slots.len(), expected })?;
+        let slots = slots.map_err(|_| CpuStateError::Slots { found: state.slots.len(), expected })?;
+        if state.retired >= MAX_RETIRED {
+            return Err(CpuStateError::Retired);
+        }
+        self.slots = slots;
         self.pc = state.pc;
         self.retired = state.retired;
         self.reservation = state.reservation;

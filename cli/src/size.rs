@@ -20,11 +20,6 @@ pub fn parse(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(|| format!("{text:?} is too large"))
 }
 
-/// A size for people: whole MiB where it is one.
-pub fn display(bytes: u64) -> String {
-    if bytes.is_multiple_of(1 << 20) { format!("{} MiB", bytes >> 20) } else { format!("{bytes} bytes") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

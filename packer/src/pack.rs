@@ -168,8 +168,7 @@ pub fn pack(options: &PackOptions) -> Result<PackSummary, PackError> {
         writer.add_bytes(SectionId::Initrd, &options.initrd)?;
     }
     let directory = writer.directory().to_path_buf();
-    let output_error =
-        |error| PackError::Image(ImageError::Write { path: options.output.clone(), error });
+    let output_error = |error| PackError::Image(ImageError::Write { path: options.output.clone(), error });
     let source_error = |error| match error {
         RootfsError::Output(error) => output_error(error),
         error => PackError::Source { source_name: options.source.to_string(), error },

@@ -12,8 +12,8 @@ use crate::cache::{CacheError, CommandError};
 use crate::image::Arch;
 
 pub(crate) use apt::{APT_TOOLS, Apt, is_documentation, unpack};
-pub(crate) use packages::{Tool, ensure_packages};
 pub use cross::{cross_gcc, opensbi};
+pub(crate) use packages::{Tool, ensure_packages};
 pub use qemu::{QemuSystem, qemu_riscv64, qemu_system_riscv64};
 pub use rust::{GuestRust, RustToolchain, guest_rust, rust_with_std};
 

@@ -57,6 +57,33 @@ pub fn image() -> &'static Path {
     })
 }
 
+/// A Debian with git, python and the tools for attributes and locks, as tar file.
+pub fn tools_rootfs() -> PathBuf {
+    let packages = ["acl", "attr", "git", "python3", "util-linux"];
+    let arch = c2w_packer::image::Arch::Riscv64;
+    c2w_packer::demo::rootfs_with(arch, &packages, &|text| eprintln!("{text}")).unwrap()
+}
+
+/// Packs a tar file into an image with this name in the scratch directory.
+pub fn pack(rootfs: &Path, name: &str) -> PathBuf {
+    let path = scratch().join(name);
+    let source = format!("rootfs:{}", rootfs.display());
+    let output = Command::new(C2W).args(["pack", &source, "-o"]).arg(&path).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    path
+}
+
+/// Runs a command of an image with a limit that a guest process stuck for ever runs into, asserts that
+/// it succeeds and says nothing on standard error, and returns what it wrote.
+#[track_caller]
+pub fn succeed(image: &Path, options: &[&str], command: &[&str]) -> String {
+    let mut run = Command::new(C2W_RUN);
+    run.arg(image).args(options).args(["--", "timeout", "-s", "KILL", "120"]).args(command);
+    let (status, stdout, stderr) = parts(&finish(run, b""));
+    assert_eq!((status, stderr.as_str()), (0, ""), "{stdout}");
+    stdout
+}
+
 /// Runs the image with options and a command.
 pub fn run(args: &[&str]) -> Output {
     run_with_input(args, b"")

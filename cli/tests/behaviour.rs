@@ -4,7 +4,6 @@ mod common;
 
 use common::{C2W, C2W_RUN, assert_one_line, finish, image, parts, run, scratch};
 use std::fs::{self, File};
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 #[track_caller]
@@ -85,40 +84,4 @@ fn an_endless_kernel_is_not_read_to_its_end() {
     let mut command = Command::new(C2W);
     command.args(["boot", "--kernel", "/dev/zero", "--memory", "64M"]);
     assert_one_line(&finish(command, b""), 1, "/dev/zero");
-}
-
-#[test]
-fn a_closed_terminal_ends_the_run() {
-    // Not for the command under test: the terminal closes with its last controller.
-    let flags =
-        rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY | rustix::pty::OpenptFlags::CLOEXEC;
-    let controller = rustix::pty::openpt(flags).unwrap();
-    rustix::pty::grantpt(&controller).unwrap();
-    rustix::pty::unlockpt(&controller).unwrap();
-    let name = rustix::pty::ptsname(&controller, Vec::new()).unwrap();
-    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
-    let open = || rustix::fs::open(&name, flags, rustix::fs::Mode::empty()).unwrap();
-    let mut command = Command::new(C2W_RUN);
-    // A first process that has no handler for SIGHUP ignores it.
-    command.arg(image()).args(["-it", "sh", "-c", "echo up; exec sleep 100000"]);
-    command.stdin(open()).stdout(open()).stderr(open());
-    let controlling = open();
-    // SAFETY: both calls are async-signal-safe system calls on descriptors that live until the exec.
-    unsafe {
-        command.pre_exec(move || {
-            rustix::process::setsid()?;
-            rustix::process::ioctl_tiocsctty(&controlling)?;
-            Ok(())
-        });
-    }
-    let mut child = command.spawn().unwrap();
-    drop(command);
-    let mut seen = Vec::new();
-    while !seen.ends_with(b"up\r\n") {
-        let mut byte = [0];
-        assert_eq!(rustix::io::read(&controller, &mut byte), Ok(1));
-        seen.push(byte[0]);
-    }
-    drop(controller);
-    assert_eq!(child.wait().unwrap().code(), Some(128 + 1));
 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod pty;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -12,11 +14,20 @@ pub const C2W: &str = env!("CARGO_BIN_EXE_c2w");
 /// The commands under test.
 pub const C2W_RUN: &str = env!("CARGO_BIN_EXE_c2w-run");
 
-/// A directory for this test program's files, removed when the system cleans up after it.
+/// A directory for this test program's files. Images are large: what earlier test programs left is removed.
 pub fn scratch() -> &'static Path {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     DIRECTORY.get_or_init(|| {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{}", std::process::id()));
+        let base = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+        for entry in std::fs::read_dir(&base).unwrap().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let pid = name.strip_prefix("cli-");
+            if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                // Another test program may be removing it, too.
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+        let path = base.join(format!("cli-{}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         path
     })

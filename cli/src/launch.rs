@@ -30,6 +30,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const CHANNEL_BYTES: usize = 256 * 1024;
 /// Kernel command line of every container, before the image's own: a failure ends the machine at once.
 const CONTAINER_CMDLINE: &str = "console=ttyS0 quiet panic=-1";
+/// Files up to this size are read even if the guest has less memory: the loader knows better what is wrong with them.
+const READ_BYTES: u64 = 256 << 20;
 /// Slots taken by the root file system, the console with the agent's port and the entropy device.
 const OWN_DEVICES: usize = 3;
 
@@ -262,16 +264,18 @@ pub fn boot(options: &BootOptions) -> Result<(Box<dyn Computer>, CharHost)> {
     Ok((computer.with_context(|| options.kernel.display().to_string())?, host))
 }
 
-/// A whole file or pipe; one that the guest's memory could not hold is not read to its end, which it may not have.
+/// A whole file or pipe. What neither the guest's memory nor [`READ_BYTES`] can hold is not read to its end, which it may
+/// not have.
 fn read(path: &Path, memory_bytes: u64) -> Result<Vec<u8>> {
     let context = || path.display().to_string();
     let file = File::open(path).with_context(context)?;
     if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
         bail!("{}: is a directory", path.display());
     }
+    let limit_bytes = memory_bytes.max(READ_BYTES);
     let mut bytes = Vec::new();
-    file.take(memory_bytes.saturating_add(1)).read_to_end(&mut bytes).with_context(context)?;
-    if bytes.len() as u64 > memory_bytes {
+    file.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes).with_context(context)?;
+    if bytes.len() as u64 > limit_bytes {
         bail!("{}: does not fit in the guest's memory", path.display());
     }
     Ok(bytes)

@@ -224,8 +224,7 @@ impl<G: Guest> Cpu<G> {
             if write {
                 self.ram.mark_dirty(found.page);
             }
-            let offset = found.page.start().0 - self.ram.base().0;
-            let host_page = (self.ram.host_base() as u64).wrapping_add(offset);
+            let host_page = self.ram.host_page(found.page);
             self.tlb.fill(context, gva, Fill { read: found.read, write, execute: found.execute, host_page });
         }
         Ok(gpa)
@@ -358,8 +357,7 @@ impl<G: Guest> Cpu<G> {
     pub fn note_code(&mut self, page: Page, offset: u64, len_bytes: u64) {
         debug_assert!(offset + len_bytes <= PAGE_BYTES);
         if self.ram.note_code(page, offset, len_bytes) {
-            let offset = page.start().0 - self.ram.base().0;
-            self.tlb.withhold_writes((self.ram.host_base() as u64).wrapping_add(offset));
+            self.tlb.withhold_writes(self.ram.host_page(page));
         }
     }
 }

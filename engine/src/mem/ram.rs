@@ -163,6 +163,12 @@ impl Ram {
         self.backing.base().as_ptr()
     }
 
+    /// Host address of a page of RAM, as TLB entries hold it.
+    #[inline]
+    pub fn host_page(&self, page: Page) -> u64 {
+        (self.host_base() as u64).wrapping_add(page.start().0 - self.base.0)
+    }
+
     /// The bytes `gpa..gpa + len_bytes`.
     #[inline]
     pub fn slice(&self, gpa: Gpa, len_bytes: u64) -> Result<&[u8], OutsideRam> {

@@ -141,7 +141,6 @@ fn start_spec(config: &ContainerConfig, options: &RunOptions) -> Result<StartSpe
     if let Some(workdir) = options.workdir.as_deref().filter(|dir| !dir.as_bytes().starts_with(b"/")) {
         bail!("-w {workdir:?}: the directory must be an absolute path");
     }
-    let size = || terminal::size(std::io::stdout()).or_else(|| terminal::size(std::io::stdin()));
     Ok(StartSpec {
         argv,
         env,
@@ -153,7 +152,7 @@ fn start_spec(config: &ContainerConfig, options: &RunOptions) -> Result<StartSpe
             Some(user) => user.as_bytes().to_vec(),
             None => config.user.clone().into_bytes(),
         },
-        tty: options.tty.then(|| window_size(size().unwrap_or(DEFAULT_SIZE))),
+        tty: options.tty.then(|| window_size(host_terminal_size().unwrap_or(DEFAULT_SIZE))),
         stdin: options.interactive,
         read_only_root: options.read_only,
         privileged: false,
@@ -184,6 +183,11 @@ fn set_env(env: &mut Vec<Vec<u8>>, entry: Vec<u8>) {
         Some(old) => *old = entry,
         None => env.push(entry),
     }
+}
+
+/// Rows and columns of the terminal that shows the output or gives the input.
+fn host_terminal_size() -> Option<(u16, u16)> {
+    terminal::size(std::io::stdout()).or_else(|| terminal::size(std::io::stdin()))
 }
 
 fn window_size((rows, columns): (u16, u16)) -> WindowSize {
@@ -330,7 +334,7 @@ impl<'a> Run<'a> {
                 }
             }
             HostEvent::Signal(SIGWINCH) => {
-                let size = terminal::size(std::io::stdout()).or_else(|| terminal::size(std::io::stdin()));
+                let size = host_terminal_size();
                 if let (Some(process), Some(size), true) = (self.process, size, self.options.tty) {
                     self.vm.session.resize(process, window_size(size));
                 }

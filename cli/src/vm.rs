@@ -70,14 +70,23 @@ pub struct Vm {
     port: CharHost,
     /// The conversation with the agent.
     pub session: Session,
-    inbox: Vec<u8>,
+    /// What the port gave last, of which `taken..filled` is still to be read. Never resized: it is used every slice.
+    inbox: Box<[u8]>,
+    filled: usize,
     taken: usize,
 }
 
 impl Vm {
     /// A machine and the host's end of its agent port.
     pub fn new(computer: Box<dyn Computer>, port: CharHost) -> Self {
-        Self { computer, port, session: Session::new(), inbox: Vec::new(), taken: 0 }
+        Self {
+            computer,
+            port,
+            session: Session::new(),
+            inbox: vec![0; PORT_BYTES].into_boxed_slice(),
+            filled: 0,
+            taken: 0,
+        }
     }
 
     /// The machine.
@@ -107,18 +116,16 @@ impl Vm {
     /// When the agent breaks the protocol; the machine is of no use then.
     pub fn next_event(&mut self) -> Result<Option<Event>, SessionError> {
         loop {
-            if self.taken == self.inbox.len() {
-                self.inbox.resize(PORT_BYTES, 0);
-                let len = self.port.read(&mut self.inbox);
-                self.inbox.truncate(len);
+            if self.taken == self.filled {
+                self.filled = self.port.read(&mut self.inbox);
                 self.taken = 0;
-                if len == 0 {
+                if self.filled == 0 {
                     return Ok(None);
                 }
             }
-            let mut rest = &self.inbox[self.taken..];
+            let mut rest = &self.inbox[self.taken..self.filled];
             let event = self.session.next_event(&mut rest)?;
-            self.taken = self.inbox.len() - rest.len();
+            self.taken = self.filled - rest.len();
             if event.is_some() {
                 return Ok(event);
             }

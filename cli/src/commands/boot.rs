@@ -71,7 +71,14 @@ pub fn run(args: &Args) -> Result<u8> {
     let raw = terminal.then(|| RawMode::enter(std::io::stdin())).transpose();
     let raw = raw.context("cannot change the terminal's mode")?;
     io.read_stdin();
-    let mut console = Console { io, escapes: terminal, escaped: false, input: Vec::new(), eof: false };
+    let mut console = Console {
+        io,
+        escapes: terminal,
+        escaped: false,
+        input: Vec::new(),
+        eof: false,
+        output: vec![0; OUTPUT_BYTES].into_boxed_slice(),
+    };
     let status = loop {
         let (mut computer, port) = match first.take() {
             Some(machine) => machine,
@@ -106,6 +113,8 @@ struct Console {
     /// Input the guest had no room for yet.
     input: Vec<u8>,
     eof: bool,
+    /// Room for output on its way from the guest.
+    output: Box<[u8]>,
 }
 
 impl Console {
@@ -207,14 +216,13 @@ impl Console {
     /// Passes output on; true if there was any. Takes none while the host is behind.
     fn drain(&mut self, port: &CharHost) -> bool {
         let mut moved = false;
-        let mut bytes = vec![0; OUTPUT_BYTES];
         while !self.io.has_pending_output() {
-            let len = port.read(&mut bytes);
+            let len = port.read(&mut self.output);
             if len == 0 {
                 break;
             }
             moved = true;
-            self.io.write(Stream::Stdout, bytes[..len].to_vec());
+            self.io.write(Stream::Stdout, self.output[..len].to_vec());
         }
         moved
     }

@@ -215,8 +215,8 @@ impl<G: Guest> Cpu<G> {
         self.recheck |= self.ram.has_written_code();
         let found = found?;
         let gpa = found.page.start().offset(gva.page_offset());
-        if !found.cacheable && !G::allows_bytes(self, gpa, len_bytes, access, context) {
-            return Err(G::bus_error(gva, gpa, access));
+        if !found.cacheable {
+            G::check_bytes(self, gva, gpa, len_bytes, access, context)?;
         }
         if found.cacheable && self.ram.contains_page(found.page) {
             // A write tag makes stores invisible: only pages without code get one, and they count as dirty.
@@ -283,6 +283,31 @@ impl<G: Guest> Cpu<G> {
         self.physical_write(gpa, width, value).ok_or_else(|| G::bus_error(gva, gpa, Access::Write))
     }
 
+    /// Loads `width` at `gva` in the current data context for an instruction that will store there: the access must
+    /// be allowed to write. Any alignment.
+    #[cold]
+    #[inline(never)]
+    pub fn load_to_modify(&mut self, gva: Gva, width: Width) -> Result<u64, Trap> {
+        let context = self.data_context;
+        if width.bytes() > gva.bytes_to_page_end() {
+            self.crossing(gva, width, Access::Write, context)?;
+        } else {
+            self.translate_bytes(gva, width.bytes(), Access::Write, context)?;
+        }
+        self.load_in(gva, width, context)
+    }
+
+    /// Checks that what a write of `len_bytes` touches behind the page of `gva` can be written.
+    pub fn check_crossing_write(&mut self, gva: Gva, len_bytes: u64) -> Result<(), Trap> {
+        let mut done = gva.bytes_to_page_end();
+        while done < len_bytes {
+            let piece_bytes = (len_bytes - done).min(PAGE_BYTES);
+            self.translate_bytes(gva.offset(done), piece_bytes, Access::Write, self.data_context)?;
+            done += piece_bytes;
+        }
+        Ok(())
+    }
+
     fn crossing(&mut self, gva: Gva, width: Width, access: Access, context: usize) -> Result<Crossing, Trap> {
         let first_bytes = gva.bytes_to_page_end();
         let first = self.translate_bytes(gva, first_bytes, access, context)?;
@@ -292,8 +317,19 @@ impl<G: Guest> Cpu<G> {
         Ok(Crossing { first, first_bytes, second })
     }
 
-    /// Checks that an atomic access of `width` may write at `gva`, and finds its physical address.
-    pub fn atomic_target(&mut self, gva: Gva, width: Width, access: Access) -> Result<Gpa, Trap> {
+    /// The read of an atomic read-modify-write of `width` at `gva`, which may cross pages where the architecture
+    /// carries out misaligned ones.
+    pub(crate) fn atomic_read(&mut self, gva: Gva, width: Width) -> Result<u64, Trap> {
+        if gva.0 & (width.bytes() - 1) != 0
+            && let Some(trap) = G::misaligned_atomic(gva, Access::Write)
+        {
+            return Err(trap);
+        }
+        self.load_to_modify(gva, width)
+    }
+
+    /// Checks that a load-reserved or store-conditional of `width` may access `gva`, and finds its physical address.
+    fn atomic_target(&mut self, gva: Gva, width: Width, access: Access) -> Result<Gpa, Trap> {
         if gva.0 & (width.bytes() - 1) != 0
             && let Some(trap) = G::misaligned_atomic(gva, access)
         {

@@ -139,6 +139,22 @@ impl<G: Guest> Eager<'_, G> {
 
     #[cold]
     #[inline(never)]
+    fn slow_load_to_modify(&mut self, w: Width, addr: u64) -> Result<u64, Stopped> {
+        let result = self.cpu.load_to_modify(Gva(addr), w);
+        self.after_write();
+        self.or_stop(result)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn slow_check_crossing_write(&mut self, addr: u64, len_bytes: u16) -> Result<(), Stopped> {
+        let result = self.cpu.check_crossing_write(Gva(addr), u64::from(len_bytes));
+        self.after_write();
+        self.or_stop(result)
+    }
+
+    #[cold]
+    #[inline(never)]
     fn slow_store(&mut self, w: Width, addr: u64, value: u64) -> Result<(), Stopped> {
         let result = self.cpu.store(Gva(addr), w, value);
         self.after_write();
@@ -181,10 +197,9 @@ impl<G: Guest> Eager<'_, G> {
 
     #[cold]
     fn slow_modify(&mut self, w: Width, addr: Gva, f: impl FnOnce(u64) -> u64) -> Result<u64, Trap> {
-        let gpa = self.cpu.atomic_target(addr, w, Access::Write)?;
-        let fault = || G::bus_error(addr, gpa, Access::Write);
-        let old = self.cpu.physical_read(gpa, w).ok_or_else(fault)?;
-        self.cpu.physical_write(gpa, w, f(old)).ok_or_else(fault)?;
+        // Both pages of a crossing access are checked before either is touched, and nothing else runs in between.
+        let old = self.cpu.atomic_read(addr, w)?;
+        self.cpu.store(addr, w, f(old))?;
         Ok(old)
     }
 }
@@ -247,6 +262,23 @@ impl<G: Guest> Emit for Eager<'_, G> {
             Some(host) => Ok(unsafe { host_read(host, w) }),
             None => self.slow_load(w, addr),
         }
+    }
+
+    #[inline(always)]
+    fn load_to_modify(&mut self, w: Width, addr: u64) -> Result<u64, Stopped> {
+        match self.host(w, addr, Access::Write) {
+            // SAFETY: as in `load`.
+            Some(host) => Ok(unsafe { host_read(host, w) }),
+            None => self.slow_load_to_modify(w, addr),
+        }
+    }
+
+    #[inline(always)]
+    fn check_crossing_write(&mut self, addr: u64, len_bytes: u16) -> Result<(), Stopped> {
+        if u64::from(len_bytes) <= Gva(addr).bytes_to_page_end() {
+            return Ok(());
+        }
+        self.slow_check_crossing_write(addr, len_bytes)
     }
 
     #[inline(always)]

@@ -104,10 +104,18 @@ pub trait Guest: Sized + Clone + Serialize + DeserializeOwned + 'static {
     /// Walks the page tables for an access in `context`, setting accessed and dirty bits as the architecture says.
     fn walk(cpu: &mut Cpu<Self>, gva: Gva, access: Access, context: usize) -> Result<Translation, Trap>;
 
-    /// Whether an access in `context` to all of `len_bytes` from `gpa` is allowed. Asked only where
-    /// [`Self::walk`] gave rights that do not hold for the whole page.
-    fn allows_bytes(_cpu: &Cpu<Self>, _gpa: Gpa, _len_bytes: u64, _access: Access, _context: usize) -> bool {
-        true
+    /// Checks an access in `context` to all of `len_bytes` from `gva`, which is at `gpa`. Asked only where
+    /// [`Self::walk`] said that the TLB may not keep what it found: rights that do not hold for the whole page, or
+    /// bytes that a debugger watches.
+    fn check_bytes(
+        _cpu: &mut Cpu<Self>,
+        _gva: Gva,
+        _gpa: Gpa,
+        _len_bytes: u64,
+        _access: Access,
+        _context: usize,
+    ) -> Result<(), Trap> {
+        Ok(())
     }
 
     /// The exception for a physical access that nothing answers.

@@ -102,12 +102,15 @@ impl<G: Guest> Machine<G> {
         None
     }
 
-    /// Runs blocks until something needs a look or `limit` instructions have retired. A trap lowers the limit by one,
+    /// Runs blocks, at least one, until something needs a look or `limit` instructions have retired. So a guest that
+    /// must be looked at after every instruction asks for it while it is looked at. A trap lowers the limit by one,
     /// so that a guest whose trap handler traps uses up its budget, too.
     fn run_blocks(&mut self, limit: &mut u64) {
         let mut came_from: Option<(BlockId, Gva)> = None;
         let mut epoch = self.cpu.fetch_epoch();
-        while !self.cpu.needs_look() && self.cpu.retired < *limit {
+        let mut first = true;
+        while first || !self.cpu.needs_look() && self.cpu.retired < *limit {
+            first = false;
             let cpu = &mut self.cpu;
             let pc = cpu.pc;
             if cpu.fetch_epoch() != epoch {
@@ -126,7 +129,7 @@ impl<G: Guest> Machine<G> {
                     // Finding it walked page tables and so overwrote code: perhaps this block's.
                     Ok(_) if cpu.ram.has_written_code() => {
                         cpu.recheck_interrupts();
-                        continue;
+                        return;
                     }
                     Ok(id) => {
                         if let Some((from, from_pc)) = came_from {

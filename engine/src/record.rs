@@ -127,6 +127,15 @@ impl Emit for Recorder {
         Ok(self.push(Op::Load { w, addr }))
     }
 
+    fn load_to_modify(&mut self, w: Width, addr: Value) -> Result<Value, Ended> {
+        Ok(self.push(Op::LoadToModify { w, addr }))
+    }
+
+    fn check_crossing_write(&mut self, addr: Value, len_bytes: u16) -> Result<(), Ended> {
+        self.push(Op::CheckCrossingWrite { addr, len_bytes });
+        Ok(())
+    }
+
     fn store(&mut self, w: Width, addr: Value, value: Value) -> Result<(), Ended> {
         self.push(Op::Store { w, addr, value });
         Ok(())

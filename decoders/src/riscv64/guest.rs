@@ -216,9 +216,20 @@ impl Guest for Riscv64 {
         mmu::walk(cpu, gva, access, context)
     }
 
-    fn allows_bytes(cpu: &Cpu<Self>, gpa: Gpa, len_bytes: u64, access: Access, context: usize) -> bool {
+    fn check_bytes(
+        cpu: &mut Cpu<Self>,
+        gva: Gva,
+        gpa: Gpa,
+        len_bytes: u64,
+        access: Access,
+        context: usize,
+    ) -> Result<(), Trap> {
         let rights = cpu.guest.pmp.range(gpa, len_bytes, mmu::context_privilege(context));
-        rights.is_some_and(|rights| rights.allow(access))
+        if rights.is_some_and(|rights| rights.allow(access)) {
+            Ok(())
+        } else {
+            Err(trap::access_fault(gva, access))
+        }
     }
 
     fn bus_error(gva: Gva, _gpa: Gpa, access: Access) -> Trap {

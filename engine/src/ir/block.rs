@@ -81,6 +81,14 @@ pub enum Op {
         w: Width,
         addr: Value,
     },
+    LoadToModify {
+        w: Width,
+        addr: Value,
+    },
+    CheckCrossingWrite {
+        addr: Value,
+        len_bytes: u16,
+    },
     Store {
         w: Width,
         addr: Value,
@@ -152,6 +160,7 @@ impl Op {
             | Op::Compare { .. }
             | Op::Select { .. }
             | Op::Load { .. }
+            | Op::LoadToModify { .. }
             | Op::Amo { .. }
             | Op::CompareExchange { .. }
             | Op::LoadReserved { .. }
@@ -159,6 +168,7 @@ impl Op {
             | Op::Helper { .. } => Some(Type::I64),
             Op::Insn { .. }
             | Op::Set { .. }
+            | Op::CheckCrossingWrite { .. }
             | Op::Store { .. }
             | Op::Fence
             | Op::TrapIf { .. }
@@ -190,6 +200,8 @@ impl Op {
         matches!(
             self,
             Op::Load { .. }
+                | Op::LoadToModify { .. }
+                | Op::CheckCrossingWrite { .. }
                 | Op::Store { .. }
                 | Op::Amo { .. }
                 | Op::CompareExchange { .. }
@@ -242,6 +254,8 @@ impl Block {
             Op::Set { value: a, .. }
             | Op::Unary { a, .. }
             | Op::Load { addr: a, .. }
+            | Op::LoadToModify { addr: a, .. }
+            | Op::CheckCrossingWrite { addr: a, .. }
             | Op::LoadReserved { addr: a, .. }
             | Op::Trap { value: a, .. }
             | Op::Jump { target: a }

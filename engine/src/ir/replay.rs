@@ -76,6 +76,11 @@ impl<'a, V: Copy> Replay<'a, V> {
             Op::Compare { cond, w, a, b } => Some(e.compare(cond, w, v(a), v(b))),
             Op::Select { cond, a, b } => Some(e.select(v(cond), v(a), v(b))),
             Op::Load { w, addr } => Some(e.load(w, v(addr))?),
+            Op::LoadToModify { w, addr } => Some(e.load_to_modify(w, v(addr))?),
+            Op::CheckCrossingWrite { addr, len_bytes } => {
+                e.check_crossing_write(v(addr), len_bytes)?;
+                None
+            }
             Op::Store { w, addr, value } => {
                 e.store(w, v(addr), v(value))?;
                 None

@@ -68,6 +68,10 @@ impl Text<'_> {
             Op::Compare { cond, w, a, b } => write!(f, "{}.{} {}, {}", cond.name(), bits(w), v(a), v(b)),
             Op::Select { cond, a, b } => write!(f, "select {}, {}, {}", v(cond), v(a), v(b)),
             Op::Load { w, addr } => write!(f, "load.{} [{}]", bits(w), v(addr)),
+            Op::LoadToModify { w, addr } => write!(f, "load_to_modify.{} [{}]", bits(w), v(addr)),
+            Op::CheckCrossingWrite { addr, len_bytes } => {
+                write!(f, "check_crossing_write [{}], {len_bytes}", v(addr))
+            }
             Op::Store { w, addr, value } => write!(f, "store.{} [{}], {}", bits(w), v(addr), v(value)),
             Op::Amo { op, w, addr, value } => {
                 write!(f, "amo.{}.{} [{}], {}", op.name(), bits(w), v(addr), v(value))

@@ -2,11 +2,11 @@
 
 use anyhow::{Context, anyhow};
 use c2w_conformance::ir_text::run_directory;
-use c2w_conformance::x86_64::Flat;
 use c2w_decoders::riscv64::guest::Riscv64;
 use c2w_decoders::riscv64::regs::{self, FpState, Privilege};
 use c2w_decoders::riscv64::{asm, names};
 use c2w_decoders::x86_64;
+use c2w_decoders::x86_64::guest::X86_64;
 use c2w_engine::emit::Slot;
 use c2w_engine::guest::{Guest, Mode};
 use c2w_engine::ir::text::Text;
@@ -60,7 +60,7 @@ fn bytes(code: &str) -> anyhow::Result<Vec<u8>> {
 #[test]
 fn x86_64() {
     let cases = run_directory(&directory("x86_64"), |code| {
-        print::<Flat>(&bytes(code)?, Mode::default(), x86_64::regs::name)
+        print::<X86_64>(&bytes(code)?, Mode::default(), x86_64::regs::name)
     });
     assert!(cases.unwrap_or_else(|error| panic!("{error}")) > 0);
 }

@@ -5,17 +5,22 @@
 
 use c2w_conformance::riscv64::random::Random;
 use c2w_conformance::x86_64::native::{DATA, LEN_BYTES, Native};
-use c2w_conformance::x86_64::{Flat, State, cpu, set_state, state};
+use c2w_conformance::x86_64::{State, cpu, set_state, state};
 use c2w_decoders::x86_64::decode::decode;
 use c2w_decoders::x86_64::flags::{AF, ARITHMETIC, CF, OF, PF, SF, ZF};
-use c2w_decoders::x86_64::insn::{Insn, Op, Operand};
+use c2w_decoders::x86_64::guest::X86_64;
+use c2w_decoders::x86_64::insn::{Insn, IntegerOp, Op, Operand};
+use c2w_decoders::x86_64::mode::ModeBits;
 use c2w_engine::addr::{Gpa, Gva, Width};
 use c2w_engine::cpu::Cpu;
 use c2w_engine::eager::{BlockEnd, run_block, run_ir};
-use c2w_engine::guest::Guest;
+use c2w_engine::guest::{Guest, Mode};
 use c2w_engine::ir::verify::verify;
 use c2w_engine::record::record;
 use std::fmt::Write as _;
+
+/// 64-bit user code.
+const USER: Mode = Mode(ModeBits::USER.union(ModeBits::SSE).bits());
 
 /// Cases of each form.
 const ROUNDS: usize = 100;
@@ -266,13 +271,14 @@ fn random_state(random: &mut Random, base: u64) -> State {
 
 /// The flags that are undefined after an instruction that starts in this state (SDM 2).
 fn undefined(insn: &Insn, state: &State) -> u64 {
-    match insn.op {
-        Op::And | Op::Or | Op::Xor | Op::Test => AF,
-        Op::Imul | Op::ImulWide => SF | ZF | AF | PF,
-        Op::Shl | Op::Shr | Op::Sar => {
+    let Op::Integer(op) = insn.op else { return 0 };
+    match op {
+        IntegerOp::And | IntegerOp::Or | IntegerOp::Xor | IntegerOp::Test => AF,
+        IntegerOp::Imul | IntegerOp::ImulWide => SF | ZF | AF | PF,
+        IntegerOp::Shl | IntegerOp::Shr | IntegerOp::Sar => {
             let given = if insn.operands[1] == Operand::Immediate { insn.imm as u64 } else { state.gpr[1] };
             let count = given & if insn.w == Width::W64 { 63 } else { 31 };
-            let carry = insn.op != Op::Sar && count >= u64::from(insn.w.bits());
+            let carry = op != IntegerOp::Sar && count >= u64::from(insn.w.bits());
             match count {
                 0 => 0,
                 1 => AF,
@@ -293,7 +299,7 @@ enum Tier {
 /// The processor and a vCPU that has the same memory.
 struct Bench {
     native: Native,
-    cpu: Cpu<Flat>,
+    cpu: Cpu<X86_64>,
     data: Vec<u8>,
     start: u64,
 }
@@ -342,7 +348,7 @@ impl Bench {
 }
 
 /// Runs blocks from one address to another.
-fn run(cpu: &mut Cpu<Flat>, from: u64, to: u64, tier: Tier) {
+fn run(cpu: &mut Cpu<X86_64>, from: u64, to: u64, tier: Tier) {
     let mut pc = from;
     for _ in 0..4 {
         if pc == to {
@@ -351,7 +357,7 @@ fn run(cpu: &mut Cpu<Flat>, from: u64, to: u64, tier: Tier) {
         let bytes = cpu.ram.slice(Gpa(pc), to - pc).expect("code is in memory").to_vec();
         let (mut insns, mut offsets, mut at) = (Vec::new(), Vec::new(), 0);
         while at < bytes.len() {
-            let decoded = decode(&bytes[at..]).expect("code ends with an instruction");
+            let decoded = decode(&bytes[at..], USER).expect("code ends with an instruction");
             insns.push(decoded.insn);
             offsets.push(at as u16);
             at += usize::from(decoded.len_bytes);
@@ -359,8 +365,8 @@ fn run(cpu: &mut Cpu<Flat>, from: u64, to: u64, tier: Tier) {
                 break;
             }
         }
-        let block = record::<Flat>(&insns, &offsets, at as u16);
-        verify(&block, Flat::HELPERS).unwrap_or_else(|error| panic!("{error}: {insns:?}"));
+        let block = record::<X86_64>(&insns, &offsets, at as u16);
+        verify(&block, X86_64::HELPERS).unwrap_or_else(|error| panic!("{error}: {insns:?}"));
         let end = match tier {
             Tier::Eager => run_block(cpu, Gva(pc), at as u64, &insns, &offsets),
             Tier::Ir => run_ir(cpu, Gva(pc), &block),
@@ -374,7 +380,8 @@ fn run(cpu: &mut Cpu<Flat>, from: u64, to: u64, tier: Tier) {
 }
 
 fn report(code: &[u8], before: &State, want: &State, got: &State, same_memory: bool) -> String {
-    let mut text = format!("{code:02x?} {:?}\nmemory agrees: {same_memory}\n", decode(code).map(|d| d.insn));
+    let mut text =
+        format!("{code:02x?} {:?}\nmemory agrees: {same_memory}\n", decode(code, USER).map(|d| d.insn));
     for register in 0..16 {
         let (before, want, got) = (before.gpr[register], want.gpr[register], got.gpr[register]);
         let mark = if want == got { "" } else { "  <--" };
@@ -393,9 +400,9 @@ fn every_form() {
     for form in forms {
         for _ in 0..ROUNDS {
             let code = encode(&mut random, form, true, at, base);
-            let insn = decode(&code).expect("an encoding is complete").insn;
+            let insn = decode(&code, USER).expect("an encoding is complete").insn;
             assert_eq!(usize::from(insn.len_bytes), code.len(), "{code:02x?} {insn:?}");
-            assert_ne!(insn.op, Op::Undefined, "{code:02x?}");
+            assert_ne!(insn.op, Op::Raise, "{code:02x?}");
             let before = random_state(&mut random, base);
             let mask = undefined(&insn, &before);
             bench.check(&code, &before, None, mask);
@@ -430,7 +437,7 @@ fn flags_reach_what_reads_them() {
         // After a shift by more than 1 only what does not depend on OF is defined, and CF up to the width.
         let mut condition = random.below(16) as u8;
         if shifting {
-            let insn = decode(&code).expect("an encoding is complete").insn;
+            let insn = decode(&code, USER).expect("an encoding is complete").insn;
             mask |= undefined(&insn, &before);
             let needs = |flag| mask & flag != 0;
             if needs(CF) || needs(OF) {

@@ -8,10 +8,13 @@
 //! An instruction that changes some flags only (INC and DEC keep CF) puts the kept ones into an operand. One that
 //! changes flags in some runs only (a shift by CL may be a shift by 0) selects each slot.
 
-use super::helpers::Helper;
+use super::guest::X86_64;
+use super::helpers::integer::Helper;
 use super::insn::Condition;
-use super::regs::{CC_A, CC_B, CC_OP, CC_RES};
+use super::regs::{CC_A, CC_B, CC_OP, CC_RES, RFLAGS};
 use c2w_engine::addr::Width::{self, W8, W64};
+use c2w_engine::cpu::Cpu;
+use c2w_engine::eager::{Stopped, with_words};
 use c2w_engine::emit::{Cond, Emit, Unary};
 
 /// Carry.
@@ -26,7 +29,31 @@ pub const ZF: u64 = 1 << 6;
 pub const SF: u64 = 1 << 7;
 /// Signed overflow.
 pub const OF: u64 = 1 << 11;
-/// All of them.
+/// Trap: single step.
+pub const TF: u64 = 1 << 8;
+/// Maskable interrupts are enabled.
+pub const IF: u64 = 1 << 9;
+/// String instructions go down.
+pub const DF: u64 = 1 << 10;
+/// I/O privilege level, two bits.
+pub const IOPL: u64 = 3 << 12;
+/// Nested task.
+pub const NT: u64 = 1 << 14;
+/// Instruction breakpoints are off for one instruction.
+pub const RF: u64 = 1 << 16;
+/// Virtual 8086 mode.
+pub const VM: u64 = 1 << 17;
+/// Alignment check; lets supervisors access user pages under SMAP.
+pub const AC: u64 = 1 << 18;
+/// Virtual interrupt flag.
+pub const VIF: u64 = 1 << 19;
+/// Virtual interrupt pending.
+pub const VIP: u64 = 1 << 20;
+/// CPUID exists if this can be changed.
+pub const ID: u64 = 1 << 21;
+/// Always set.
+pub const FIXED: u64 = 1 << 1;
+/// All arithmetic flags.
 pub const ARITHMETIC: u64 = CF | PF | AF | ZF | SF | OF;
 
 /// The operation that flags are of, and what the slots `a` and `b` hold for it.
@@ -384,6 +411,21 @@ fn adjust<E: Emit>(e: &mut E, p: Producer) -> Test<E::Val> {
         // Undefined for these.
         Kind::Logic | Kind::Shl | Kind::Shr | Kind::Sar | Kind::Mul => never(e),
     }
+}
+
+/// RFLAGS, complete, outside of a lift.
+pub fn rflags(cpu: &mut Cpu<X86_64>) -> u64 {
+    let arithmetic: Result<u64, Stopped> = with_words(cpu, |e| all(e));
+    cpu.slots[usize::from(RFLAGS.0)] | arithmetic.expect("flags are functions of registers")
+}
+
+/// Writes RFLAGS, outside of a lift. The caller calls [`super::mode::refresh`] and rechecks interrupts if TF, AC or IF
+/// may have changed.
+pub fn set_rflags(cpu: &mut Cpu<X86_64>, value: u64) {
+    let slots = &mut cpu.slots;
+    slots[usize::from(CC_OP.0)] = Producer::new(Kind::Flags, W64).number();
+    slots[usize::from(CC_A.0)] = value & ARITHMETIC;
+    slots[usize::from(RFLAGS.0)] = value & !ARITHMETIC | FIXED;
 }
 
 fn never<E: Emit>(e: &mut E) -> Test<E::Val> {

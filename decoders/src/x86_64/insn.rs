@@ -2,44 +2,31 @@
 //! addressing form is resolved here; nothing of the decoding library is left.
 
 use super::regs;
+use bitflags::bitflags;
 use c2w_engine::addr::Width;
 use c2w_engine::emit::Slot;
 
+pub use super::decode::float::FloatOp;
+pub use super::decode::integer::IntegerOp;
+pub use super::decode::system::SystemOp;
+pub use super::decode::vector::VectorOp;
+pub use super::decode::x87::X87Op;
+
 /// What an instruction does. Operand sizes and forms are in its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are those of the manual")]
 pub enum Op {
-    Adc,
-    Add,
-    And,
-    Call,
-    Cmp,
-    Dec,
-    /// IMUL with two or three operands.
-    Imul,
-    /// IMUL with one operand.
-    ImulWide,
-    Inc,
-    Jcc,
-    Jmp,
-    Lea,
-    Mov,
-    Movsx,
-    Movzx,
-    Nop,
-    Or,
-    Pop,
-    Push,
-    Ret,
-    Sar,
-    Sbb,
-    Shl,
-    Shr,
-    Sub,
-    Test,
-    Xor,
-    /// Nothing that is known.
-    Undefined,
+    /// Integer, string and near control transfer instructions.
+    Integer(IntegerOp),
+    /// Moves, integer and bitwise operations on MMX and vector registers, and cryptography.
+    Vector(VectorOp),
+    /// Floating-point arithmetic, comparison and conversion on vector registers.
+    Float(FloatOp),
+    /// x87.
+    X87(X87Op),
+    /// Privileged and far instructions, and those that read or write system state.
+    System(SystemOp),
+    /// Raises the exception whose [`c2w_engine::guest::TrapCause`] is the immediate.
+    Raise,
 }
 
 /// An operand. Memory and immediates are those of the [`Insn`], which has at most one of each.
@@ -58,6 +45,17 @@ pub enum Operand {
     HighByte(Slot),
     /// Memory of this width.
     Memory(Width),
+    /// Memory of this many bytes, if that is no [`Width`]: vectors, 80-bit numbers, state areas. 0 for areas whose size
+    /// depends on the state, and for 512 bytes and more.
+    WideMemory(u8),
+    /// A vector register: its first slot.
+    Vector(Slot),
+    /// An MMX register: its slot.
+    Mmx(Slot),
+    /// ST(n), by n.
+    Stack(u8),
+    /// A segment, control or debug register, by number.
+    Numbered(u8),
     /// The immediate.
     Immediate,
     /// Code `imm` bytes from the start of the instruction.
@@ -73,12 +71,16 @@ pub struct Memory {
     pub index: Slot,
     /// Shift of the index, 0 to 3.
     pub scale: u8,
-    /// Slot of the segment's base address, or [`regs::NONE`] if that is zero.
+    /// Slot of the segment's base address, or [`regs::NONE`] if that is zero. Never none if `checked`.
     pub segment: Slot,
     /// Address size.
     pub address_width: Width,
     /// The displacement counts from the start of this instruction.
     pub rip_relative: bool,
+    /// Accesses are checked against limit and type of the segment.
+    pub checked: bool,
+    /// Linear addresses are 32-bit: outside of 64-bit mode.
+    pub linear_32: bool,
     /// Sign-extended.
     pub displacement: i64,
 }
@@ -92,6 +94,8 @@ impl Memory {
         segment: regs::NONE,
         address_width: Width::W64,
         rip_relative: false,
+        checked: false,
+        linear_32: false,
         displacement: 0,
     };
 }
@@ -99,6 +103,23 @@ impl Memory {
 /// A condition code as encodings number them: the low bit negates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Condition(pub u8);
+
+bitflags! {
+    /// Prefixes that change what an instruction means, and what of the mode it was decoded under lifts need.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct InsnFlags: u8 {
+        /// Memory is changed atomically: LOCK, and XCHG with memory.
+        const LOCK = 1 << 0;
+        /// REP or REPE.
+        const REP = 1 << 1;
+        /// REPNE.
+        const REPNE = 1 << 2;
+        /// CS, SS, DS or ES is not flat: accesses without a [`Memory`] (stack, strings) are checked, too.
+        const SEGMENTED = 1 << 3;
+        /// VEX-encoded: the rest of the destination register is cleared.
+        const VEX = 1 << 4;
+    }
+}
 
 /// A decoded instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +134,12 @@ pub struct Insn {
     pub len_bytes: u8,
     /// For conditional instructions.
     pub condition: Condition,
+    /// Prefixes and mode.
+    pub flags: InsnFlags,
+    /// Width of the instruction pointer: the code size.
+    pub ip_width: Width,
+    /// Width of the stack pointer.
+    pub stack_width: Width,
     /// The memory operand.
     pub memory: Memory,
     /// The immediate, sign-extended; for [`Operand::Relative`] a displacement.
@@ -120,7 +147,7 @@ pub struct Insn {
 }
 
 // Cached code is an array of these.
-const _: () = assert!(size_of::<Insn>() <= 40);
+const _: () = assert!(size_of::<Insn>() <= 48);
 
 impl Insn {
     /// An instruction without operands.
@@ -131,6 +158,9 @@ impl Insn {
             w: Width::W64,
             len_bytes,
             condition: Condition(0),
+            flags: InsnFlags::empty(),
+            ip_width: Width::W64,
+            stack_width: Width::W64,
             memory: Memory::NONE,
             imm: 0,
         }

@@ -1,11 +1,23 @@
-//! The x86_64 guest: decoding and instruction meanings of 64-bit mode. What is not decoded yet is an undefined
-//! instruction; system state, paging and the board are still to come.
+//! The x86_64 guest: long mode with its compatibility mode, 32-bit protected mode, and a small PC.
 //!
-//! Reading order: [`regs`], [`insn`], [`decode`], [`lift`], [`flags`].
+//! Reading order: [`regs`] and [`state`] (where what is), [`mode`], [`insn`], [`decode`], [`lift`] and [`flags`] (what
+//! instructions mean), [`guest`] (the place in the engine), [`trap`], [`exception`], [`interrupt`], [`mmu`], [`board`].
 
+pub mod board;
+pub mod control;
+pub mod debug;
 pub mod decode;
+pub mod exception;
 pub mod flags;
+pub mod guest;
 pub mod helpers;
 pub mod insn;
+pub mod interrupt;
 pub mod lift;
+pub mod mmu;
+pub mod mode;
 pub mod regs;
+pub mod segment;
+pub mod spaces;
+pub mod state;
+pub mod trap;

@@ -62,7 +62,7 @@ pub(super) trait X86Emit: Emit {
             Operand::Register { slot, w } => Place::Register { slot, w },
             Operand::HighByte(slot) => Place::HighByte(slot),
             Operand::Memory(w) => Place::Memory { w, addr: self.address(&i.memory) },
-            Operand::Immediate | Operand::Relative | Operand::None => Place::Constant(i.imm),
+            _ => Place::Constant(i.imm),
         }
     }
 

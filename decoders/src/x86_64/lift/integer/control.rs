@@ -1,9 +1,9 @@
 //! Meanings of jumps (SDM 1 7.3.8).
 
-use super::Done;
-use super::operands::X86Emit;
 use crate::x86_64::flags;
 use crate::x86_64::insn::{Insn, Operand};
+use crate::x86_64::lift::Done;
+use crate::x86_64::lift::operands::X86Emit;
 use c2w_engine::emit::Emit;
 
 /// The target in a register or memory; `None` if it is relative.

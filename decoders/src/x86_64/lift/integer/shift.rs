@@ -1,9 +1,9 @@
 //! Meanings of the shifts (SDM 2B, SAL/SAR/SHL/SHR).
 
-use super::Done;
-use super::operands::X86Emit;
 use crate::x86_64::flags::{self, Kind};
 use crate::x86_64::insn::{Insn, Operand};
+use crate::x86_64::lift::Done;
+use crate::x86_64::lift::operands::X86Emit;
 use c2w_engine::addr::Width::W64;
 use c2w_engine::emit::{Cond, Emit};
 

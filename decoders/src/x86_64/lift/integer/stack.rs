@@ -1,9 +1,9 @@
 //! Meanings of the stack instructions, near calls and returns (SDM 1 6.2 to 6.4). `i.w` is the size of what is pushed.
 
-use super::Done;
 use super::control;
-use super::operands::X86Emit;
 use crate::x86_64::insn::{Insn, Operand};
+use crate::x86_64::lift::Done;
+use crate::x86_64::lift::operands::X86Emit;
 use crate::x86_64::regs::RSP;
 use c2w_engine::addr::Width::W64;
 use c2w_engine::emit::Emit;

@@ -1,8 +1,8 @@
 //! Meanings of the moves and of LEA (SDM 1 7.3.1).
 
-use super::Done;
-use super::operands::X86Emit;
 use crate::x86_64::insn::{Insn, Operand};
+use crate::x86_64::lift::Done;
+use crate::x86_64::lift::operands::X86Emit;
 use c2w_engine::addr::Width::{self, W8, W64};
 use c2w_engine::emit::Emit;
 
@@ -20,7 +20,7 @@ fn source_width(i: &Insn) -> Width {
     match i.operands[1] {
         Operand::Register { w, .. } | Operand::Memory(w) => w,
         Operand::HighByte(_) => W8,
-        Operand::Immediate | Operand::Relative | Operand::None => W64,
+        _ => W64,
     }
 }
 

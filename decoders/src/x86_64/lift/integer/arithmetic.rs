@@ -1,10 +1,10 @@
 //! Meanings of integer arithmetic and logic (SDM 1 7.3.2 to 7.3.6). Each stores its result before it writes a
 //! register, the flags' slots included.
 
-use super::Done;
-use super::operands::{Place, X86Emit};
 use crate::x86_64::flags::{self, Kind};
 use crate::x86_64::insn::{Insn, Operand};
+use crate::x86_64::lift::Done;
+use crate::x86_64::lift::operands::{Place, X86Emit};
 use crate::x86_64::regs;
 use c2w_engine::addr::Width::{W8, W16};
 use c2w_engine::emit::{Binary, Cond, Emit};

@@ -1,0 +1,43 @@
+//! The PC's board: which device is at which port or physical address and how its interrupt is wired.
+
+use c2w_engine::addr::{Gpa, Width};
+use c2w_engine::mem::device::{Board, DeviceEnv};
+
+/// The board.
+pub struct PcBoard;
+
+impl PcBoard {
+    /// A board without devices: instruction tests.
+    pub fn bare() -> Self {
+        Self
+    }
+
+    /// IN. What nothing answers reads as all ones.
+    pub fn port_read(&mut self, _port: u16, width: Width, _env: &mut DeviceEnv<'_>) -> u64 {
+        width.mask()
+    }
+
+    /// OUT. What nothing answers is lost.
+    pub fn port_write(&mut self, _port: u16, _width: Width, _value: u64, _env: &mut DeviceEnv<'_>) {}
+
+    /// The vector of the interrupt to take, now that the INTR pin is high and the vCPU takes it; `None` if it has gone.
+    pub fn acknowledge(&mut self) -> Option<u8> {
+        None
+    }
+}
+
+impl Board for PcBoard {
+    fn read(&mut self, _gpa: Gpa, width: Width, _env: &mut DeviceEnv<'_>) -> Option<u64> {
+        Some(width.mask())
+    }
+
+    fn write(&mut self, _gpa: Gpa, _width: Width, _value: u64, _env: &mut DeviceEnv<'_>) -> Option<()> {
+        Some(())
+    }
+
+    fn service(&mut self, _env: &mut DeviceEnv<'_>) {}
+
+    fn deadline_ns(&self) -> Option<u64> {
+        None
+    }
+}

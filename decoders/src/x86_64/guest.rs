@@ -1,0 +1,123 @@
+//! The vCPU's system state and its place in the engine: `impl Guest for X86_64`.
+//!
+//! General, vector and x87 registers, segment bases and flags live in the vCPU's slots ([`super::regs`]); everything
+//! else is in [`State`].
+
+use super::board::PcBoard;
+use super::insn::Insn;
+use super::spaces::Spaces;
+use super::state::State;
+use super::{debug, decode, exception, helpers, interrupt, lift, mmu, mode, trap};
+use c2w_engine::addr::{Gpa, Gva};
+use c2w_engine::cpu::Cpu;
+use c2w_engine::emit::Emit;
+use c2w_engine::guest::{Decoded, Guest, HelperId, HelperInfo, Mode, Trap};
+use c2w_engine::mem::tlb::{Access, Translation};
+use core::ops::{Deref, DerefMut};
+use serde::{Deserialize, Serialize};
+
+/// The system state of a vCPU, with what is derived from it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct X86_64 {
+    /// The registers.
+    pub state: State,
+    /// Space numbers of the TLB.
+    #[serde(skip)]
+    pub spaces: Spaces,
+}
+
+impl Deref for X86_64 {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for X86_64 {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl X86_64 {
+    /// System state around registers.
+    pub fn new(state: State) -> Self {
+        Self { state, spaces: Spaces::default() }
+    }
+}
+
+impl Guest for X86_64 {
+    type Insn = Insn;
+    type Board = PcBoard;
+    const CONTEXTS: usize = mode::CONTEXTS;
+    const HELPERS: &'static [HelperInfo] = &helpers::HELPERS;
+
+    fn decode(bytes: &[u8], mode: Mode) -> Option<Decoded<Insn>> {
+        decode::decode(bytes, mode)
+    }
+
+    #[inline(always)]
+    fn lift<E: Emit>(e: &mut E, insn: &Insn) -> Result<(), E::Stop> {
+        lift::lift(e, insn)
+    }
+
+    #[inline(always)]
+    fn helper(cpu: &mut Cpu<Self>, id: HelperId, args: [u64; 4]) -> Result<u64, Trap> {
+        helpers::call(cpu, id, args)
+    }
+
+    fn walk(cpu: &mut Cpu<Self>, gva: Gva, access: Access, context: usize) -> Result<Translation, Trap> {
+        mmu::walk(cpu, gva, access, context)
+    }
+
+    fn check_bytes(
+        cpu: &mut Cpu<Self>,
+        gva: Gva,
+        _gpa: Gpa,
+        len_bytes: u64,
+        access: Access,
+        _context: usize,
+    ) -> Result<(), Trap> {
+        debug::note_access(cpu, gva, len_bytes, access);
+        Ok(())
+    }
+
+    /// Nothing on this board leaves an access without an answer; fetching from devices is not possible.
+    fn bus_error(_gva: Gva, _gpa: Gpa, _access: Access) -> Trap {
+        trap::protection(0)
+    }
+
+    fn misaligned_atomic(_gva: Gva, _access: Access) -> Option<Trap> {
+        None
+    }
+
+    fn deliver(cpu: &mut Cpu<Self>, trap: Trap) {
+        exception::deliver(cpu, trap);
+    }
+
+    fn interrupt(cpu: &mut Cpu<Self>) -> Option<Trap> {
+        interrupt::pending(cpu)
+    }
+
+    fn wakes(cpu: &Cpu<Self>) -> bool {
+        interrupt::wakes(cpu)
+    }
+
+    fn devices_can_wake(cpu: &Cpu<Self>) -> bool {
+        interrupt::devices_can_wake(cpu)
+    }
+
+    fn restored(cpu: &mut Cpu<Self>) {
+        mmu::select_space(cpu);
+        mode::refresh(cpu);
+    }
+
+    fn tick(cpu: &mut Cpu<Self>, now_ns: u64) {
+        interrupt::tick(cpu, now_ns);
+    }
+
+    fn deadline_ns(cpu: &Cpu<Self>) -> Option<u64> {
+        interrupt::deadline_ns(cpu)
+    }
+}

@@ -1,0 +1,106 @@
+//! The system state of a vCPU: everything that is not in a slot, as a plain struct.
+
+use super::segment::{Segment, SegmentRegister, SystemSegment, TableRegister};
+use serde::{Deserialize, Serialize};
+
+/// Model-specific registers that only hold what was written to them, by their names in SDM 4.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names are those of the manual, which says what each is")]
+pub struct Msrs {
+    pub star: u64,
+    pub lstar: u64,
+    pub cstar: u64,
+    pub fmask: u64,
+    pub kernel_gs_base: u64,
+    pub sysenter_cs: u64,
+    pub sysenter_esp: u64,
+    pub sysenter_eip: u64,
+    pub tsc_aux: u64,
+    pub pat: u64,
+    pub misc_enable: u64,
+    /// Added to the time-stamp counter.
+    pub tsc_adjust: u64,
+}
+
+/// Debug registers. DR4 and DR5 are DR6 and DR7.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DebugRegisters {
+    /// DR0 to DR3.
+    pub address: [u64; 4],
+    /// DR6.
+    pub status: u64,
+    /// DR7.
+    pub control: u64,
+    /// Bits for DR6 of data breakpoints that the current instruction has hit.
+    pub hits: u64,
+    /// The instruction that retires as number `retired + 1` ends with #DB (single step).
+    pub step_from: Option<u64>,
+}
+
+/// The system state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are the registers of the manual, by their names there")]
+pub struct State {
+    pub cr0: u64,
+    pub cr2: u64,
+    pub cr3: u64,
+    pub cr4: u64,
+    pub efer: u64,
+    pub xcr0: u64,
+    /// Current privilege level, 0 to 3.
+    pub cpl: u8,
+    /// ES, CS, SS, DS, FS, GS. Their bases are in slots.
+    pub segments: [Segment; 6],
+    pub ldtr: SystemSegment,
+    pub tr: SystemSegment,
+    pub gdtr: TableRegister,
+    pub idtr: TableRegister,
+    pub msrs: Msrs,
+    pub debug: DebugRegisters,
+    /// Interrupts are held off while the instruction behind STI or MOV SS runs: until `retired` is larger than this.
+    pub shadow_until: Option<u64>,
+    /// An NMI is being handled, until IRET.
+    pub nmi_blocked: bool,
+}
+
+impl State {
+    /// A segment register.
+    pub fn segment(&self, register: SegmentRegister) -> &Segment {
+        &self.segments[register as usize]
+    }
+
+    /// Long mode is on, 64-bit or compatibility.
+    pub fn is_long_mode(&self) -> bool {
+        self.efer & super::control::EFER_LMA != 0
+    }
+}
+
+impl State {
+    /// Flat 64-bit code at a privilege level, with SSE on and without paging: a state that no processor can be in, in
+    /// which instructions can be tried without tables of any kind.
+    pub fn flat_64(cpl: u8) -> Self {
+        use super::control::{CR0_ET, CR0_MP, CR0_NE, CR0_PE, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_PAE};
+        use super::control::{EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE};
+        let data = Segment::data(0x28 | u16::from(cpl), cpl);
+        let mut segments = [data; 6];
+        segments[SegmentRegister::Cs as usize] = Segment::code_64(0x30 | u16::from(cpl), cpl);
+        Self {
+            cr0: CR0_PE | CR0_MP | CR0_ET | CR0_NE,
+            cr2: 0,
+            cr3: 0,
+            cr4: CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT,
+            efer: EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE,
+            xcr0: 3,
+            cpl,
+            segments,
+            ldtr: SystemSegment::default(),
+            tr: SystemSegment::default(),
+            gdtr: TableRegister::default(),
+            idtr: TableRegister::default(),
+            msrs: Msrs::default(),
+            debug: DebugRegisters::RESET,
+            shadow_until: None,
+            nmi_blocked: false,
+        }
+    }
+}

@@ -5,6 +5,7 @@ mod integer;
 mod operands;
 mod system;
 mod vector;
+mod vector_operands;
 mod x87;
 
 use super::insn::{Insn, Op};

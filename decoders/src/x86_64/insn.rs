@@ -62,6 +62,52 @@ pub enum Operand {
     Relative,
 }
 
+/// What is checked when a segment is accessed that does not allow everything (SDM 3A 5.3 and 5.4): whether it is
+/// written, and how many bytes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentCheck(u8);
+
+impl SegmentCheck {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    const CHECKED: u8 = 1 << 7;
+    const WRITE: u8 = 1 << 6;
+    /// Sizes of operands; of areas whose size depends on the state the first byte is checked.
+    const SIZES: [u16; 16] = [1, 2, 4, 6, 8, 10, 14, 16, 24, 28, 32, 48, 64, 94, 108, 512];
+
+    /// An access to `len_bytes` bytes.
+    pub fn new(len_bytes: u64, write: bool) -> Self {
+        let found = Self::SIZES.iter().position(|&size| u64::from(size) == len_bytes);
+        Self(Self::CHECKED | if write { Self::WRITE } else { 0 } | found.unwrap_or(0) as u8)
+    }
+
+    /// Whether there is nothing to check.
+    #[inline(always)]
+    pub const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The segment is written, perhaps read, too.
+    pub const fn is_write(self) -> bool {
+        self.0 & Self::WRITE != 0
+    }
+
+    /// Bytes that are accessed.
+    pub const fn len_bytes(self) -> u64 {
+        Self::SIZES[(self.0 & 15) as usize] as u64
+    }
+
+    /// As a helper's argument.
+    pub const fn number(self) -> u64 {
+        self.0 as u64
+    }
+
+    /// From a helper's argument.
+    pub const fn from_number(number: u64) -> Self {
+        Self(number as u8)
+    }
+}
+
 /// A memory operand: segment base + truncated (base + index * scale + displacement).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
@@ -71,14 +117,14 @@ pub struct Memory {
     pub index: Slot,
     /// Shift of the index, 0 to 3.
     pub scale: u8,
-    /// Slot of the segment's base address, or [`regs::NONE`] if that is zero. Never none if `checked`.
+    /// Slot of the segment's base address, or [`regs::NONE`] if that is zero. Never none if there is a `check`.
     pub segment: Slot,
     /// Address size.
     pub address_width: Width,
     /// The displacement counts from the start of this instruction.
     pub rip_relative: bool,
-    /// Accesses are checked against limit and type of the segment.
-    pub checked: bool,
+    /// How accesses are checked against limit and type of the segment.
+    pub check: SegmentCheck,
     /// Linear addresses are 32-bit: outside of 64-bit mode.
     pub linear_32: bool,
     /// Sign-extended.
@@ -94,7 +140,7 @@ impl Memory {
         segment: regs::NONE,
         address_width: Width::W64,
         rip_relative: false,
-        checked: false,
+        check: SegmentCheck::NONE,
         linear_32: false,
         displacement: 0,
     };

@@ -9,14 +9,17 @@ pub mod system;
 pub mod vector;
 pub mod x87;
 
-use super::insn::{Condition, Insn, InsnFlags, Memory, Op, Operand};
+use super::insn::{Condition, Insn, InsnFlags, Memory, Op, Operand, SegmentCheck};
 use super::mode::ModeBits;
 use super::segment::SegmentRegister;
 use super::{regs, trap};
 use c2w_engine::addr::Width;
 use c2w_engine::emit::Slot;
 use c2w_engine::guest::{Decoded, Mode, TrapCause};
-use iced_x86::{ConditionCode, Decoder, DecoderError, DecoderOptions, Instruction, OpKind, Register};
+use iced_x86::{
+    ConditionCode, Decoder, DecoderError, DecoderOptions, Instruction, InstructionInfoFactory, OpAccess,
+    OpKind, Register,
+};
 
 /// Longest instruction (SDM 2A 2.3.11).
 const MAX_BYTES: usize = 15;
@@ -53,7 +56,7 @@ pub struct Source<'a> {
 /// the instruction continues past the end of `bytes`.
 pub fn decode(bytes: &[u8], mode: Mode) -> Option<Decoded<Insn>> {
     let mode = ModeBits::of(mode);
-    let mut decoder = Decoder::new(mode.code_width().bits(), bytes, DecoderOptions::NONE);
+    let mut decoder = Decoder::new(mode.code_width().bits(), bytes, DecoderOptions::FORCE_RESERVED_NOP);
     let from = decoder.decode();
     if decoder.last_error() == DecoderError::NoMoreBytes {
         if bytes.len() < MAX_BYTES {
@@ -193,6 +196,7 @@ pub fn memory(source: &Source<'_>) -> Option<Memory> {
         (base, _) => base.size() as u64,
     };
     let (segment, checked) = segment(source, from.memory_segment());
+    let check = if checked { segment_check(from) } else { SegmentCheck::NONE };
     Some(Memory {
         base: part(base)?,
         index: part(index)?,
@@ -200,10 +204,23 @@ pub fn memory(source: &Source<'_>) -> Option<Memory> {
         segment,
         address_width: Width::from_bytes(address_bytes)?,
         rip_relative: from.is_ip_rel_memory_operand(),
-        checked,
+        check,
         linear_32: source.mode.code_width() != Width::W64,
         displacement: from.memory_displacement64() as i64,
     })
+}
+
+/// How much of the memory operand is accessed in which way.
+fn segment_check(from: &Instruction) -> SegmentCheck {
+    let mut factory = InstructionInfoFactory::new();
+    let write = factory.info(from).used_memory().iter().any(|used| {
+        use OpAccess::{CondWrite, ReadCondWrite, ReadWrite, Write};
+        matches!(used.access(), CondWrite | ReadCondWrite | ReadWrite | Write)
+            && used.segment() == from.memory_segment()
+            && used.base() == from.memory_base()
+            && used.index() == from.memory_index()
+    });
+    SegmentCheck::new(from.memory_size().size() as u64, write)
 }
 
 /// Slot of a segment's base, [`regs::NONE`] if that is known to be zero, and whether accesses are checked.
@@ -216,7 +233,9 @@ pub fn segment(source: &Source<'_>, register: Register) -> (Slot, bool) {
         SegmentRegister::Gs => ModeBits::GS_CHECKED,
         _ => ModeBits::SEGMENTED,
     };
-    let checked = source.mode.contains(checks);
+    // Code segments refuse writes, so that CS is never as good as none.
+    let is_32 = source.mode.code_width() != Width::W64;
+    let checked = source.mode.contains(checks) || is_32 && register == SegmentRegister::Cs;
     let has_base = checked || matches!(register, SegmentRegister::Fs | SegmentRegister::Gs);
     (if has_base { register.base_slot() } else { regs::NONE }, checked)
 }

@@ -1,6 +1,7 @@
 //! The helpers of x86_64, and the table of all of them. Each class of instructions has its own, numbered from its
 //! `FIRST_` on; numbers in between are unused.
 
+pub mod address;
 pub mod float;
 pub mod integer;
 pub mod system;

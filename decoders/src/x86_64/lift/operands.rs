@@ -3,7 +3,8 @@
 //! A value of width `w` is in the low `w` bits; what is above them is never looked at.
 
 use super::Done;
-use crate::x86_64::insn::{Insn, Memory, Operand};
+use crate::x86_64::helpers::integer::Helper;
+use crate::x86_64::insn::{Insn, Memory, Operand, SegmentCheck};
 use crate::x86_64::regs;
 use c2w_engine::addr::Width::{self, W8, W32, W64};
 use c2w_engine::emit::{Emit, Slot};
@@ -44,26 +45,49 @@ pub(super) trait X86Emit: Emit {
         if m.address_width == W64 { sum } else { self.zext(m.address_width, sum) }
     }
 
-    /// The address of a memory operand.
+    /// The linear address of a memory operand, checked where segments are.
     #[inline(always)]
-    fn address(&mut self, m: &Memory) -> Self::Val {
+    fn address(&mut self, m: &Memory) -> Result<Self::Val, Self::Stop> {
         let offset = self.effective(m);
+        self.linear(m, offset)
+    }
+
+    /// The linear address of an offset in the segment of a memory operand.
+    #[inline(always)]
+    fn linear(&mut self, m: &Memory, offset: Self::Val) -> Result<Self::Val, Self::Stop> {
         if m.segment == regs::NONE {
-            return offset;
+            return Ok(offset);
+        }
+        if !m.check.is_none() {
+            return self.checked_linear(m.segment, m.check, offset);
         }
         let base = self.get(m.segment);
-        self.add(W64, base, offset)
+        let sum = self.add(W64, base, offset);
+        Ok(if m.linear_32 { self.zext(W32, sum) } else { sum })
+    }
+
+    /// The linear address of an offset in the segment with this base, outside of 64-bit mode: #GP(0) or #SS(0) if the
+    /// segment does not allow the access.
+    #[inline(always)]
+    fn checked_linear(
+        &mut self,
+        segment: Slot,
+        check: SegmentCheck,
+        offset: Self::Val,
+    ) -> Result<Self::Val, Self::Stop> {
+        let (register, check) = (self.imm(u64::from(segment.0 - regs::ES_BASE.0)), self.imm(check.number()));
+        self.helper(Helper::Linear.id(), &[register, check, offset])
     }
 
     /// Where operand `index` is.
     #[inline(always)]
-    fn place(&mut self, i: &Insn, index: usize) -> Place<Self::Val> {
-        match i.operands[index] {
+    fn place(&mut self, i: &Insn, index: usize) -> Result<Place<Self::Val>, Self::Stop> {
+        Ok(match i.operands[index] {
             Operand::Register { slot, w } => Place::Register { slot, w },
             Operand::HighByte(slot) => Place::HighByte(slot),
-            Operand::Memory(w) => Place::Memory { w, addr: self.address(&i.memory) },
+            Operand::Memory(w) => Place::Memory { w, addr: self.address(&i.memory)? },
             _ => Place::Constant(i.imm),
-        }
+        })
     }
 
     /// Reads a place.
@@ -81,10 +105,19 @@ pub(super) trait X86Emit: Emit {
         }
     }
 
+    /// Reads a place that is written afterwards.
+    #[inline(always)]
+    fn read_to_modify(&mut self, place: Place<Self::Val>) -> Result<Self::Val, Self::Stop> {
+        match place {
+            Place::Memory { w, addr } => self.load_to_modify(w, addr),
+            place => self.read(place),
+        }
+    }
+
     /// Reads operand `index`.
     #[inline(always)]
     fn operand(&mut self, i: &Insn, index: usize) -> Result<Self::Val, Self::Stop> {
-        let place = self.place(i, index);
+        let place = self.place(i, index)?;
         self.read(place)
     }
 

@@ -71,7 +71,7 @@ pub(super) trait VectorEmit: X86Emit {
     /// The address of a 16-byte operand: #GP(0) if it is misaligned and may not be.
     #[inline(always)]
     fn vector_address(&mut self, i: &Insn, alignment: Alignment) -> Result<Self::Val, Self::Stop> {
-        let addr = self.address(&i.memory);
+        let addr = self.address(&i.memory)?;
         let checked = match alignment {
             Alignment::Legacy => !i.flags.contains(InsnFlags::VEX),
             Alignment::Always => true,

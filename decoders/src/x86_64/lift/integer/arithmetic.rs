@@ -18,7 +18,7 @@ struct Operands<V> {
 
 #[inline(always)]
 fn operands<E: Emit>(e: &mut E, i: &Insn) -> Result<Operands<E::Val>, E::Stop> {
-    let to = e.place(i, 0);
+    let to = e.place(i, 0)?;
     let a = e.read(to)?;
     let b = e.operand(i, 1)?;
     Ok(Operands { to, a, b })
@@ -123,7 +123,7 @@ pub(super) fn dec<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
 
 #[inline(always)]
 fn step<E: Emit>(e: &mut E, i: &Insn, op: Binary, kind: Kind) -> Done<E> {
-    let to = e.place(i, 0);
+    let to = e.place(i, 0)?;
     let (a, one) = (e.read(to)?, e.imm(1));
     let carry = flags::carry(e)?;
     let result = e.binary(op, i.w, a, one);
@@ -135,7 +135,7 @@ fn step<E: Emit>(e: &mut E, i: &Insn, op: Binary, kind: Kind) -> Done<E> {
 /// IMUL with two operands, or with three, of which the last is an immediate.
 #[inline(always)]
 pub(super) fn imul<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
-    let to = e.place(i, 0);
+    let to = e.place(i, 0)?;
     let has_third = i.operands[2] != Operand::None;
     let (a, b) =
         if has_third { (e.operand(i, 1)?, e.operand(i, 2)?) } else { (e.read(to)?, e.operand(i, 1)?) };

@@ -10,7 +10,7 @@ use c2w_engine::emit::Emit;
 #[inline(always)]
 pub(super) fn mov<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     let value = e.operand(i, 1)?;
-    let to = e.place(i, 0);
+    let to = e.place(i, 0)?;
     e.write(to, value)
 }
 
@@ -29,7 +29,7 @@ fn source_width(i: &Insn) -> Width {
 pub(super) fn movzx<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     let value = e.operand(i, 1)?;
     let value = e.zext(source_width(i), value);
-    let to = e.place(i, 0);
+    let to = e.place(i, 0)?;
     e.write(to, value)
 }
 
@@ -38,7 +38,7 @@ pub(super) fn movzx<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
 pub(super) fn movsx<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     let value = e.operand(i, 1)?;
     let value = e.sext(source_width(i), value);
-    let to = e.place(i, 0);
+    let to = e.place(i, 0)?;
     e.write(to, value)
 }
 
@@ -46,6 +46,6 @@ pub(super) fn movsx<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
 #[inline(always)]
 pub(super) fn lea<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     let offset = e.effective(&i.memory);
-    let to = e.place(i, 0);
+    let to = e.place(i, 0)?;
     e.write(to, offset)
 }

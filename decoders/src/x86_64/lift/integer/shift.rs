@@ -22,7 +22,7 @@ pub(super) enum Direction {
 #[inline(always)]
 pub(super) fn shift<E: Emit>(e: &mut E, i: &Insn, direction: Direction) -> Done<E> {
     let most = if i.w == W64 { 63 } else { 31 };
-    let to = e.place(i, 0);
+    let to = e.place(i, 0)?;
     let a = e.read(to)?;
     let (given, mask) = (e.operand(i, 1)?, e.imm(most));
     let count = e.and(W64, given, mask);

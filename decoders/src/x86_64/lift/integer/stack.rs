@@ -38,7 +38,7 @@ pub(super) fn push<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
 #[inline(always)]
 pub(super) fn pop<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     let (value, new_top) = top(e, i)?;
-    let to = e.place(i, 0);
+    let to = e.place(i, 0)?;
     if let Operand::Memory(_) = i.operands[0] {
         // Memory first: it may trap.
         e.write(to, value)?;

@@ -1,0 +1,63 @@
+//! Helpers of x87 instructions, and of those that save and restore the x87 and vector state.
+//!
+//! Every instruction of x87 proper is one helper: stack faults, rounding and unmasked exceptions make results depend on
+//! too much to say it in the engine's words.
+
+mod area;
+mod environment;
+mod memory;
+mod unit;
+mod xsave;
+
+use super::helpers;
+use crate::x86_64::guest::X86_64;
+use crate::x86_64::{control, trap};
+pub use area::Form;
+use c2w_engine::cpu::Cpu;
+use c2w_engine::guest::{HelperEffects, Trap};
+pub use environment::CONTROL_BITS;
+pub use unit::{ERROR_SUMMARY, INIT_CONTROL};
+
+use super::{CHECKING, REGISTERS};
+
+/// Reads and writes registers and memory, may trap.
+const EVERYTHING: HelperEffects = HelperEffects::ALL;
+
+helpers! { super::FIRST_X87;
+    /// (): the x87 state after FNINIT.
+    Init = "x87_init", REGISTERS, environment::init;
+    /// (): clears the exceptions.
+    Clear = "x87_clear", REGISTERS, environment::clear;
+    /// (control word): FLDCW.
+    LoadControl = "x87_load_control", REGISTERS, environment::load_control;
+    /// (): #NM if FWAIT is to raise it, #MF if an unmasked exception waits.
+    Wait = "x87_wait", CHECKING, wait;
+    /// (address, bytes of the environment): FNSTENV.
+    StoreEnvironment = "x87_store_environment", EVERYTHING, environment::store_environment;
+    /// (address, bytes of the environment): FLDENV.
+    LoadEnvironment = "x87_load_environment", EVERYTHING, environment::load_environment;
+    /// (address, bytes of the state): FNSAVE.
+    Save = "x87_save", EVERYTHING, environment::save;
+    /// (address, bytes of the state): FRSTOR.
+    Restore = "x87_restore", EVERYTHING, environment::restore;
+    /// (address, form): FXSAVE.
+    Fxsave = "fxsave", EVERYTHING, area::fxsave;
+    /// (address, form): FXRSTOR.
+    Fxrstor = "fxrstor", EVERYTHING, area::fxrstor;
+    /// (address, components, form): XSAVE, XSAVEOPT, XSAVEC.
+    Xsave = "xsave", EVERYTHING, xsave::xsave;
+    /// (address, components, form): XRSTOR.
+    Xrstor = "xrstor", EVERYTHING, xsave::xrstor;
+}
+
+/// What FWAIT raises (SDM 2A, WAIT). CR0.NE counts as set: there is no external interrupt for x87 errors.
+fn wait(cpu: &mut Cpu<X86_64>, _: [u64; 4]) -> Result<u64, Trap> {
+    const BOTH: u64 = control::CR0_MP | control::CR0_TS;
+    if cpu.guest.cr0 & BOTH == BOTH {
+        return Err(trap::plain(trap::NO_FPU));
+    }
+    if unit::Unit::of(cpu).status() & ERROR_SUMMARY != 0 {
+        return Err(trap::plain(trap::X87_ERROR));
+    }
+    Ok(0)
+}

@@ -20,6 +20,8 @@ pub const SHARED_FILE: &str = "bulk";
 
 /// The files. They are gone when this is dropped.
 pub struct Assets {
+    /// Architecture of the guest.
+    pub arch: Arch,
     /// The image.
     pub image: PathBuf,
     /// The image's kernel.
@@ -41,20 +43,22 @@ impl Assets {
     ///
     /// # Errors
     /// What could not be had.
-    pub fn make(given: Option<&Path>) -> Result<Self> {
+    pub fn make(given: Option<&Path>, arch: Arch) -> Result<Self> {
         let directory = TempDir::with_prefix("c2w-figures-")?;
         let at = |name: &str| directory.path().join(name);
         let path = match given {
             Some(path) => path.to_path_buf(),
             None => {
                 let path = at("image.c2w");
-                let source = Source::Rootfs(demo::rootfs(Arch::Riscv64, &progress)?);
+                let source = Source::Rootfs(demo::rootfs(arch, &progress)?);
                 let (config, parts) = (ContainerConfig::default(), GuestParts::default());
-                image(&source, &path, Arch::Riscv64, config, MEMORY_BYTES, &parts)?;
+                image(&source, &path, arch, config, MEMORY_BYTES, &parts)?;
                 path
             }
         };
         let parts = Image::open(&path)?;
+        let found = parts.manifest().machine.arch;
+        ensure!(found == arch, "{}: is for {found}, not {arch}", path.display());
         let [kernel, initrd, rootfs, disk, share] = ["kernel", "initrd", "rootfs", "disk", "share"].map(at);
         fs::write(&kernel, parts.kernel()?)?;
         fs::write(&initrd, parts.initrd()?.context("the image has an initial RAM disk")?)?;
@@ -65,7 +69,7 @@ impl Assets {
         fs::create_dir(&share)?;
         bulk(&disk)?;
         bulk(&share.join(SHARED_FILE))?;
-        Ok(Self { image: path, kernel, initrd, rootfs, disk, share, _directory: directory })
+        Ok(Self { arch, image: path, kernel, initrd, rootfs, disk, share, _directory: directory })
     }
 }
 

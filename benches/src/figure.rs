@@ -34,7 +34,7 @@ impl fmt::Display for Unit {
 pub enum Side {
     /// This project.
     C2w,
-    /// `qemu-system-riscv64` with TCG.
+    /// QEMU with TCG.
     Qemu,
 }
 

@@ -3,12 +3,10 @@
 use crate::assets::{Assets, MEMORY_BYTES};
 use crate::guest::{Guest, SHARE_TAG};
 use anyhow::{Result, anyhow, bail};
-use c2w::clock::HostClock;
 use c2w::console::ConsoleTail;
+use c2w::launch::{LinuxFiles, Parts, linux};
 use c2w::vm::{Step, Vm};
 use c2w_agent::{Event, PORT_NAME, Session};
-use c2w_decoders::riscv64::board::BoardParts;
-use c2w_decoders::riscv64::boot::{self, BootFiles, Firmware, MachineConfig};
 use c2w_devices::backend::block::FileBlock;
 use c2w_devices::backend::char::{NullChar, char_channel};
 use c2w_devices::backend::entropy::HostEntropy;
@@ -23,7 +21,7 @@ use rustix::time::{ClockId, clock_gettime};
 use std::fs::{self, File};
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// The kernel's command line, on both machines.
 pub const CMDLINE: &str = "console=ttyS0 quiet panic=-1";
@@ -61,23 +59,14 @@ impl Ours {
             Box::new(share.map_err(|errno| anyhow!("cannot share a directory: {errno:?}"))?),
             disk(&assets.disk, "bulk")?,
         ];
-        let files = BootFiles {
-            firmware: Firmware::BuiltIn,
-            kernel: Some(fs::read(&assets.kernel)?),
+        let files = LinuxFiles {
+            kernel: fs::read(&assets.kernel)?,
             initrd: Some(fs::read(&assets.initrd)?),
             cmdline: CMDLINE.to_string(),
         };
-        let mut rng_seed = vec![0; 64];
-        getrandom::fill(&mut rng_seed)?;
-        let config = MachineConfig {
-            memory_bytes: MEMORY_BYTES,
-            parts: BoardParts { console: Box::new(console), wall_clock: Box::new(unix_ns), virtio },
-            clock: Box::new(HostClock::default()),
-            attention,
-            rng_seed,
-        };
-        let machine = boot::machine(&files, config)?;
-        Ok(Self { vm: Vm::new(Box::new(machine), port_host), console: ConsoleTail::new(console_host) })
+        let parts = Parts { console: Box::new(console), virtio, memory_bytes: MEMORY_BYTES, attention };
+        let machine = linux(assets.arch, files, parts)?;
+        Ok(Self { vm: Vm::new(machine, port_host), console: ConsoleTail::new(console_host) })
     }
 
     /// Processor time of this program, which does nothing but run the machine while one is measured.
@@ -85,10 +74,6 @@ impl Ours {
         let time = clock_gettime(ClockId::ProcessCPUTime);
         Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
     }
-}
-
-fn unix_ns() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
 }
 
 impl Guest for Ours {

@@ -1,4 +1,4 @@
-//! The same computer by `qemu-system-riscv64` with its translator (TCG), its agent's port on a
+//! The same computer by `qemu-system-riscv64` or `qemu-system-x86_64` with its translator (TCG), its agent's port on a
 //! socket.
 
 use crate::assets::{Assets, MEMORY_BYTES};
@@ -6,6 +6,7 @@ use crate::guest::{Guest, SHARE_TAG};
 use crate::ours::CMDLINE;
 use anyhow::{Context, Result, bail};
 use c2w_agent::{Event, PORT_NAME, Session};
+use c2w_packer::image::Arch;
 use c2w_packer::toolchain::QemuSystem;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -43,7 +44,18 @@ impl Qemu {
         let mut option = |name: &str, value: String| {
             command.arg(name).arg(value);
         };
-        option("-M", "virt".into());
+        match assets.arch {
+            Arch::Riscv64 => option("-M", "virt".into()),
+            Arch::X86_64 => {
+                // The machine with the same devices: ACPI without hardware from before it.
+                option("-M", "microvm,acpi=on,rtc=on,pit=off,pic=off,isa-serial=on".into());
+                // x86-64-v2 with cryptography, as c2w has it; with more its guest would run other code.
+                option(
+                    "-cpu",
+                    "Westmere-v1,+sha-ni,+movbe,+rdrand,+xsave,+fsgsbase,+smep,+smap,+erms".into(),
+                );
+            }
+        }
         option("-accel", "tcg".into());
         option("-smp", "1".into());
         option("-m", format!("{}M", MEMORY_BYTES >> 20));
@@ -55,8 +67,12 @@ impl Qemu {
         option("-append", CMDLINE.into());
         // The virtio 1 interface, as c2w has it.
         option("-global", "virtio-mmio.force-legacy=false".into());
-        // Its device tree lists the buses from the last to the first, and Linux names disks in that order.
-        for (id, path, bus) in [("root", &assets.rootfs, 7), ("bulk", &assets.disk, 6)] {
+        // Linux names disks in the order of their buses, which the device tree lists from the last to the first.
+        let buses = match assets.arch {
+            Arch::Riscv64 => [7, 6],
+            Arch::X86_64 => [0, 1],
+        };
+        for (id, path, bus) in [("root", &assets.rootfs, buses[0]), ("bulk", &assets.disk, buses[1])] {
             option("-drive", format!("file={},id={id},format=raw,if=none,readonly=on", display(path)));
             option("-device", format!("virtio-blk-device,drive={id},bus=virtio-mmio-bus.{bus}"));
         }

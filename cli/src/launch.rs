@@ -7,10 +7,11 @@ use crate::vm::{Computer, Vm};
 use crate::volume::Volume;
 use anyhow::{Context, Result, anyhow, bail};
 use c2w_agent::PORT_NAME;
-use c2w_decoders::riscv64::board::{BoardParts, VIRTIO_SLOTS};
-use c2w_decoders::riscv64::boot::{self, BootFiles, Firmware, MachineConfig};
+use c2w_decoders::riscv64;
+use c2w_decoders::riscv64::board::VIRTIO_SLOTS;
+use c2w_decoders::riscv64::boot::Firmware;
 use c2w_devices::backend::block::{BlockBackend, FileBlock};
-use c2w_devices::backend::char::{CharHost, char_channel};
+use c2w_devices::backend::char::{CharBackend, CharHost, char_channel};
 use c2w_devices::backend::entropy::HostEntropy;
 use c2w_devices::backend::fs::native::{NativeFs, NativeOptions, raise_handle_limit};
 use c2w_devices::virtio::VirtioDevice;
@@ -49,9 +50,6 @@ pub struct Launched {
 /// If the image does not fit this program, or an option does not fit the machine or the host.
 pub fn container(image: &Image, options: &RunOptions) -> Result<Launched> {
     let manifest = image.manifest();
-    if manifest.machine.arch != Arch::Riscv64 {
-        bail!("{}: cannot run {} images", image.path().display(), manifest.machine.arch);
-    }
     let attention = Attention::default();
     let (console, console_host) = char_channel(CHANNEL_BYTES, &attention);
     let (port, port_host) = char_channel(CHANNEL_BYTES, &attention);
@@ -82,30 +80,71 @@ pub fn container(image: &Image, options: &RunOptions) -> Result<Launched> {
     }
 
     let cmdline = [CONTAINER_CMDLINE, &manifest.machine.cmdline].join(" ");
-    let files = BootFiles {
-        firmware: Firmware::BuiltIn,
-        kernel: Some(image.kernel()?),
+    let files = LinuxFiles {
+        kernel: image.kernel()?,
         initrd: image.initrd()?,
         cmdline: cmdline.trim_end().to_string(),
     };
     let memory_bytes = options.memory_bytes.unwrap_or(manifest.machine.memory_bytes);
-    let parts = BoardParts { console: Box::new(console), wall_clock: Box::new(unix_ns), virtio };
-    let computer = computer(&files, parts, memory_bytes, attention)?;
+    let parts = Parts { console: Box::new(console), virtio, memory_bytes, attention };
+    let computer = linux(manifest.machine.arch, files, parts)?;
     Ok(Launched { vm: Vm::new(computer, port_host), console: ConsoleTail::new(console_host) })
 }
 
-fn computer(
-    files: &BootFiles,
-    parts: BoardParts,
-    memory_bytes: u64,
-    attention: Attention,
-) -> Result<Box<dyn Computer>> {
-    let mut rng_seed = vec![0; 64];
-    getrandom::fill(&mut rng_seed).context("no random numbers from the host")?;
-    let config =
-        MachineConfig { memory_bytes, parts, clock: Box::new(HostClock::default()), attention, rng_seed };
-    let machine = boot::machine(files, config);
-    Ok(Box::new(machine?))
+/// What the host provides to a machine of any architecture.
+pub struct Parts {
+    /// The serial port's other end.
+    pub console: Box<dyn CharBackend>,
+    /// The virtio devices, in the order of their slots.
+    pub virtio: Vec<Box<dyn VirtioDevice>>,
+    /// Guest RAM in bytes.
+    pub memory_bytes: u64,
+    /// The flag that the back ends set.
+    pub attention: Attention,
+}
+
+/// What Linux boots from.
+pub struct LinuxFiles {
+    /// The kernel, in a form that the architecture boots.
+    pub kernel: Vec<u8>,
+    /// Initial RAM disk.
+    pub initrd: Option<Vec<u8>>,
+    /// Kernel command line.
+    pub cmdline: String,
+}
+
+/// A machine that is about to run Linux.
+///
+/// # Errors
+/// If a file is of the wrong kind, or the machine cannot be as asked.
+pub fn linux(arch: Arch, files: LinuxFiles, parts: Parts) -> Result<Box<dyn Computer>> {
+    match arch {
+        Arch::Riscv64 => riscv64_machine(files, Firmware::BuiltIn, parts),
+        Arch::X86_64 => bail!("cannot run x86_64 kernels yet"),
+    }
+}
+
+fn riscv64_machine(files: LinuxFiles, firmware: Firmware, parts: Parts) -> Result<Box<dyn Computer>> {
+    use riscv64::board::BoardParts;
+    use riscv64::boot::{BootFiles, MachineConfig, machine};
+    let LinuxFiles { kernel, initrd, cmdline } = files;
+    let Parts { console, virtio, memory_bytes, attention } = parts;
+    let files = BootFiles { firmware, kernel: Some(kernel), initrd, cmdline };
+    let config = MachineConfig {
+        memory_bytes,
+        parts: BoardParts { console, wall_clock: Box::new(unix_ns), virtio },
+        clock: Box::new(HostClock::default()),
+        attention,
+        rng_seed: rng_seed()?,
+    };
+    Ok(Box::new(machine(&files, config)?))
+}
+
+/// Entropy for the guest kernel's random number generator.
+fn rng_seed() -> Result<Vec<u8>> {
+    let mut seed = vec![0; 64];
+    getrandom::fill(&mut seed).context("no random numbers from the host")?;
+    Ok(seed)
 }
 
 fn unix_ns() -> u64 {
@@ -240,13 +279,13 @@ pub struct BootOptions {
 /// # Errors
 /// If a file cannot be read or is of the wrong kind, or the machine cannot be as asked.
 pub fn boot(options: &BootOptions) -> Result<(Box<dyn Computer>, CharHost)> {
-    let files = BootFiles {
-        firmware: match &options.bios {
-            Bios::BuiltIn => Firmware::BuiltIn,
-            Bios::None => Firmware::None,
-            Bios::File(path) => Firmware::File(read(path, options.memory_bytes)?),
-        },
-        kernel: Some(read(&options.kernel, options.memory_bytes)?),
+    let firmware = match &options.bios {
+        Bios::BuiltIn => Firmware::BuiltIn,
+        Bios::None => Firmware::None,
+        Bios::File(path) => Firmware::File(read(path, options.memory_bytes)?),
+    };
+    let files = LinuxFiles {
+        kernel: read(&options.kernel, options.memory_bytes)?,
         initrd: options.initrd.as_deref().map(|path| read(path, options.memory_bytes)).transpose()?,
         cmdline: options.cmdline.clone(),
     };
@@ -259,8 +298,8 @@ pub fn boot(options: &BootOptions) -> Result<(Box<dyn Computer>, CharHost)> {
     for directory in &options.shares {
         virtio.push(share(&directory.tag, &directory.directory, directory.read_only)?);
     }
-    let parts = BoardParts { console: Box::new(console), wall_clock: Box::new(unix_ns), virtio };
-    let computer = computer(&files, parts, options.memory_bytes, attention);
+    let parts = Parts { console: Box::new(console), virtio, memory_bytes: options.memory_bytes, attention };
+    let computer = riscv64_machine(files, firmware, parts);
     Ok((computer.with_context(|| options.kernel.display().to_string())?, host))
 }
 

@@ -14,7 +14,8 @@ use c2w_benches::process::Program;
 use c2w_benches::qemu::Qemu;
 use c2w_benches::tasks::TASKS;
 use c2w_packer::cache::Cache;
-use c2w_packer::toolchain::{QemuSystem, qemu_system_riscv64};
+use c2w_packer::image::Arch;
+use c2w_packer::toolchain::{QemuSystem, qemu_system};
 use clap::Parser;
 use std::fs;
 use std::path::PathBuf;
@@ -32,15 +33,18 @@ struct Args {
     /// Only tasks in the guest whose name contains this.
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
-    /// Measure this riscv64 image, which needs dash, coreutils and 512 MiB, instead of a Debian of our own.
+    /// Architecture of the guest.
+    #[arg(long, default_value = "x86_64")]
+    arch: Arch,
+    /// Measure this image, which needs dash, coreutils and 512 MiB, instead of a Debian of our own.
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let qemu = qemu_system_riscv64(&Cache::of_user()?, &|line| eprintln!("figures: {line}"))?;
-    let assets = Assets::make(args.image.as_deref())?;
+    let qemu = qemu_system(&Cache::of_user()?, args.arch, &|line| eprintln!("figures: {line}"))?;
+    let assets = Assets::make(args.image.as_deref(), args.arch)?;
     let program = Program::beside_this(&assets.image)?;
     let before = load()?;
     let mut table = Table::default();

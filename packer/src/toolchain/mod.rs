@@ -14,7 +14,7 @@ use crate::image::Arch;
 pub(crate) use apt::{APT_TOOLS, Apt, is_documentation, unpack};
 pub use cross::{cross_gcc, opensbi};
 pub(crate) use packages::{Tool, ensure_packages};
-pub use qemu::{QemuSystem, qemu_riscv64, qemu_system_riscv64};
+pub use qemu::{QemuSystem, qemu_riscv64, qemu_system};
 pub use rust::{GuestRust, RustToolchain, guest_rust, rust_with_std};
 
 /// Why something that a build needs is not there.

@@ -2,6 +2,7 @@
 
 use super::{APT_TOOLS, Apt, ToolchainError, debian_host, ensure_packages, unpack};
 use crate::cache::{Cache, Key, Progress};
+use crate::image::Arch;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -27,11 +28,12 @@ pub fn qemu_riscv64(cache: &Cache, progress: Progress<'_>) -> Result<PathBuf, To
     Ok(dir.join("usr/bin/qemu-riscv64"))
 }
 
-/// QEMU's emulation of whole riscv64 computers, which figures are compared with: a program of
-/// [`SUITE`] with every library it needs, unpacked in the cache. Nothing is installed.
+/// QEMU's emulation of whole computers, which figures are compared with: a program of [`SUITE`]
+/// with every library it needs, unpacked in the cache. Nothing is installed.
 #[derive(Debug, Clone)]
 pub struct QemuSystem {
     root: PathBuf,
+    arch: Arch,
 }
 
 impl QemuSystem {
@@ -49,14 +51,19 @@ impl QemuSystem {
         let mut command = Command::new(libraries.join(linker));
         // Of another QEMU's modules, where one is installed, it would die.
         command.env("QEMU_MODULE_DIR", libraries.join("qemu"));
-        command.arg("--library-path").arg(&libraries).arg(self.root.join("usr/bin/qemu-system-riscv64"));
-        command.arg("-L").arg(self.root.join("usr/share/qemu")).arg("-bios").arg(self.firmware());
+        let program = format!("usr/bin/qemu-system-{}", self.arch);
+        command.arg("--library-path").arg(&libraries).arg(self.root.join(program));
+        command.arg("-L").arg(self.root.join("usr/share/qemu"));
+        if self.arch == Arch::Riscv64 {
+            let opensbi = "usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin";
+            command.arg("-bios").arg(self.root.join(opensbi));
+        }
         command
     }
 
-    /// OpenSBI.
-    fn firmware(&self) -> PathBuf {
-        self.root.join("usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin")
+    /// Which computers it emulates.
+    pub fn arch(&self) -> Arch {
+        self.arch
     }
 }
 
@@ -64,18 +71,26 @@ impl QemuSystem {
 ///
 /// # Errors
 /// [`ToolchainError`] when it is not there and cannot be fetched.
-pub fn qemu_system_riscv64(cache: &Cache, progress: Progress<'_>) -> Result<QemuSystem, ToolchainError> {
+pub fn qemu_system(cache: &Cache, arch: Arch, progress: Progress<'_>) -> Result<QemuSystem, ToolchainError> {
     let host = debian_host();
-    let key = Key::new("qemu-system").with("recipe", "1").with("suite", SUITE).with("host", host);
+    let package = match arch {
+        Arch::Riscv64 => "qemu-system-riscv",
+        Arch::X86_64 => "qemu-system-x86",
+    };
+    let key = Key::new("qemu-system")
+        .with("recipe", "2")
+        .with("suite", SUITE)
+        .with("host", host)
+        .with("package", package);
     let root = cache.get_or_build(&key, progress, |build| {
         ensure_packages(&APT_TOOLS, build.log)?;
-        progress("getting QEMU's emulation of riscv64 computers and its libraries (about 90 MB)");
+        progress(&format!("getting QEMU's emulation of {arch} computers and its libraries (about 90 MB)"));
         let apt = Apt::open(cache, SUITE, host, build.log)?;
-        let files = apt.download(&["qemu-system-riscv"], true)?;
+        let files = apt.download(&[package], true)?;
         // Neither firmware of other computers nor pictures.
         let unused = ["./usr/share/qemu/edk2-*", "./usr/share/icons", "./usr/share/qemu-efi*"];
         unpack(&files, build.out, &unused, build.log)?;
         apt.clean()
     })?;
-    Ok(QemuSystem { root })
+    Ok(QemuSystem { root, arch })
 }

@@ -47,8 +47,8 @@ impl Qemu {
         match assets.arch {
             Arch::Riscv64 => option("-M", "virt".into()),
             Arch::X86_64 => {
-                // The machine with the same devices: ACPI without hardware from before it.
-                option("-M", "microvm,acpi=on,rtc=on,pit=off,pic=off,isa-serial=on".into());
+                // The machine with the same devices; it keeps the 8254, by which Linux finds out the clock rate.
+                option("-M", "microvm,acpi=on,rtc=on".into());
                 // x86-64-v2 with cryptography, as c2w has it; with more its guest would run other code.
                 option(
                     "-cpu",

@@ -7,6 +7,9 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
+/// Architecture of the guests.
+pub const ARCH: c2w_packer::image::Arch = c2w_packer::image::Arch::Riscv64;
+
 fn c2w_run(args: &[&str]) -> Output {
     let mut command = Command::new(C2W_RUN);
     command.args(args);

@@ -6,6 +6,9 @@ use common::{C2W, C2W_RUN, assert_one_line, finish, image, parts, run, scratch};
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
 
+/// Architecture of the guests.
+pub const ARCH: c2w_packer::image::Arch = c2w_packer::image::Arch::Riscv64;
+
 #[track_caller]
 fn stdout_of(args: &[&str]) -> String {
     let (status, stdout, stderr) = parts(&run(args));

@@ -4,6 +4,7 @@
 
 pub mod pty;
 
+use crate::ARCH;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -35,12 +36,12 @@ pub fn scratch() -> &'static Path {
 
 /// A small Debian as tar file; built or downloaded by the first call on a machine.
 pub fn rootfs() -> PathBuf {
-    c2w_packer::demo::rootfs(c2w_packer::image::Arch::Riscv64, &|text| eprintln!("{text}")).unwrap()
+    c2w_packer::demo::rootfs(ARCH, &|text| eprintln!("{text}")).unwrap()
 }
 
 /// The guest kernel; compiled by the first call on a machine.
 pub fn kernel() -> PathBuf {
-    c2w_packer::kernel::build(c2w_packer::image::Arch::Riscv64, &|text| eprintln!("{text}")).unwrap()
+    c2w_packer::kernel::build(ARCH, &|text| eprintln!("{text}")).unwrap()
 }
 
 /// An image of the small Debian.
@@ -49,7 +50,7 @@ pub fn image() -> &'static Path {
     IMAGE.get_or_init(|| {
         let path = scratch().join("debian.c2w");
         let output = Command::new(C2W)
-            .arg("pack")
+            .args(["pack", "--arch", &ARCH.to_string()])
             .arg(format!("rootfs:{}", rootfs().display()))
             .args([
                 "--cmd",
@@ -71,15 +72,18 @@ pub fn image() -> &'static Path {
 /// A Debian with git, python and the tools for attributes and locks, as tar file.
 pub fn tools_rootfs() -> PathBuf {
     let packages = ["acl", "attr", "git", "python3", "util-linux"];
-    let arch = c2w_packer::image::Arch::Riscv64;
-    c2w_packer::demo::rootfs_with(arch, &packages, &|text| eprintln!("{text}")).unwrap()
+    c2w_packer::demo::rootfs_with(ARCH, &packages, &|text| eprintln!("{text}")).unwrap()
 }
 
 /// Packs a tar file into an image with this name in the scratch directory.
 pub fn pack(rootfs: &Path, name: &str) -> PathBuf {
     let path = scratch().join(name);
     let source = format!("rootfs:{}", rootfs.display());
-    let output = Command::new(C2W).args(["pack", &source, "-o"]).arg(&path).output().unwrap();
+    let output = Command::new(C2W)
+        .args(["pack", "--arch", &ARCH.to_string(), &source, "-o"])
+        .arg(&path)
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     path
 }

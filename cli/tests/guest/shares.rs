@@ -1,8 +1,6 @@
 //! Shares of the host mounted in the guest, and what the host sees of what the guest did there.
 
-mod common;
-
-use common::{pack, scratch, succeed, tools_rootfs};
+use crate::common::{pack, scratch, succeed, tools_rootfs};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};

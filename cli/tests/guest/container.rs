@@ -1,8 +1,6 @@
 //! `c2w-run` behaves like `docker run`: streams, exit status, command line, users, shares, signals.
 
-mod common;
-
-use common::{C2W_RUN, finish, image, parts, run, run_with_input, scratch};
+use crate::common::{C2W_RUN, finish, image, parts, run, run_with_input, scratch};
 use sha2::{Digest, Sha256};
 use std::ffi::OsStr;
 use std::fs;

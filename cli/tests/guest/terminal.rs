@@ -1,8 +1,6 @@
 //! `c2w-run -it`: a real terminal in the container that follows the host's, and a host terminal that is left as it was.
 
-mod common;
-
-use common::pty::Session;
+use crate::common::pty::Session;
 
 #[test]
 fn a_shell_in_a_terminal() {

@@ -1,8 +1,6 @@
 //! A root file system with everything odd, packed from a tar file and looked at from inside the guest.
 
-mod common;
-
-use common::{pack, scratch, succeed, tools_rootfs};
+use crate::common::{pack, scratch, succeed, tools_rootfs};
 use sha2::{Digest, Sha256};
 use std::fs;
 

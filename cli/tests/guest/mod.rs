@@ -1,0 +1,9 @@
+//! What c2w does for a guest of any architecture: containers, shares, terminals, root file systems and raw boots.
+
+mod boot;
+mod container;
+mod rootfs;
+mod shares;
+mod terminal;
+
+pub use boot::{boot, boot_initrd};

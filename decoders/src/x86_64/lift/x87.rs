@@ -18,11 +18,11 @@ pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: X87Op) -> Done<E> {
         X87Op::Fwait => call(e, Helper::Wait, &[]),
         X87Op::Fnop => wait(e),
         X87Op::Fnstcw => {
-            let (word, to) = (e.get(X87_CONTROL), e.place(i, 0));
+            let (word, to) = (e.get(X87_CONTROL), e.place(i, 0)?);
             e.write(to, word)
         }
         X87Op::Fnstsw => {
-            let (word, to) = (e.get(X87_STATUS), e.place(i, 0));
+            let (word, to) = (e.get(X87_STATUS), e.place(i, 0)?);
             e.write(to, word)
         }
         X87Op::Fldcw => {
@@ -68,14 +68,14 @@ fn with_area<E: Emit>(e: &mut E, i: &Insn, helper: Helper) -> Done<E> {
         Operand::WideMemory(bytes) => bytes,
         _ => 0,
     };
-    let (at, bytes) = (e.address(&i.memory), e.imm(u64::from(bytes)));
+    let (at, bytes) = (e.address(&i.memory)?, e.imm(u64::from(bytes)));
     call(e, helper, &[at, bytes])
 }
 
 /// A helper of (address, form).
 #[inline(always)]
 fn with_form<E: Emit>(e: &mut E, i: &Insn, helper: Helper) -> Done<E> {
-    let (at, form) = (e.address(&i.memory), e.imm(i.imm as u64));
+    let (at, form) = (e.address(&i.memory)?, e.imm(i.imm as u64));
     call(e, helper, &[at, form])
 }
 
@@ -85,6 +85,6 @@ fn with_components<E: Emit>(e: &mut E, i: &Insn, helper: Helper) -> Done<E> {
     let (low, high, count) = (e.get(RAX), e.get(RDX), e.imm(32));
     let (low, high) = (e.zext(W32, low), e.shl(W64, high, count));
     let components = e.or(W64, low, high);
-    let (at, form) = (e.address(&i.memory), e.imm(i.imm as u64));
+    let (at, form) = (e.address(&i.memory)?, e.imm(i.imm as u64));
     call(e, helper, &[at, components, form])
 }

@@ -15,3 +15,9 @@ pub fn walk(_cpu: &mut Cpu<X86_64>, gva: Gva, _access: Access, _context: usize) 
 pub fn select_space(cpu: &mut Cpu<X86_64>) {
     cpu.translations_changed();
 }
+
+/// Forgets every translation.
+pub fn flush(cpu: &mut Cpu<X86_64>) {
+    cpu.tlb.flush();
+    cpu.translations_changed();
+}

@@ -137,6 +137,18 @@ impl Segment {
         Self { selector, limit: u32::MAX, attributes: Attributes(0xc093 | (dpl as u16) << 5) }
     }
 
+    /// Whether `len_bytes` from `offset` are inside the limit. Type and presence are not looked at, except that an
+    /// expand-down segment holds what its limit leaves out (SDM 3A 5.3).
+    pub const fn contains(&self, offset: u32, len_bytes: u32) -> bool {
+        let Some(last) = offset.checked_add(len_bytes - 1) else { return false };
+        if self.attributes.is_expand_down() {
+            let top = if self.attributes.is_big() { u32::MAX } else { 0xffff };
+            offset > self.limit && last <= top
+        } else {
+            last <= self.limit
+        }
+    }
+
     /// Whether every 32-bit access through the register is as good as one without it.
     pub const fn is_flat(&self, base: u64) -> bool {
         let a = self.attributes;

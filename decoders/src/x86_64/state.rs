@@ -33,7 +33,7 @@ pub struct DebugRegisters {
     pub control: u64,
     /// Bits for DR6 of data breakpoints that the current instruction has hit.
     pub hits: u64,
-    /// The instruction that retires as number `retired + 1` ends with #DB (single step).
+    /// TF was set when this many instructions had retired: the one after them ends with #DB.
     pub step_from: Option<u64>,
 }
 
@@ -47,6 +47,8 @@ pub struct State {
     pub cr4: u64,
     pub efer: u64,
     pub xcr0: u64,
+    /// The page-directory-pointer-table entries that PAE paging uses, read when CR3 is written.
+    pub pdptes: [u64; 4],
     /// Current privilege level, 0 to 3.
     pub cpl: u8,
     /// ES, CS, SS, DS, FS, GS. Their bases are in slots.
@@ -57,8 +59,14 @@ pub struct State {
     pub idtr: TableRegister,
     pub msrs: Msrs,
     pub debug: DebugRegisters,
-    /// Interrupts are held off while the instruction behind STI or MOV SS runs: until `retired` is larger than this.
-    pub shadow_until: Option<u64>,
+    /// `retired` right after an instruction that holds interrupts off for one more: STI or MOV SS.
+    pub shadow_at: Option<u64>,
+    /// It holds debug traps off, too: MOV SS.
+    pub shadow_debug: bool,
+    /// The next block is one instruction long: an interrupt waits for the end of the shadow.
+    pub step_once: bool,
+    /// `retired` right after the instruction that set RF, which lasts for one more.
+    pub resume_at: Option<u64>,
     /// An NMI is being handled, until IRET.
     pub nmi_blocked: bool,
 }
@@ -99,7 +107,11 @@ impl State {
             idtr: TableRegister::default(),
             msrs: Msrs::default(),
             debug: DebugRegisters::RESET,
-            shadow_until: None,
+            shadow_at: None,
+            shadow_debug: false,
+            step_once: false,
+            resume_at: None,
+            pdptes: [0; 4],
             nmi_blocked: false,
         }
     }

@@ -104,6 +104,21 @@ pub const fn protection(error: u16) -> Trap {
     plain(fault_with(vector::GP, error))
 }
 
+/// #NP of a selector.
+pub const fn not_present(error: u16) -> Trap {
+    plain(fault_with(vector::NP, error))
+}
+
+/// #SS with a selector or 0.
+pub const fn stack_fault(error: u16) -> Trap {
+    plain(fault_with(vector::SS, error))
+}
+
+/// #TS of a selector.
+pub const fn invalid_tss(error: u16) -> Trap {
+    plain(fault_with(vector::TS, error))
+}
+
 /// #PF; the error code's bits are those of SDM 3A 4.7.
 pub const fn page_fault(gva: Gva, error: u16) -> Trap {
     Trap::new(fault_with(vector::PF, error), gva.0)

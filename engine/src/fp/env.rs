@@ -30,7 +30,8 @@ bitflags::bitflags! {
     pub struct Flags: u8 {
         /// The rounded result differs from the exact one.
         const INEXACT = 1 << 0;
-        /// The result is tiny (judged after rounding) and inexact, or was flushed to zero.
+        /// The result is tiny (judged after rounding) and inexact, or was flushed to zero. With
+        /// [`Env::trapped`]: tiny.
         const UNDERFLOW = 1 << 1;
         /// The rounded result exceeds the largest finite number.
         const OVERFLOW = 1 << 2;
@@ -88,6 +89,11 @@ pub struct Env {
     pub flush_results: bool,
     /// Width of the significand of results in the extended format (x87 precision control).
     pub precision: Precision,
+    /// Of overflow and underflow those that somebody handles (unmasked, on x86): inexact then is said of
+    /// the result rounded as if exponents had no bounds, a tiny one raises underflow even where it is
+    /// exact and is not flushed, and what is delivered is that result with its exponent moved into the
+    /// range (IEEE 754-1985 §7.3 and §7.4).
+    pub trapped: Flags,
 }
 
 impl Env {
@@ -102,6 +108,7 @@ impl Env {
             flush_inputs: false,
             flush_results: false,
             precision: Precision::Extended,
+            trapped: Flags::empty(),
         }
     }
 

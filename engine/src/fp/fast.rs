@@ -38,6 +38,11 @@ pub trait Host: Format {
     fn try_sqrt(_env: &mut Env, _a: Self::Bits) -> Option<Self::Bits> {
         None
     }
+    /// `a < b`. Nothing is raised.
+    #[inline(always)]
+    fn try_less(_a: Self::Bits, _b: Self::Bits) -> Option<bool> {
+        None
+    }
     /// `±(a x b) ± c`.
     #[inline(always)]
     fn try_fma(
@@ -114,6 +119,12 @@ mod single {
         #[inline(always)]
         fn try_sub(env: &mut Env, a: u32, b: u32) -> Option<u32> {
             Self::try_add(env, a, b ^ SIGN)
+        }
+
+        #[inline(always)]
+        fn try_less(a: u32, b: u32) -> Option<bool> {
+            let less = f32::from_bits(a) < f32::from_bits(b);
+            (is_normal_or_zero(a) && is_normal_or_zero(b)).then_some(less)
         }
 
         #[inline(always)]
@@ -202,6 +213,12 @@ mod double {
         #[inline(always)]
         fn try_sub(env: &mut Env, a: u64, b: u64) -> Option<u64> {
             Self::try_add(env, a, b ^ SIGN)
+        }
+
+        #[inline(always)]
+        fn try_less(a: u64, b: u64) -> Option<bool> {
+            let less = f64::from_bits(a) < f64::from_bits(b);
+            (is_normal_or_zero(a) && is_normal_or_zero(b)).then_some(less)
         }
 
         /// Exact where the digits of the product's significand, 105 or 106 less the trailing zeros of

@@ -76,9 +76,19 @@ pub(super) fn round_pack<F: Format>(
     }
     let (kept, exponent) = step(digits, kept, exponent, up);
     if exponent > F::EMAX {
-        return overflow::<F>(env, sign, digits);
+        return overflow::<F>(env, sign, exponent, kept, digits);
     }
     F::finite(sign, exponent, kept << (F::PRECISION - digits))
+}
+
+/// What is delivered to a handler of overflow or underflow: a result of `digits` bits beyond the bounds of exponents,
+/// divided or multiplied by a power of two about three halves of the range (IEEE 754-1985 §7.3, §7.4). `None` if not
+/// even that brings it back, as happens in conversions from wider formats.
+fn wrapped<F: Format>(sign: bool, exponent: i32, kept: u64, digits: u32) -> Option<F::Bits> {
+    let bias = 3 * ((F::EMAX + 1) / 2);
+    let exponent = if exponent > F::EMAX { exponent - bias } else { exponent + bias };
+    let fits = (F::EMIN..=F::EMAX).contains(&exponent);
+    fits.then(|| F::finite(sign, exponent, kept << (F::PRECISION - digits)))
 }
 
 /// Adds `up` to a significand of `digits` bits and keeps it in that width.
@@ -98,7 +108,12 @@ fn pack_tiny<F: Format>(env: &mut Env, sign: bool, exponent: i32, significand: u
     let digits = F::digits(env);
     let (kept, cut_off) = cut(digits, significand, rest);
     let up = rounds_up(env.rounding, sign, kept & 1 == 1, cut_off);
-    let tiny = step(digits, kept, exponent, up).1 < F::EMIN;
+    let (unbounded, unbounded_exponent) = step(digits, kept, exponent, up);
+    let tiny = unbounded_exponent < F::EMIN;
+    if tiny && env.trapped.contains(Flags::UNDERFLOW) {
+        env.raise(if cut_off != 0 { Flags::UNDERFLOW | Flags::INEXACT } else { Flags::UNDERFLOW });
+        return wrapped::<F>(sign, unbounded_exponent, unbounded, digits).unwrap_or(F::zero(sign));
+    }
     if tiny && env.flush_results {
         env.raise(Flags::UNDERFLOW | Flags::INEXACT);
         return F::zero(sign);
@@ -113,10 +128,14 @@ fn pack_tiny<F: Format>(env: &mut Env, sign: bool, exponent: i32, significand: u
 }
 
 /// Infinity, or the largest finite number where the direction points away from infinity
-/// (IEEE 754-2019 §7.4).
+/// (IEEE 754-2019 §7.4). Inexact has been raised for digits that were cut off.
 #[cold]
-fn overflow<F: Format>(env: &mut Env, sign: bool, digits: u32) -> F::Bits {
-    env.raise(Flags::OVERFLOW | Flags::INEXACT);
+fn overflow<F: Format>(env: &mut Env, sign: bool, exponent: i32, kept: u64, digits: u32) -> F::Bits {
+    env.raise(Flags::OVERFLOW);
+    if env.trapped.contains(Flags::OVERFLOW) {
+        return wrapped::<F>(sign, exponent, kept, digits).unwrap_or(F::infinity(sign));
+    }
+    env.raise(Flags::INEXACT);
     let to_infinity = match env.rounding {
         Rounding::NearestEven | Rounding::NearestAway => true,
         Rounding::TowardZero => false,

@@ -234,3 +234,36 @@ fn the_last_digit_of_a_product_breaks_a_tie() {
     let sum = soft::fma::<F64>(&mut env, a, b, c, Negate::default());
     assert_eq!((sum, env.flags), (0x4000_0000_1977_b75f, Flags::INEXACT));
 }
+
+#[test]
+fn overflow_and_underflow_for_a_handler() {
+    const MAX: u32 = 0x7f7f_ffff;
+    const LEAST: u32 = 0x0080_0000;
+    const HALF: u32 = 0x3f00_0000;
+    const TWO: u32 = 0x4000_0000;
+    let (overflow, underflow) = (Flags::OVERFLOW, Flags::UNDERFLOW);
+    #[rustfmt::skip]
+    let cases: &[(&str, u32, u32, Flags, u32, Flags)] = &[
+        // The flags are those that processors leave in MXCSR; the exponents are moved by 192.
+        ("digits fit, exponent does not", MAX,         TWO,         overflow,  0x1fff_ffff, overflow),
+        ("neither fits",                  MAX,         MAX,         overflow,  0x5f7f_fffe, overflow | Flags::INEXACT),
+        ("the default",                   MAX,         TWO,         underflow, 0x7f80_0000, overflow | Flags::INEXACT),
+        ("exact and tiny",                LEAST,       HALF,        underflow, 0x6000_0000, underflow),
+        ("exact but for the exponent",    LEAST + 1,   HALF,        underflow, 0x6000_0001, underflow),
+        ("inexact and tiny",              LEAST + 1,   HALF + 1,    underflow, 0x6000_0002, underflow | Flags::INEXACT),
+        ("the default",                   LEAST,       HALF,        overflow,  0x0040_0000, Flags::empty()),
+        ("rounded up to a normal number", LEAST + 1,   HALF - 1,    underflow, 0x6000_0000, underflow | Flags::INEXACT),
+    ];
+    for &(name, a, b, trapped, result, flags) in cases {
+        for flush_results in [false, true] {
+            if flush_results && trapped != underflow {
+                continue;
+            }
+            let mut env = Env { trapped, flush_results, ..sse() };
+            assert_eq!((mul::<F32>(&mut env, a, b), env.flags), (result, flags), "{name}");
+        }
+    }
+    // A double so small that not even the moved exponent is one of a single.
+    let mut env = Env { trapped: underflow, ..sse() };
+    assert_eq!((convert::<F64, F32>(&mut env, 0x0010_0000_0000_0000), env.flags), (0, underflow));
+}

@@ -17,6 +17,7 @@ fn environment(random: &mut Random) -> Env {
         flush_inputs: random.below(4) == 0,
         flush_results: random.below(4) == 0,
         precision: Precision::Extended,
+        trapped: Flags::from_bits_retain(random.below(64) as u8) & (Flags::OVERFLOW | Flags::UNDERFLOW),
     }
 }
 

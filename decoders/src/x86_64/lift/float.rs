@@ -1,18 +1,175 @@
-//! Meanings of floating-point instructions on vector registers.
+//! Meanings of floating-point instructions on vector registers: where operands come from and results go. What is
+//! computed is in the helpers, which keep MXCSR and raise #XM.
 
 use super::Done;
 use super::operands::X86Emit;
+use super::vector_operands::{Alignment, Pair, VectorEmit};
+use crate::x86_64::flags::{self, Kind};
 use crate::x86_64::helpers::float::Helper;
-use crate::x86_64::insn::{FloatOp, Insn};
+use crate::x86_64::insn::{FloatOp, Insn, Operand};
+use crate::x86_64::regs::MXCSR;
+use c2w_engine::addr::Width::W64;
 use c2w_engine::emit::Emit;
 
 /// The meaning of an instruction.
 #[inline(always)]
 pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: FloatOp) -> Done<E> {
-    match op {
-        FloatOp::Ldmxcsr => {
-            let value = e.operand(i, 0)?;
-            e.helper(Helper::LoadMxcsr.id(), &[value]).map(|_| ())
-        }
+    macro_rules! forms {
+        ($($form:ident: $($op:ident)*;)*) => {
+            match op {
+                $($(FloatOp::$op => $form(e, i, Helper::$op),)*)*
+                FloatOp::Cvtdq2pd | FloatOp::Cvtpi2pd => from_pair(e, i),
+                FloatOp::Cvtsi2ss => from_general(e, i, Helper::Cvtsi2ss, Helper::Cvtsi2ssWide),
+                FloatOp::Cvtsi2sd => from_general(e, i, Helper::Cvtsi2sd, Helper::Cvtsi2sdWide),
+                FloatOp::Cvtss2si => to_general(e, i, Helper::Cvtss2si, Helper::Cvtss2siWide),
+                FloatOp::Cvttss2si => to_general(e, i, Helper::Cvttss2si, Helper::Cvttss2siWide),
+                FloatOp::Cvtsd2si => to_general(e, i, Helper::Cvtsd2si, Helper::Cvtsd2siWide),
+                FloatOp::Cvttsd2si => to_general(e, i, Helper::Cvttsd2si, Helper::Cvttsd2siWide),
+                FloatOp::Ldmxcsr => {
+                    let value = e.operand(i, 0)?;
+                    e.helper(Helper::LoadMxcsr.id(), &[value]).map(|_| ())
+                }
+                FloatOp::Stmxcsr => {
+                    let (place, value) = (e.place(i, 0), e.get(MXCSR));
+                    e.write(place, value)
+                }
+            }
+        };
     }
+    forms! {
+        scalar: Addss Addsd Subss Subsd Mulss Mulsd Divss Divsd Sqrtss Sqrtsd Minss Minsd Maxss Maxsd
+            Rcpss Rsqrtss Roundss Roundsd Cmpss Cmpsd Cvtss2sd Cvtsd2ss;
+        packed: Addps Addpd Subps Subpd Mulps Mulpd Divps Divpd Sqrtps Sqrtpd Minps Minpd Maxps Maxpd
+            Rcpps Rsqrtps Addsubps Addsubpd Haddps Haddpd Hsubps Hsubpd Dpps Dppd Roundps Roundpd Cmpps Cmppd
+            Cvtdq2ps Cvtps2dq Cvttps2dq Cvtpd2dq Cvttpd2dq Cvtpd2ps;
+        half: Cvtps2pd;
+        ordered: Comiss Comisd Ucomiss Ucomisd;
+        from_mmx: Cvtpi2ps;
+        half_to_mmx: Cvtps2pi Cvttps2pi;
+        to_mmx: Cvtpd2pi Cvttpd2pi;
+    }
+}
+
+/// The low number of the destination with that of the source; the rest of the destination stays.
+#[inline(always)]
+fn scalar<E: Emit>(e: &mut E, i: &Insn, helper: Helper) -> Done<E> {
+    let b = e.scalar(i, 1)?;
+    let slot = e.slot_of(i, 0);
+    let (a, imm) = (e.get(slot), e.imm(i.imm as u64));
+    let result = e.helper(helper.id(), &[a, b, imm])?;
+    e.set(slot, result);
+    Ok(())
+}
+
+/// First argument of helpers that write a whole register.
+#[inline(always)]
+fn destination<E: Emit>(e: &mut E, i: &Insn) -> E::Val {
+    let slot = e.slot_of(i, 0);
+    e.imm(u64::from(slot.0) | (i.imm as u64 & 0xff) << 8)
+}
+
+/// All numbers of both operands.
+#[inline(always)]
+fn packed<E: Emit>(e: &mut E, i: &Insn, helper: Helper) -> Done<E> {
+    let source = e.vector(i, 1, Alignment::Legacy)?;
+    let destination = destination(e, i);
+    e.helper(helper.id(), &[destination, source.lo, source.hi]).map(|_| ())
+}
+
+/// All of the destination from half of the source.
+#[inline(always)]
+fn half<E: Emit>(e: &mut E, i: &Insn, helper: Helper) -> Done<E> {
+    let source = e.scalar(i, 1)?;
+    let destination = destination(e, i);
+    e.helper(helper.id(), &[destination, source]).map(|_| ())
+}
+
+/// A comparison that ends in flags.
+#[inline(always)]
+fn ordered<E: Emit>(e: &mut E, i: &Insn, helper: Helper) -> Done<E> {
+    let b = e.scalar(i, 1)?;
+    let a = e.scalar(i, 0)?;
+    let flags = e.helper(helper.id(), &[a, b])?;
+    let zero = e.imm(0);
+    flags::produce(e, Kind::Flags, W64, flags, zero, zero);
+    Ok(())
+}
+
+#[inline(always)]
+fn from_general<E: Emit>(e: &mut E, i: &Insn, narrow: Helper, wide: Helper) -> Done<E> {
+    let source = e.operand(i, 1)?;
+    let slot = e.slot_of(i, 0);
+    let a = e.get(slot);
+    let is_wide = matches!(i.operands[1], Operand::Register { w: W64, .. } | Operand::Memory(W64));
+    let helper = if is_wide { wide } else { narrow };
+    let result = e.helper(helper.id(), &[a, source])?;
+    e.set(slot, result);
+    Ok(())
+}
+
+#[inline(always)]
+fn to_general<E: Emit>(e: &mut E, i: &Insn, narrow: Helper, wide: Helper) -> Done<E> {
+    let source = e.scalar(i, 1)?;
+    let is_wide = matches!(i.operands[0], Operand::Register { w: W64, .. });
+    let helper = if is_wide { wide } else { narrow };
+    let result = e.helper(helper.id(), &[source])?;
+    let slot = e.slot_of(i, 0);
+    e.set(slot, result);
+    Ok(())
+}
+
+/// CVTPI2PS: from two integers in an MMX register or in memory to the low half of the destination.
+#[inline(always)]
+fn from_mmx<E: Emit>(e: &mut E, i: &Insn, helper: Helper) -> Done<E> {
+    e.check_mmx()?;
+    let source = e.scalar(i, 1)?;
+    let result = e.helper(helper.id(), &[source])?;
+    let slot = e.slot_of(i, 0);
+    e.set(slot, result);
+    e.enter_mmx();
+    Ok(())
+}
+
+/// Two 32-bit integers to doubles, which is always exact. CVTPI2PD of memory has nothing to do with MMX (SDM 2A).
+#[inline(always)]
+fn from_pair<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
+    let is_mmx = matches!(i.operands[1], Operand::Mmx(_));
+    if is_mmx {
+        e.check_mmx()?;
+    }
+    let source = e.scalar(i, 1)?;
+    let slot = e.slot_of(i, 0);
+    let (zero, thirty_two) = (e.imm(0), e.imm(32));
+    let above = e.shr(W64, source, thirty_two);
+    let lo = e.helper(Helper::Cvtsi2sd.id(), &[zero, source])?;
+    let hi = e.helper(Helper::Cvtsi2sd.id(), &[zero, above])?;
+    e.set_vector(i, slot, Pair { lo, hi });
+    if is_mmx {
+        e.enter_mmx();
+    }
+    Ok(())
+}
+
+/// To two integers in an MMX register, from numbers in the low half of a vector or in memory.
+#[inline(always)]
+fn half_to_mmx<E: Emit>(e: &mut E, i: &Insn, helper: Helper) -> Done<E> {
+    e.check_mmx()?;
+    let source = e.scalar(i, 1)?;
+    let result = e.helper(helper.id(), &[source])?;
+    let slot = e.slot_of(i, 0);
+    e.enter_mmx();
+    e.set_mmx(slot, result);
+    Ok(())
+}
+
+/// To two integers in an MMX register, from a whole vector.
+#[inline(always)]
+fn to_mmx<E: Emit>(e: &mut E, i: &Insn, helper: Helper) -> Done<E> {
+    e.check_mmx()?;
+    let source = e.vector(i, 1, Alignment::Legacy)?;
+    let result = e.helper(helper.id(), &[source.lo, source.hi])?;
+    let slot = e.slot_of(i, 0);
+    e.enter_mmx();
+    e.set_mmx(slot, result);
+    Ok(())
 }

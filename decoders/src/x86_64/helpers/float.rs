@@ -13,6 +13,8 @@ mod estimate;
 mod lanes;
 pub mod mxcsr;
 
+pub use mxcsr::BITS as MXCSR_BITS;
+
 use super::{REGISTERS, TRAPPING, helpers};
 use arithmetic::{Add, Div, Max, Min, Mul, Sqrt, Sub};
 use c2w_engine::fp::{F32, F64};

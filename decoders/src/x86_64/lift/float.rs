@@ -30,7 +30,7 @@ pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: FloatOp) -> Done<E> {
                     e.helper(Helper::LoadMxcsr.id(), &[value]).map(|_| ())
                 }
                 FloatOp::Stmxcsr => {
-                    let (place, value) = (e.place(i, 0), e.get(MXCSR));
+                    let (place, value) = (e.place(i, 0)?, e.get(MXCSR));
                     e.write(place, value)
                 }
             }

@@ -2,6 +2,7 @@
 
 pub mod agent_build;
 pub mod cache;
+pub mod debian;
 pub mod demo;
 pub mod image;
 pub mod kernel;

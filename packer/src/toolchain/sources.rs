@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 /// Where Debian's archive is and which keys sign it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mirror {
-    pub(super) uri: String,
-    pub(super) keyring: PathBuf,
+pub(crate) struct Mirror {
+    pub(crate) uri: String,
+    pub(crate) keyring: PathBuf,
 }
 
 /// Debian's own keys, as its package debian-archive-keyring installs them.
@@ -22,7 +22,7 @@ struct Source {
 
 /// The mirror to use: `$C2W_DEBIAN_MIRROR` if set, else the first configured source of Debian's
 /// main archive.
-pub(super) fn debian_mirror() -> Option<Mirror> {
+pub(crate) fn debian_mirror() -> Option<Mirror> {
     if let Some(uri) = std::env::var("C2W_DEBIAN_MIRROR").ok().filter(|uri| !uri.is_empty()) {
         return Some(Mirror { uri, keyring: DEBIAN_KEYRING.into() });
     }

@@ -1,11 +1,12 @@
 //! Makes one artefact of the cache and prints where it is, for scripts and for trying out.
 //!
-//! `artefact kernel|agent|rootfs riscv64|x86_64` prints a path, `rootfs` with more packages at its end; `artefact rust TARGET...` prints
-//! shell commands that set the environment in which cargo builds for those targets.
+//! `artefact kernel|agent|rootfs riscv64|x86_64` prints a path, `rootfs` with more packages at its end; `artefact debian
+//! ARCH SUITE PACKAGE...` prints that of a Debian whose packages are configured; `artefact rust TARGET...` prints shell
+//! commands that set the environment in which cargo builds for those targets.
 
 use c2w_packer::cache::Cache;
 use c2w_packer::image::Arch;
-use c2w_packer::{agent_build, demo, kernel, toolchain};
+use c2w_packer::{agent_build, debian, demo, kernel, toolchain};
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -30,6 +31,9 @@ fn run(words: &[&str]) -> Result<String, Box<dyn Error>> {
         ["kernel", arch] => kernel::build(arch.parse::<Arch>()?, progress)?,
         ["agent", arch] => agent_build::build(arch.parse::<Arch>()?, progress)?,
         ["rootfs", arch, packages @ ..] => demo::rootfs_with(arch.parse::<Arch>()?, packages, progress)?,
+        ["debian", arch, suite, packages @ ..] => {
+            debian::installed(arch.parse::<Arch>()?, suite, packages, progress)?
+        }
         ["rust", targets @ ..] if !targets.is_empty() => {
             let rust = toolchain::rust_with_std(&Cache::of_user()?, targets, progress)?;
             let export = |(name, value): (String, std::ffi::OsString)| {
@@ -37,10 +41,11 @@ fn run(words: &[&str]) -> Result<String, Box<dyn Error>> {
             };
             return Ok(rust.environment().into_iter().map(export).collect());
         }
-        _ => return Err(
-            "usage: artefact kernel|agent ARCH, artefact rootfs ARCH PACKAGE..., or artefact rust TARGET..."
-                .into(),
-        ),
+        _ => {
+            return Err("usage: artefact kernel|agent ARCH, artefact rootfs ARCH PACKAGE..., \
+                 artefact debian ARCH SUITE PACKAGE..., or artefact rust TARGET..."
+                .into());
+        }
     };
     Ok(format!("{}\n", path.display()))
 }

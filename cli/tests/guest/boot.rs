@@ -1,12 +1,12 @@
 //! `c2w boot`: Linux with disks, shares and an initial RAM disk.
 
+use crate::common::console::Session;
 use crate::common::{C2W, finish, kernel, parts, rootfs, scratch};
 use c2w_packer::rootfs::tar::{TarOptions, apply_tar};
 use c2w_packer::rootfs::{DataStore, FsTree, erofs};
 use std::fs::{self, File};
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 
 pub fn boot(kernel: &Path) -> Command {
@@ -44,50 +44,6 @@ pub fn boot_initrd(args: &[&str]) -> (i32, String, String) {
     command.arg("--initrd").arg(initrd()).args(["--append", "console=ttyS0 quiet panic=-1"]);
     command.args(args);
     parts(&finish(command, b""))
-}
-
-/// A machine whose console the test types on.
-struct Session {
-    child: Child,
-    stdin: ChildStdin,
-    stdout: ChildStdout,
-    seen: String,
-}
-
-impl Session {
-    fn start(mut command: Command) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let mut child = command.spawn().unwrap();
-        let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        Self { child, stdin, stdout, seen: String::new() }
-    }
-
-    /// Reads until `text` appears, and forgets what came before its end.
-    #[track_caller]
-    fn expect(&mut self, text: &str) {
-        let mut byte = [0; 256];
-        loop {
-            if let Some(at) = self.seen.find(text) {
-                self.seen.drain(..at + text.len());
-                return;
-            }
-            let len = self.stdout.read(&mut byte).unwrap();
-            assert_ne!(len, 0, "the console ended without {text:?}: {}", self.seen);
-            self.seen.push_str(&String::from_utf8_lossy(&byte[..len]));
-        }
-    }
-
-    fn send(&mut self, line: &str) {
-        self.stdin.write_all(line.as_bytes()).unwrap();
-        self.stdin.write_all(b"\n").unwrap();
-    }
-
-    /// Waits for the end of the program, its input still open.
-    fn status(mut self) -> Option<i32> {
-        let mut rest = Vec::new();
-        self.stdout.read_to_end(&mut rest).unwrap();
-        self.child.wait().unwrap().code()
-    }
 }
 
 /// Linux with the small Debian's shell as its first process.
@@ -152,6 +108,5 @@ fn a_kernel_without_a_root_ends_by_its_panic() {
     // panic=-1 restarts at once: the machine comes up and panics again.
     session.expect("Kernel panic");
     session.expect("Kernel panic");
-    session.child.kill().unwrap();
-    session.child.wait().unwrap();
+    session.kill();
 }

@@ -7,7 +7,7 @@ use super::environment::control_word;
 use super::memory::{put, u16_at, u32_at, u64_at, write};
 use super::unit::{ERROR_SUMMARY, Unit};
 use crate::x86_64::guest::X86_64;
-use crate::x86_64::helpers::float::MXCSR_BITS;
+use crate::x86_64::helpers::float::mxcsr::BITS as MXCSR_BITS;
 use crate::x86_64::{regs, trap};
 use bitflags::bitflags;
 use c2w_engine::addr::Gva;

@@ -28,6 +28,9 @@ const X87_ES: u64 = 1 << 7;
 /// Top of the x87 stack.
 const X87_TOP: u64 = 7 << 11;
 
+/// Tags after MMX instructions: no register is empty.
+pub(super) const MMX_VALID: u8 = 0xff;
+
 /// The slot with the high half of a vector register.
 pub(super) const fn high(slot: Slot) -> Slot {
     Slot(slot.0 + 1)
@@ -165,7 +168,7 @@ pub(super) trait VectorEmit: X86Emit {
         }
     }
 
-    /// First word of every instruction with MMX registers but EMMS: #MF if an x87 exception waits.
+    /// First word of every instruction with MMX registers: #MF if an x87 exception waits.
     #[inline(always)]
     fn check_mmx(&mut self) -> Done<Self> {
         let (status, summary, zero) = (self.get(regs::X87_STATUS), self.imm(X87_ES), self.imm(0));
@@ -173,20 +176,21 @@ pub(super) trait VectorEmit: X86Emit {
         self.trap_if(waits, trap::X87_ERROR, zero)
     }
 
-    /// What every instruction with MMX registers but EMMS does to the x87 state, after all that may trap: the top of the
-    /// stack is 0 and every register valid (SDM 1 9.5.1).
+    /// What every instruction with MMX registers does to the x87 state, after all that may trap: the top of the stack is
+    /// 0, and every register valid, or after EMMS empty (SDM 3A 12.3).
     #[inline(always)]
-    fn enter_mmx(&mut self) {
+    fn enter_mmx(&mut self, tags: u8) {
         let (status, others) = (self.get(regs::X87_STATUS), self.imm(!X87_TOP));
         let status = self.and(W64, status, others);
         self.set(regs::X87_STATUS, status);
-        let all = self.imm(0xff);
-        self.set(regs::X87_TAGS, all);
+        let tags = self.imm(tags.into());
+        self.set(regs::X87_TAGS, tags);
     }
 
-    /// Writes an MMX register: sign and exponent become ones (SDM 1 9.5.1). [`VectorEmit::enter_mmx`] is said besides.
+    /// Writes an MMX register, whose sign and exponent become ones, with what every MMX instruction does (SDM 3A 12.3).
     #[inline(always)]
     fn set_mmx(&mut self, slot: Slot, value: Self::Val) {
+        self.enter_mmx(MMX_VALID);
         self.set(slot, value);
         let ones = self.imm(0xffff);
         self.set(mmx_exponent(slot), ones);

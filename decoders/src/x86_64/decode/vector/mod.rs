@@ -1,0 +1,115 @@
+//! Instructions on MMX and vector registers: which there are, and what decoding resolves for them.
+
+mod ops;
+
+pub use ops::{ElementOp, ExtendOp, GatherOp, LaneOp, MoveOp, ShiftOp, ShuffleOp, SimpleOp, TestOp};
+
+use super::{Class, Source};
+use crate::x86_64::insn::{Insn, Memory, Op, Operand};
+use crate::x86_64::mode::ModeBits;
+use crate::x86_64::{regs, trap};
+use c2w_engine::addr::Width::{W16, W32, W64};
+use c2w_engine::guest::TrapCause;
+use iced_x86::{Instruction, Mnemonic, OpKind};
+
+/// What an instruction on MMX or vector registers does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VectorOp {
+    /// EMMS.
+    Emms,
+    /// Moves.
+    Move(MoveOp),
+    /// Bitwise operations and the commonest ones by lane, which are said in words.
+    Simple(SimpleOp),
+    /// Other operations by lane.
+    Lanes(LaneOp),
+    /// Operations that make lanes from neighbouring lanes, first of the first operand, then of the second.
+    Gather(GatherOp),
+    /// Shifts by a count that is the same for all lanes.
+    Shift(ShiftOp),
+    /// Lanes to other places.
+    Shuffle(ShuffleOp),
+    /// One lane from or to a general register or memory.
+    Element(ElementOp),
+    /// Lanes to wider lanes.
+    Extend(ExtendOp),
+    /// Results in general registers and flags.
+    Test(TestOp),
+}
+
+/// The exception that every SSE instruction raises in this mode, if any (SDM 3A 13.1; #UD comes first).
+pub fn sse_allowed(mode: ModeBits) -> Result<(), TrapCause> {
+    if mode.contains(ModeBits::SSE) { mmx_allowed(mode) } else { Err(trap::UNDEFINED) }
+}
+
+/// The exception that every MMX instruction raises in this mode, if any (SDM 3A 12.1).
+pub fn mmx_allowed(mode: ModeBits) -> Result<(), TrapCause> {
+    if mode.contains(ModeBits::EMULATE) {
+        Err(trap::UNDEFINED)
+    } else if mode.contains(ModeBits::TASK_SWITCHED) {
+        Err(trap::NO_FPU)
+    } else {
+        Ok(())
+    }
+}
+
+/// The class of an instruction, or the exception that it always raises; `None` if it is not one of these.
+pub fn classify(source: &Source<'_>) -> Result<Option<Class>, TrapCause> {
+    let from = source.insn;
+    let Some(op) = operation(from) else { return Ok(None) };
+    let has_vector = (0..from.op_count()).any(|index| from.op_register(index).is_vector_register());
+    if has_vector {
+        sse_allowed(source.mode)?
+    } else {
+        mmx_allowed(source.mode)?
+    }
+    Ok(Some(Class::plain(Op::Vector(op))))
+}
+
+fn operation(from: &Instruction) -> Option<VectorOp> {
+    let mnemonic = from.mnemonic();
+    if mnemonic == Mnemonic::Emms {
+        return Some(VectorOp::Emms);
+    }
+    // MOVSD is a string instruction, too.
+    if from.is_string_instruction() {
+        return None;
+    }
+    let mut found = MoveOp::of(mnemonic).map(VectorOp::Move);
+    found = found.or_else(|| SimpleOp::of(mnemonic).map(VectorOp::Simple));
+    found = found.or_else(|| LaneOp::of(mnemonic).map(VectorOp::Lanes));
+    found = found.or_else(|| GatherOp::of(mnemonic).map(VectorOp::Gather));
+    found = found.or_else(|| ShiftOp::of(mnemonic).map(VectorOp::Shift));
+    found = found.or_else(|| ShuffleOp::of(mnemonic).map(VectorOp::Shuffle));
+    found = found.or_else(|| ElementOp::of(mnemonic).map(VectorOp::Element));
+    found = found.or_else(|| ExtendOp::of(mnemonic).map(VectorOp::Extend));
+    found.or_else(|| TestOp::of(mnemonic).map(VectorOp::Test))
+}
+
+/// Resolves what only these instructions have.
+pub fn finish(insn: &mut Insn, op: VectorOp, source: &Source<'_>) -> Result<(), TrapCause> {
+    let from = source.insn;
+    match op {
+        VectorOp::Move(MoveOp::Movss) => insn.w = W32,
+        VectorOp::Move(MoveOp::Movsd) => insn.w = W64,
+        VectorOp::Move(MoveOp::Maskmov) => {
+            let address_width = match from.op_kind(0) {
+                OpKind::MemorySegDI => W16,
+                OpKind::MemorySegEDI => W32,
+                _ => W64,
+            };
+            let (segment, checked) = super::segment(source, from.memory_segment());
+            insn.memory = Memory {
+                base: regs::RDI,
+                segment,
+                address_width,
+                checked,
+                linear_32: source.mode.code_width() != W64,
+                ..Memory::NONE
+            };
+            insn.operands[0] = Operand::WideMemory(if from.op_register(1).is_mm() { 8 } else { 16 });
+        }
+        _ => {}
+    }
+    Ok(())
+}

@@ -28,9 +28,6 @@ const X87_ES: u64 = 1 << 7;
 /// Top of the x87 stack.
 const X87_TOP: u64 = 7 << 11;
 
-/// Tags after MMX instructions: no register is empty.
-pub(super) const MMX_VALID: u8 = 0xff;
-
 /// The slot with the high half of a vector register.
 pub(super) const fn high(slot: Slot) -> Slot {
     Slot(slot.0 + 1)
@@ -177,20 +174,31 @@ pub(super) trait VectorEmit: X86Emit {
     }
 
     /// What every instruction with MMX registers does to the x87 state, after all that may trap: the top of the stack is
-    /// 0, and every register valid, or after EMMS empty (SDM 3A 12.3).
+    /// 0 and every register valid (SDM 3A 12.3).
     #[inline(always)]
-    fn enter_mmx(&mut self, tags: u8) {
+    fn enter_mmx(&mut self) {
+        self.set_mmx_tags(0xff);
+    }
+
+    /// The same with the tags that EMMS leaves.
+    #[inline(always)]
+    fn leave_mmx(&mut self) {
+        self.set_mmx_tags(0);
+    }
+
+    /// The top of the stack is 0, and these registers are not empty.
+    #[inline(always)]
+    fn set_mmx_tags(&mut self, tags: u64) {
         let (status, others) = (self.get(regs::X87_STATUS), self.imm(!X87_TOP));
         let status = self.and(W64, status, others);
         self.set(regs::X87_STATUS, status);
-        let tags = self.imm(tags.into());
+        let tags = self.imm(tags);
         self.set(regs::X87_TAGS, tags);
     }
 
-    /// Writes an MMX register, whose sign and exponent become ones, with what every MMX instruction does (SDM 3A 12.3).
+    /// Writes an MMX register: sign and exponent become ones. [`VectorEmit::enter_mmx`] is said besides.
     #[inline(always)]
     fn set_mmx(&mut self, slot: Slot, value: Self::Val) {
-        self.enter_mmx(MMX_VALID);
         self.set(slot, value);
         let ones = self.imm(0xffff);
         self.set(mmx_exponent(slot), ones);

@@ -5,7 +5,7 @@ mod ops;
 pub use ops::{ElementOp, ExtendOp, GatherOp, LaneOp, MoveOp, ShiftOp, ShuffleOp, SimpleOp, TestOp};
 
 use super::{Class, Source};
-use crate::x86_64::insn::{Insn, Memory, Op, Operand};
+use crate::x86_64::insn::{Insn, Memory, Op, Operand, SegmentCheck};
 use crate::x86_64::mode::ModeBits;
 use crate::x86_64::{regs, trap};
 use c2w_engine::addr::Width::{W16, W32, W64};
@@ -99,15 +99,17 @@ pub fn finish(insn: &mut Insn, op: VectorOp, source: &Source<'_>) -> Result<(), 
                 _ => W64,
             };
             let (segment, checked) = super::segment(source, from.memory_segment());
+            let bytes = if from.op_register(1).is_mm() { 8 } else { 16 };
+            let check = if checked { SegmentCheck::new(bytes.into(), true) } else { SegmentCheck::NONE };
             insn.memory = Memory {
                 base: regs::RDI,
                 segment,
                 address_width,
-                checked,
+                check,
                 linear_32: source.mode.code_width() != W64,
                 ..Memory::NONE
             };
-            insn.operands[0] = Operand::WideMemory(if from.op_register(1).is_mm() { 8 } else { 16 });
+            insn.operands[0] = Operand::WideMemory(bytes);
         }
         _ => {}
     }

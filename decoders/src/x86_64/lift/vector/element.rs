@@ -5,7 +5,7 @@ use crate::x86_64::helpers::vector::Helper;
 use crate::x86_64::insn::{Insn, Operand};
 use crate::x86_64::lift::Done;
 use crate::x86_64::lift::operands::X86Emit;
-use crate::x86_64::lift::vector_operands::{MMX_VALID, Pair, VectorEmit};
+use crate::x86_64::lift::vector_operands::{Pair, VectorEmit};
 use c2w_engine::addr::Width::{self, W8, W16, W32, W64};
 use c2w_engine::emit::{Emit, Slot};
 
@@ -47,6 +47,7 @@ fn insert<E: Emit>(e: &mut E, i: &Insn, w: Width) -> Done<E> {
     let kept = e.and(W64, old, others);
     let value = e.or(W64, kept, new);
     if mmx {
+        e.enter_mmx();
         e.set_mmx(slot, value)
     } else {
         e.set(slot, value)
@@ -66,10 +67,10 @@ fn extract<E: Emit>(e: &mut E, i: &Insn, w: Width) -> Done<E> {
     let (half, by) = (e.get(slot), e.imm(first_bit.into()));
     let value = e.shr(W64, half, by);
     let value = e.zext(w, value);
-    let to = e.place(i, 0);
+    let to = e.place(i, 0)?;
     e.write(to, value)?;
     if mmx {
-        e.enter_mmx(MMX_VALID);
+        e.enter_mmx();
     }
     Ok(())
 }

@@ -123,7 +123,11 @@ pub(super) fn fill<E: Emit>(e: &mut E, w: Width, signs: E::Val) -> E::Val {
 
 /// Applies a helper to both low halves and to both high ones.
 #[inline(always)]
-pub(super) fn both<E: Emit>(e: &mut E, helper: HelperId, x: Operands<E::Val>) -> Result<Pair<E::Val>, E::Stop> {
+pub(super) fn both<E: Emit>(
+    e: &mut E,
+    helper: HelperId,
+    x: Operands<E::Val>,
+) -> Result<Pair<E::Val>, E::Stop> {
     let lo = e.helper(helper, &[x.a.lo, x.b.lo])?;
     let hi = if x.mmx { lo } else { e.helper(helper, &[x.a.hi, x.b.hi])? };
     Ok(Pair { lo, hi })

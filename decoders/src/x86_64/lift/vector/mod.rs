@@ -21,7 +21,7 @@ pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: VectorOp) -> Done<E> {
     match op {
         VectorOp::Emms => {
             e.check_mmx()?;
-            e.enter_mmx(0);
+            e.leave_mmx();
             Ok(())
         }
         VectorOp::Move(op) => moves::lift(e, i, op),
@@ -73,5 +73,10 @@ fn operands<E: Emit>(e: &mut E, i: &Insn) -> Result<Operands<E::Val>, E::Stop> {
 /// Writes the destination.
 #[inline(always)]
 fn finish<E: Emit>(e: &mut E, i: &Insn, to: Slot, mmx: bool, value: Pair<E::Val>) {
-    if mmx { e.set_mmx(to, value.lo) } else { e.set_vector(i, to, value) }
+    if mmx {
+        e.enter_mmx();
+        e.set_mmx(to, value.lo);
+    } else {
+        e.set_vector(i, to, value);
+    }
 }

@@ -4,7 +4,7 @@ use crate::x86_64::helpers::vector::Helper;
 use crate::x86_64::insn::{Insn, Operand};
 use crate::x86_64::lift::Done;
 use crate::x86_64::lift::operands::X86Emit;
-use crate::x86_64::lift::vector_operands::{Alignment, MMX_VALID, Pair, VectorEmit, high};
+use crate::x86_64::lift::vector_operands::{Alignment, Pair, VectorEmit, high};
 use c2w_engine::addr::Width::{self, W64};
 use c2w_engine::emit::Emit;
 
@@ -36,7 +36,7 @@ pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: Op) -> Done<E> {
             e.check_mmx()?;
             let (lo, hi) = (e.scalar(i, 1)?, e.imm(0));
             let to = e.slot_of(i, 0);
-            e.enter_mmx(MMX_VALID);
+            e.enter_mmx();
             e.set_vector(i, to, Pair { lo, hi });
             Ok(())
         }
@@ -44,6 +44,7 @@ pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: Op) -> Done<E> {
             e.check_mmx()?;
             let value = e.scalar(i, 1)?;
             let to = e.slot_of(i, 0);
+            e.enter_mmx();
             e.set_mmx(to, value);
             Ok(())
         }
@@ -83,16 +84,17 @@ fn low<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
         }
         Operand::Mmx(to) => {
             let value = e.zext(width(i.operands[1]), value);
+            e.enter_mmx();
             e.set_mmx(to, value);
         }
         _ => {
-            let to = e.place(i, 0);
+            let to = e.place(i, 0)?;
             if !mmx {
                 return e.write(to, value);
             }
             // A store comes before the writes to registers.
             e.write(to, value)?;
-            e.enter_mmx(MMX_VALID);
+            e.enter_mmx();
         }
     }
     Ok(())
@@ -119,7 +121,7 @@ fn low_half<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
             Ok(())
         }
         _ => {
-            let to = e.place(i, 0);
+            let to = e.place(i, 0)?;
             e.write(to, value)
         }
     }
@@ -137,7 +139,7 @@ fn high_half<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
         _ => {
             let from = e.slot_of(i, 1);
             let value = e.get(high(from));
-            let to = e.place(i, 0);
+            let to = e.place(i, 0)?;
             e.write(to, value)
         }
     }
@@ -150,13 +152,13 @@ fn masked<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     if mmx {
         e.check_mmx()?;
     }
-    let addr = e.address(&i.memory);
+    let addr = e.address(&i.memory)?;
     let (data, mask) = (e.slot_of(i, 1), e.slot_of(i, 2));
     let slots = e.imm(u64::from(data.0) | u64::from(mask.0) << 8);
     let len_bytes = e.imm(if mmx { 8 } else { 16 });
     e.helper(Helper::MaskedMove.id(), &[addr, slots, len_bytes])?;
     if mmx {
-        e.enter_mmx(MMX_VALID);
+        e.enter_mmx();
     }
     Ok(())
 }

@@ -35,9 +35,7 @@ pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: Op) -> Done<E> {
     let known = if immediate { logical(op) } else { None };
     let x = Operands { to, mmx, a: value, b: Pair { lo: count, hi: count } };
     let value = match (known, op) {
-        (Some((left, w)), _) => {
-            halves(e, x, |e, value, _| by_constant(e, left, w, value, i.imm as u8))
-        }
+        (Some((left, w)), _) => halves(e, x, |e, value, _| by_constant(e, left, w, value, i.imm as u8)),
         (_, Op::Psllw) => both(e, Helper::Psllw.id(), x)?,
         (_, Op::Pslld) => both(e, Helper::Pslld.id(), x)?,
         (_, Op::Psllq) => both(e, Helper::Psllq.id(), x)?,

@@ -6,7 +6,7 @@ use crate::x86_64::flags::{self, Kind};
 use crate::x86_64::insn::{Insn, Operand};
 use crate::x86_64::lift::Done;
 use crate::x86_64::lift::operands::X86Emit;
-use crate::x86_64::lift::vector_operands::{MMX_VALID, VectorEmit};
+use crate::x86_64::lift::vector_operands::VectorEmit;
 use c2w_engine::addr::Width::{W8, W64};
 use c2w_engine::emit::{Cond, Emit, Slot};
 
@@ -31,14 +31,14 @@ fn byte_signs<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     let from = e.slot_of(i, 1);
     let mut value = half_byte_signs(e, from);
     if mmx {
-        e.enter_mmx(MMX_VALID);
+        e.enter_mmx();
     } else {
         let high = half_byte_signs(e, Slot(from.0 + 1));
         let eight = e.imm(8);
         let high = e.shl(W64, high, eight);
         value = e.or(W64, value, high);
     }
-    let to = e.place(i, 0);
+    let to = e.place(i, 0)?;
     e.write(to, value)
 }
 
@@ -65,7 +65,7 @@ fn signs<E: Emit>(e: &mut E, i: &Insn, lane_bits: u64) -> Done<E> {
         let bit = e.shl(W64, bit, place);
         value = e.or(W64, value, bit);
     }
-    let to = e.place(i, 0);
+    let to = e.place(i, 0)?;
     e.write(to, value)
 }
 

@@ -7,12 +7,13 @@ use super::board::VirtBoard;
 use super::counters::Counter;
 use super::pmp::{Pmp, PmpState};
 use super::regs::{self, Privilege};
-use super::spaces::Spaces;
+use super::spaces::SpaceKey;
 use super::{decode, envcfg, helpers, irq, lift, mmu, satp, status, trap};
 use c2w_engine::addr::{Gpa, Gva};
 use c2w_engine::cpu::Cpu;
 use c2w_engine::emit::Emit;
 use c2w_engine::guest::{Decoded, Guest, HelperId, HelperInfo, Mode, Trap};
+use c2w_engine::mem::spaces::Spaces;
 use c2w_engine::mem::tlb::{Access, Translation};
 use serde::{Deserialize, Serialize};
 
@@ -120,7 +121,7 @@ pub struct Riscv64 {
     /// Physical memory protection.
     pub pmp: Pmp,
     /// Space numbers of the TLB.
-    pub spaces: Spaces,
+    pub spaces: Spaces<SpaceKey>,
     /// `time` has reached `stimecmp`.
     pub timer_pending: bool,
 }

@@ -6,7 +6,7 @@ use super::pmp::Rights;
 use super::regs::Privilege;
 use super::spaces::SpaceKey;
 use super::trap::{access_fault, illegal, page_fault};
-use super::{envcfg, satp, status};
+use super::{envcfg, satp, spaces, status};
 use c2w_engine::addr::{Gpa, Gva, PAGE_BYTES, PAGE_SHIFT, Page};
 use c2w_engine::cpu::Cpu;
 use c2w_engine::guest::Trap;
@@ -157,7 +157,7 @@ fn walk_tables(
         let entry = mark_used(cpu, at, entry, gva, access)?;
         if pages > 1 {
             let len_bytes = pages << PAGE_SHIFT;
-            cpu.guest.spaces.note_large(gva.0 & !(len_bytes - 1), len_bytes);
+            cpu.guest.spaces.note_large(gva, len_bytes);
         }
         let page = ppn & !(pages - 1) | gva.0 >> PAGE_SHIFT & (pages - 1);
         return Ok((page, Rights { write: rights.write && entry & pte::D != 0, ..rights }));
@@ -265,19 +265,14 @@ pub fn fence_range(cpu: &mut Cpu<Riscv64>, start: Gva, len_bytes: u64, asid: Opt
         return fence_all(cpu, asid);
     };
     for page in start.0 >> PAGE_SHIFT..=last.0 >> PAGE_SHIFT {
-        let gva = page << PAGE_SHIFT;
-        // The TLB may hold other parts of a large page, all of which its entry stands for.
-        if cpu.guest.spaces.may_be_large(gva) {
-            return fence_all(cpu, asid);
-        }
-        cpu.tlb.flush_page(Gva(gva));
+        cpu.guest.spaces.flush_page(&mut cpu.tlb, Gva(page << PAGE_SHIFT));
     }
     cpu.translations_changed();
 }
 
 fn fence_all(cpu: &mut Cpu<Riscv64>, asid: Option<u64>) {
     match asid {
-        Some(asid) => cpu.guest.spaces.flush_asid(asid & satp::ASID_MASK),
+        Some(asid) => spaces::flush_asid(&mut cpu.guest.spaces, asid & satp::ASID_MASK),
         None => cpu.guest.spaces.flush(),
     }
     select_space(cpu);

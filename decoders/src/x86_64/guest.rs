@@ -5,13 +5,14 @@
 
 use super::board::PcBoard;
 use super::insn::Insn;
-use super::spaces::Spaces;
+use super::spaces::SpaceKey;
 use super::state::State;
 use super::{debug, decode, exception, helpers, interrupt, lift, mmu, mode, trap};
 use c2w_engine::addr::{Gpa, Gva};
 use c2w_engine::cpu::Cpu;
 use c2w_engine::emit::Emit;
 use c2w_engine::guest::{Decoded, Guest, HelperId, HelperInfo, Mode, Trap};
+use c2w_engine::mem::spaces::Spaces;
 use c2w_engine::mem::tlb::{Access, Translation};
 use core::ops::{Deref, DerefMut};
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,7 @@ pub struct X86_64 {
     pub state: State,
     /// Space numbers of the TLB.
     #[serde(skip)]
-    pub spaces: Spaces,
+    pub spaces: Spaces<SpaceKey>,
 }
 
 impl Deref for X86_64 {

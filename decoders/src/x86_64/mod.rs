@@ -17,6 +17,7 @@ pub mod interrupt;
 pub mod lift;
 pub mod mmu;
 pub mod mode;
+pub(crate) mod operand;
 pub mod regs;
 pub mod segment;
 pub mod spaces;

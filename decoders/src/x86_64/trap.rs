@@ -1,11 +1,16 @@
 //! Exceptions and interrupts: their vectors, and how one travels in the engine's [`Trap`] (SDM 3A 6.15).
 //!
 //! [`TrapCause`] holds the vector (bits 0 to 7), the [`Kind`] (bits 8 and 9), whether there is an error code (bit 10)
-//! and the error code (bits 16 to 31). [`Trap::value`] is the linear address of a page fault and the length of a
-//! software interrupt's instruction.
+//! and the error code (bits 16 to 31). [`Trap::value`] is the linear address of a page fault, what #DB sets in DR6, and
+//! the length of a software interrupt's instruction.
 
 use c2w_engine::addr::Gva;
 use c2w_engine::guest::{Trap, TrapCause};
+
+/// Of the value of a [`Kind::Software`] trap: length of the instruction in bytes.
+pub const LENGTH: u64 = 0xff;
+/// Of the same value: the privilege of the gate does not matter. INT1.
+pub const NOT_BY_PROGRAM: u64 = 1 << 8;
 
 /// Vectors of the exceptions.
 #[allow(missing_docs, reason = "the names are the mnemonics of the manual")]
@@ -40,11 +45,14 @@ pub enum Kind {
     Trap = 1,
     /// An interrupt from outside.
     Interrupt = 2,
-    /// INT n, INT3, INTO or INT1, whose length is the trap's value: privilege of the gate is checked.
+    /// INT n, INT3, INTO or INT1, whose [`LENGTH`] is in the trap's value: the privilege of the gate is checked unless the
+    /// value has [`NOT_BY_PROGRAM`].
     Software = 3,
 }
 
 const HAS_ERROR: u32 = 1 << 10;
+/// #GP(0) for an address that is not canonical, which is the trap's value.
+const NON_CANONICAL: u32 = 1 << 11;
 
 /// A cause without an error code.
 pub const fn cause(kind: Kind, vector: u8) -> TrapCause {
@@ -102,6 +110,17 @@ pub const fn plain(cause: TrapCause) -> Trap {
 /// #GP with a selector or 0.
 pub const fn protection(error: u16) -> Trap {
     plain(fault_with(vector::GP, error))
+}
+
+/// #GP(0) or #SS(0) for a data access to an address that is not canonical: which one is found out at delivery, from how
+/// the instruction forms the address.
+pub const fn non_canonical(gva: Gva) -> Trap {
+    Trap::new(TrapCause(PROTECTION.0 | NON_CANONICAL), gva.0)
+}
+
+/// Whether a trap is a [`non_canonical`] one.
+pub const fn is_non_canonical(cause: TrapCause) -> bool {
+    cause.0 & NON_CANONICAL != 0
 }
 
 /// #NP of a selector.

@@ -2,4 +2,5 @@
 
 pub mod device;
 pub mod ram;
+pub mod spaces;
 pub mod tlb;

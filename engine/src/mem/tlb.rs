@@ -149,6 +149,22 @@ impl Tlb {
         }
     }
 
+    /// Forgets the pages of `start..start + len_bytes`, a power of two to which `start` is aligned, in every context and
+    /// space.
+    pub fn flush_range(&mut self, start: Gva, len_bytes: u64) {
+        let first = slot_of(start);
+        let count = ((len_bytes >> PAGE_SHIFT) as usize).min(ENTRIES);
+        for context in &mut self.contexts {
+            for i in 0..count {
+                let entry = &mut context[(first + i) & (ENTRIES - 1)];
+                let tags = [entry.read, entry.write, entry.execute];
+                if tags.iter().any(|tag| (tag & !PAGE_MASK).wrapping_sub(start.0) < len_bytes) {
+                    *entry = EMPTY;
+                }
+            }
+        }
+    }
+
     /// Forgets one context.
     pub fn flush_context(&mut self, context: usize) {
         self.contexts[context].fill(EMPTY);

@@ -1,8 +1,9 @@
 //! RCPPS, RSQRTPS and their scalar forms: approximations within 1.5 x 2^-12 of the exact value, relatively.
 //!
-//! Processors differ in them, so there is no right answer to give. Here they are correctly rounded (the root twice: within
-//! 2^-23), so that they are the same on every host. Special values are as the manual says: subnormal numbers count as
-//! zeros and tiny results are zeros whatever MXCSR says, and nothing is raised (SDM 2B, RCPPS and RSQRTPS).
+//! Processors differ in them, so there is no one right answer. Here they are exact but for rounding to the format, the
+//! same on every host: any processor's is within 3 x 2^-12 of them. Special values are as the manual says: subnormal
+//! numbers count as zeros and tiny results are zeros whatever MXCSR says, and nothing is raised (SDM 2B, RCPPS and
+//! RSQRTPS).
 
 use super::lanes::{Lane, build, destination, write};
 use crate::x86_64::guest::X86_64;
@@ -12,6 +13,8 @@ use c2w_engine::guest::Trap;
 
 const SIGN: u32 = 1 << 31;
 const QUIET: u32 = 1 << 22;
+/// 2^126, whose inverse is the smallest normal number. Processors deliver a little less, which is tiny: zero.
+const LARGE: u32 = 0x7e80_0000;
 /// The NaN of an operation without a result.
 const INDEFINITE: u32 = 0xffc0_0000;
 
@@ -22,7 +25,13 @@ fn flushed(bits: u32) -> u32 {
 
 fn inverse(bits: u32) -> u32 {
     let number = f32::from_bits(flushed(bits));
-    if number.is_nan() { bits | QUIET } else { flushed((1.0 / number).to_bits()) }
+    if number.is_nan() {
+        bits | QUIET
+    } else if bits & !SIGN >= LARGE {
+        bits & SIGN
+    } else {
+        (1.0 / number).to_bits()
+    }
 }
 
 fn inverse_root(bits: u32) -> u32 {

@@ -1,0 +1,155 @@
+//! What single instructions need to have something to do, and which encodings are not run.
+
+use super::generate::{Draft, Generator, put};
+use super::values::{self, Content};
+use super::window;
+use c2w_decoders::x86_64::flags;
+use iced_x86::{FlowControl, Mnemonic, OpKind, Register};
+
+/// Whether an encoding can be compared: what the processors of different makers do differently is left out.
+pub(super) fn is_allowed(draft: &Draft) -> bool {
+    let insn = &draft.insn;
+    // Near branches with an operand-size prefix: ignored by Intel, obeyed by AMD (SDM 2A, JMP; APM 3, JMP).
+    let near = matches!(
+        insn.flow_control(),
+        FlowControl::ConditionalBranch
+            | FlowControl::UnconditionalBranch
+            | FlowControl::IndirectBranch
+            | FlowControl::Call
+            | FlowControl::IndirectCall
+            | FlowControl::Return
+    );
+    !(near && draft.bytes.iter().take(4).any(|&byte| byte == 0x66))
+}
+
+/// Changes registers and memory.
+pub(super) fn tune(generator: &mut Generator, draft: &mut Draft) {
+    let insn = draft.insn;
+    let place = draft.places.first().copied();
+    let gpr = &mut draft.state.gpr;
+    let random = &mut generator.random;
+    if (insn.has_rep_prefix() || insn.has_repne_prefix()) && insn.is_string_instruction() {
+        gpr[1] = if random.below(16) == 0 { values::word(random) } else { random.below(20) };
+        if random.below(4) == 0 {
+            // What is compared is equal for a while.
+            let (si, di, value) = (gpr[6], gpr[7], random.draw() as u8);
+            gpr[0] = u64::from(value) * 0x0101_0101_0101_0101;
+            for address in [si, di] {
+                put(draft, address.wrapping_sub(64), vec![value; 150]);
+            }
+        }
+        return;
+    }
+    match insn.mnemonic() {
+        Mnemonic::Div | Mnemonic::Idiv if random.below(4) != 0 => {
+            let negative = random.below(2) == 1 && insn.mnemonic() == Mnemonic::Idiv;
+            gpr[2] = if negative { u64::MAX } else { 0 };
+            gpr[0] = random.draw() >> random.below(64);
+            if negative {
+                gpr[0] = !gpr[0];
+            }
+        }
+        Mnemonic::Cmpxchg if random.below(2) == 0 => {
+            let accumulator = gpr[0];
+            match (insn.op0_kind(), place) {
+                (OpKind::Memory, Some((address, len))) => {
+                    put(draft, address, accumulator.to_le_bytes()[..len as usize].to_vec());
+                }
+                _ => *draft.gpr_mut(insn.op0_register()) = accumulator,
+            }
+        }
+        Mnemonic::Cmpxchg8b | Mnemonic::Cmpxchg16b if random.below(2) == 0 => {
+            if let Some((address, len)) = place {
+                let half = len as usize / 2;
+                let bytes = [&gpr[0].to_le_bytes()[..half], &gpr[2].to_le_bytes()[..half]].concat();
+                put(draft, address, bytes);
+            }
+        }
+        Mnemonic::Bt | Mnemonic::Bts | Mnemonic::Btr | Mnemonic::Btc
+            if insn.op0_kind() == OpKind::Memory && insn.op1_kind() == OpKind::Register =>
+        {
+            let bit = insn.op1_register();
+            let is_address = [insn.memory_base(), insn.memory_index()]
+                .iter()
+                .any(|address| address.full_register() == bit.full_register());
+            if !is_address && random.below(16) != 0 {
+                let offset = random.below(512).wrapping_sub(256);
+                *draft.gpr_mut(bit) = offset;
+            }
+        }
+        Mnemonic::Xlatb => {
+            let address = generator.target(1);
+            let base = generator.segment_base(draft, address);
+            let gpr = &mut draft.state.gpr;
+            gpr[3] = address.wrapping_sub(base).wrapping_sub(gpr[0] & 0xff);
+        }
+        Mnemonic::Leave => {
+            gpr[5] = window::page(window::STACK_PAGES.start) + random.below(2 * window::PAGE - 8);
+        }
+        Mnemonic::Enter => {
+            gpr[5] = window::page(window::STACK_PAGES.start) + random.below(2 * window::PAGE - 8);
+        }
+        Mnemonic::Popf | Mnemonic::Popfd | Mnemonic::Popfq => {
+            // Single step would stop elsewhere.
+            let rsp = gpr[4];
+            let value = random.draw() & !flags::TF;
+            put(draft, rsp, value.to_le_bytes().to_vec());
+        }
+        Mnemonic::Ldmxcsr => {
+            if let Some((address, _)) = place {
+                let reserved = random.below(8) == 0;
+                // Bit 17 exists on processors of AMD.
+                let mask = if reserved { !(1 << 17) } else { 0xffff };
+                let value = random.draw() as u32 & mask;
+                put(draft, address, value.to_le_bytes().to_vec());
+            }
+        }
+        Mnemonic::Fbld => {
+            if let Some((address, _)) = place {
+                let mut bytes = vec![0; 10];
+                bytes.fill_with(|| (random.below(10) | random.below(10) << 4) as u8);
+                bytes[9] = random.draw() as u8;
+                put(draft, address, bytes);
+            }
+        }
+        Mnemonic::Fxrstor | Mnemonic::Fxrstor64 => {
+            let mut image = generator.state().fxsave().to_vec();
+            if generator.random.below(8) == 0 {
+                image[26] = generator.random.draw() as u8 & !2;
+            }
+            if let Some((address, _)) = place {
+                put(draft, address, image);
+            }
+        }
+        Mnemonic::Shl | Mnemonic::Shr | Mnemonic::Sar | Mnemonic::Sal | Mnemonic::Rol | Mnemonic::Ror
+            if insn.op1_register() == Register::CL && random.below(2) == 0 =>
+        {
+            set_count(gpr, random.below(70));
+        }
+        Mnemonic::Rcl | Mnemonic::Rcr | Mnemonic::Shld | Mnemonic::Shrd if random.below(2) == 0 => {
+            set_count(gpr, random.below(70));
+        }
+        Mnemonic::Loop | Mnemonic::Loope | Mnemonic::Loopne => {
+            gpr[1] = random.pick(&[0, 1, 2, 1 << 32, (1 << 32) | 1, u64::MAX]);
+        }
+        Mnemonic::Jcxz | Mnemonic::Jecxz | Mnemonic::Jrcxz => {
+            gpr[1] = random.pick(&[0, 1, 1 << 16, 1 << 32, u64::MAX]);
+        }
+        Mnemonic::Maskmovq | Mnemonic::Maskmovdqu => {
+            let len = if insn.mnemonic() == Mnemonic::Maskmovq { 8 } else { 16 };
+            let address = generator.target(len);
+            let base = generator.segment_base(draft, address);
+            draft.state.gpr[7] = address.wrapping_sub(base);
+            generator.fill(draft, address, len, Content::Word);
+        }
+        _ => {}
+    }
+}
+
+/// A count in CL, unless RCX is an address.
+fn set_count(gpr: &mut [u64; 16], count: u64) {
+    let address = gpr[1].wrapping_sub(window::BASE) < window::LEN_BYTES;
+    if !address {
+        gpr[1] = gpr[1] & !0xff | count;
+    }
+}

@@ -1,5 +1,6 @@
 //! The guests of c2w: a folder for each instruction set, with decoding, instruction meanings, system state and
 //! board.
 
+pub mod board;
 pub mod riscv64;
 pub mod x86_64;

@@ -1,4 +1,4 @@
-//! Emulated devices of c2w: virtio over MMIO, serial port, clock, power switch, interrupt controllers.
+//! Emulated devices of c2w: virtio over MMIO, serial port, clocks, timers, power switches, interrupt controllers.
 //!
 //! A device is ignorant of its address and of who listens to its interrupt line; the board of each guest places it.
 //! Every device has a plain `State` (`save`, `restore`) and writes its own device tree node ([`fdt`]). What a device
@@ -8,7 +8,13 @@
 
 pub mod aclint;
 pub mod backend;
+pub mod cmos;
 pub mod fdt;
+pub mod ioapic;
+pub mod lapic;
+pub mod pc_power;
+pub mod pic8259;
+pub mod pit8254;
 pub mod plic;
 pub mod poweroff;
 pub mod rtc;

@@ -2,15 +2,13 @@
 
 use super::htif::{Htif, HtifState};
 use super::irq;
+pub use crate::board::{BoardParts, BoardRestoreError, VIRTIO_SLOTS};
 use c2w_devices::aclint::{self, Aclint, AclintState, HartLines};
-use c2w_devices::backend::char::CharBackend;
-use c2w_devices::backend::clock::WallClock;
 use c2w_devices::fdt::Place;
 use c2w_devices::plic::{self, Plic, PlicState};
 use c2w_devices::poweroff::{self, Poweroff};
 use c2w_devices::rtc::{self, Rtc, RtcState};
 use c2w_devices::uart::{self, Uart, UartState};
-use c2w_devices::virtio::VirtioDevice;
 use c2w_devices::virtio::mmio::{self, VirtioMmio, VirtioMmioState};
 use c2w_engine::addr::{Gpa, Width};
 use c2w_engine::irq::{Attention, IrqLine, IrqLines};
@@ -19,8 +17,6 @@ use serde::{Deserialize, Serialize};
 
 /// First byte of RAM.
 pub const RAM_BASE: Gpa = Gpa(0x8000_0000);
-/// Number of virtio slots.
-pub const VIRTIO_SLOTS: usize = 8;
 /// Interrupt sources of the PLIC, the unusable number 0 included (QEMU's VIRT_IRQCHIP_NUM_SOURCES).
 const PLIC_SOURCES: u32 = 96;
 
@@ -82,16 +78,6 @@ impl Window {
     }
 }
 
-/// What the host provides to the board.
-pub struct BoardParts {
-    /// The other end of the serial port.
-    pub console: Box<dyn CharBackend>,
-    /// What the real-time clock shows.
-    pub wall_clock: Box<dyn WallClock>,
-    /// Devices of the virtio slots from 0 on; at most [`VIRTIO_SLOTS`].
-    pub virtio: Vec<Box<dyn VirtioDevice>>,
-}
-
 /// State of the board and its devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BoardState {
@@ -107,25 +93,6 @@ pub struct BoardState {
     pub virtio: Vec<VirtioMmioState>,
     /// Host-target interface of test programs.
     pub htif: Option<HtifState>,
-}
-
-/// Why a saved board cannot be restored.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BoardRestoreError {
-    /// A device's state is impossible.
-    #[error("the saved state of the {0} is impossible")]
-    Impossible(&'static str),
-    /// Another number of devices.
-    #[error("the saved board has {saved} virtio devices, this one has {present}")]
-    OtherDevices {
-        /// In the state.
-        saved: usize,
-        /// Given by the host.
-        present: usize,
-    },
-    /// A virtio device's state is impossible.
-    #[error(transparent)]
-    Virtio(#[from] c2w_devices::virtio::RestoreError),
 }
 
 /// The board.

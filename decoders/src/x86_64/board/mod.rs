@@ -310,27 +310,6 @@ impl PcBoard {
         let answers = offset & (width.bytes() - 1) == 0 && device.widths().contains(&width);
         answers.then_some((device, offset))
     }
-
-    /// RDMSR of one of the local APIC's registers (IA32_APIC_BASE, IA32_TSC_DEADLINE, those of the x2APIC); `None` is #GP.
-    pub fn lapic_msr_read(&mut self, _index: u32, _env: &mut DeviceEnv<'_>) -> Option<u64> {
-        None
-    }
-
-    /// WRMSR to one of them; `None` is #GP.
-    pub fn lapic_msr_write(&mut self, _index: u32, _value: u64, _env: &mut DeviceEnv<'_>) -> Option<()> {
-        None
-    }
-
-    /// CR8: the local APIC's task priority class, 0 to 15.
-    pub fn task_priority(&self) -> u8 {
-        0
-    }
-
-    /// MOV to CR8.
-    pub fn set_task_priority(&mut self, _class: u8, _env: &mut DeviceEnv<'_>) {}
-
-    /// What is added to guest time to give the time-stamp counter has changed: deadlines are counted in that.
-    pub fn set_tsc_adjust(&mut self, _adjust: u64, _env: &mut DeviceEnv<'_>) {}
 }
 
 impl Board for PcBoard {

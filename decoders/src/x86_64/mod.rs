@@ -18,6 +18,7 @@ pub mod lift;
 pub mod mmu;
 pub mod mode;
 pub(crate) mod operand;
+pub mod random;
 pub mod regs;
 pub mod segment;
 pub mod spaces;

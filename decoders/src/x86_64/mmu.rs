@@ -326,3 +326,6 @@ pub fn control_changed(cpu: &mut Cpu<X86_64>, old_cr0: u64, old_cr4: u64) {
     let cr4 = (old_cr4 ^ cpu.guest.cr4) & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP);
     if cr0 | cr4 != 0 { flush(cpu) } else { select_space(cpu) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,3 +25,6 @@ pub mod spaces;
 pub mod stack;
 pub mod state;
 pub mod trap;
+
+#[cfg(test)]
+mod testing;

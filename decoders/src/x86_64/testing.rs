@@ -1,0 +1,63 @@
+//! A small machine for tests of this guest: RAM from address 0, an unconnected board and an instruction clock.
+
+use super::board::PcBoard;
+use super::guest::X86_64;
+use super::state::State;
+use super::{mmu, mode, regs};
+use c2w_engine::addr::{Gpa, Gva, PAGE_BYTES};
+use c2w_engine::clock::InstructionClock;
+use c2w_engine::cpu::Cpu;
+use c2w_engine::emit::Slot;
+use c2w_engine::irq::{Attention, IrqLines};
+use c2w_engine::mem::ram::Ram;
+
+/// Pages of RAM.
+const RAM_PAGES: u64 = 64;
+/// Nanoseconds an instruction takes.
+const NS_PER_INSN: u64 = 100;
+
+/// A vCPU with the given system state; its flags are those of reset.
+pub fn cpu_with(state: State) -> Cpu<X86_64> {
+    let attention = Attention::default();
+    let lines = IrqLines::new(&attention);
+    let ram = Ram::new(Gpa(0), RAM_PAGES * PAGE_BYTES);
+    let clock = Box::new(InstructionClock::new(NS_PER_INSN));
+    let mut cpu = Cpu::new(X86_64::new(state), ram, PcBoard::bare(), lines, attention, clock);
+    cpu.slots[usize::from(regs::RFLAGS.0)] = super::flags::FIXED;
+    mmu::select_space(&mut cpu);
+    mode::refresh(&mut cpu);
+    cpu
+}
+
+/// Writes bytes to RAM.
+pub fn write(cpu: &mut Cpu<X86_64>, at: u64, bytes: &[u8]) {
+    cpu.ram.write(Gpa(at), bytes).expect("test data fits RAM");
+}
+
+/// Writes numbers to RAM.
+pub fn write_words(cpu: &mut Cpu<X86_64>, at: u64, words: &[u64]) {
+    for (word, i) in words.iter().zip(0..) {
+        write(cpu, at + 8 * i, &word.to_le_bytes());
+    }
+}
+
+/// Reads a number from RAM.
+pub fn word(cpu: &Cpu<X86_64>, at: u64) -> u64 {
+    cpu.ram.read_u64(Gpa(at)).expect("test data is in RAM")
+}
+
+/// Sets a register.
+pub fn set(cpu: &mut Cpu<X86_64>, slot: Slot, value: u64) {
+    cpu.slots[usize::from(slot.0)] = value;
+}
+
+/// Reads a register.
+pub fn get(cpu: &Cpu<X86_64>, slot: Slot) -> u64 {
+    cpu.slots[usize::from(slot.0)]
+}
+
+/// Puts code at an address, which is where execution goes on.
+pub fn start(cpu: &mut Cpu<X86_64>, at: u64, code: &[u8]) {
+    write(cpu, at, code);
+    cpu.pc = Gva(at);
+}

@@ -318,3 +318,6 @@ pub fn read_tss(cpu: &mut Cpu<X86_64>, offset: u64, w: Width) -> Result<u64, Tra
     }
     cpu.load_in(Gva(tr.base).offset(offset), w, mode::SUPERVISOR)
 }
+
+#[cfg(test)]
+mod tests;

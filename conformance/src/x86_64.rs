@@ -1,6 +1,7 @@
 //! x86_64 instructions on our vCPU, and on the real processor that the tests run on.
 
 pub mod excluded;
+pub mod features;
 pub mod forms;
 pub mod generate;
 pub mod ours;

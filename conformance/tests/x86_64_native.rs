@@ -11,13 +11,15 @@
 use c2w_conformance::riscv64::random::Random;
 use c2w_conformance::x86_64::compare::Bench;
 use c2w_conformance::x86_64::excluded;
+use c2w_conformance::x86_64::features::{host_has, is_demanded};
 use c2w_conformance::x86_64::forms::{self, Template};
 use c2w_conformance::x86_64::generate::{Generator, Options};
+use c2w_conformance::x86_64::ours::Ours;
 use c2w_decoders::x86_64::decode::decode;
 use c2w_decoders::x86_64::insn::Op;
 use c2w_decoders::x86_64::mode::ModeBits;
 use c2w_engine::guest::Mode;
-use iced_x86::Code;
+use iced_x86::{Code, Mnemonic};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -55,6 +57,19 @@ fn is_known(templates: &[Template], mode: Mode) -> bool {
     })
 }
 
+/// Note of forms that the processor of the test machine has not got.
+const NOT_COMPARABLE: &str = "not comparable on this processor";
+
+/// Forms that the guest's processor must have and the decoder does not know.
+fn missing(bits: u32) -> Vec<Code> {
+    // They are known by always raising #UD.
+    let undefined = |code: Code| matches!(code.mnemonic(), Mnemonic::Ud0 | Mnemonic::Ud1 | Mnemonic::Ud2);
+    let mode = Ours::new().mode(bits == 32);
+    let forms = forms::all(bits).into_iter();
+    let demanded = forms.filter(|(code, _)| is_demanded(*code) && !undefined(*code));
+    demanded.filter(|(_, templates)| !is_known(templates, mode)).map(|(code, _)| code).collect()
+}
+
 /// What is known of a form at the end.
 #[derive(Default)]
 struct Row {
@@ -82,6 +97,10 @@ fn run_forms(bits: u32) -> BTreeMap<Code, Row> {
         let row = rows.entry(code).or_default();
         if let Some(reason) = excluded::reason(code) {
             row.note = reason.covered_by;
+            continue;
+        }
+        if !host_has(code) {
+            row.note = NOT_COMPARABLE;
             continue;
         }
         let mut generator = Generator { random: Random(seed ^ (code as u64) << 20), options };
@@ -144,4 +163,10 @@ fn report(bits: u32, rows: &BTreeMap<Code, Row>) -> bool {
 #[test]
 fn forms_64() {
     assert!(report(64, &run_forms(64)), "forms differ from the processor");
+}
+
+#[test]
+fn nothing_is_missing_64() {
+    let missing = missing(64);
+    assert!(missing.is_empty(), "{} forms are not known: {missing:?}", missing.len());
 }

@@ -1,5 +1,6 @@
 //! x86_64 instructions on our vCPU, and on the real processor that the tests run on.
 
+pub mod approximate;
 pub mod excluded;
 pub mod features;
 pub mod forms;

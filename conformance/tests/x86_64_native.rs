@@ -170,3 +170,14 @@ fn nothing_is_missing_64() {
     let missing = missing(64);
     assert!(missing.is_empty(), "{} forms are not known: {missing:?}", missing.len());
 }
+
+#[test]
+fn forms_32() {
+    assert!(report(32, &run_forms(32)), "forms differ from the processor");
+}
+
+#[test]
+fn nothing_is_missing_32() {
+    let missing = missing(32);
+    assert!(missing.is_empty(), "{} forms are not known: {missing:?}", missing.len());
+}

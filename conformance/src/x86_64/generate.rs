@@ -91,6 +91,9 @@ impl Generator {
             debug_assert_eq!(again.code(), draft.insn.code(), "{:02x?}", draft.bytes);
             draft.insn = again;
         }
+        if self.options.bits == 32 {
+            draft.state.gpr.iter_mut().for_each(|value| *value &= 0xffff_ffff);
+        }
         let Draft { insn, bytes, state, patches, .. } = draft;
         Some(Case { insn, bytes, state, patches, code_32: self.options.bits == 32 })
     }

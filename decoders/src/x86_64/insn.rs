@@ -10,7 +10,7 @@ pub use super::decode::float::FloatOp;
 pub use super::decode::integer::IntegerOp;
 pub use super::decode::system::SystemOp;
 pub use super::decode::vector::VectorOp;
-pub use super::decode::x87::X87Op;
+pub use super::decode::x87::{StackOp, X87Op};
 
 /// What an instruction does. Operand sizes and forms are in its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

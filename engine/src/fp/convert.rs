@@ -97,7 +97,7 @@ pub fn to_int<F: Format, T: Integer>(env: &mut Env, rounding: Rounding, a: F::Bi
     let result = match a.kind {
         Kind::Zero => return T::join(false, 0),
         Kind::Finite if a.exponent <= 63 => {
-            let (magnitude, inexact) = integral(rounding, &a);
+            let (magnitude, inexact) = integral(env, rounding, &a);
             let result = T::join(a.sign, magnitude);
             if inexact && result.is_ok() {
                 env.raise(Flags::INEXACT);
@@ -123,7 +123,7 @@ pub fn to_int_modular<F: Format>(env: &mut Env, a: F::Bits) -> i32 {
     }
     let a = env.unpack::<F>(a);
     let magnitude = match (a.kind, a.exponent) {
-        (Kind::Finite, ..=63) => integral(Rounding::TowardZero, &a).0 as u32,
+        (Kind::Finite, ..=63) => integral(env, Rounding::TowardZero, &a).0 as u32,
         // The integer is the significand with zeros behind it, up to 31 of them in the low 32 bits.
         (Kind::Finite, 64..=94) => (a.significand as u32) << (a.exponent - 63),
         _ => 0,
@@ -150,7 +150,7 @@ pub fn round_to_integral<F: Format>(
     if a.exponent >= F::PRECISION as i32 - 1 {
         return bits;
     }
-    let (magnitude, inexact) = integral(rounding, &a);
+    let (magnitude, inexact) = integral(env, rounding, &a);
     if inexact && report_inexact {
         env.raise(Flags::INEXACT);
     }
@@ -164,7 +164,7 @@ pub fn round_to_integral<F: Format>(
 
 /// The magnitude of a finite number below 2^64 as an integer, and whether that took rounding.
 #[inline]
-fn integral(rounding: Rounding, a: &Parts) -> (u64, bool) {
+fn integral(env: &mut Env, rounding: Rounding, a: &Parts) -> (u64, bool) {
     let (kept, rest) = match a.exponent {
         0..=62 => (a.significand >> (63 - a.exponent), a.significand << (a.exponent + 1)),
         63.. => (a.significand, 0),
@@ -173,5 +173,6 @@ fn integral(rounding: Rounding, a: &Parts) -> (u64, bool) {
         _ => (0, 1),
     };
     let up = rounds_up(rounding, a.sign, kept & 1 == 1, rest);
+    env.rounded_up = up;
     (kept + u64::from(up), rest != 0)
 }

@@ -94,6 +94,9 @@ pub struct Env {
     /// exact and is not flushed, and what is delivered is that result with its exponent moved into the
     /// range (IEEE 754-1985 §7.3 and §7.4).
     pub trapped: Flags,
+    /// Written by every rounding of [`super::soft`], to integers and between formats: the last one went away from
+    /// zero (x87's `C1`).
+    pub rounded_up: bool,
 }
 
 impl Env {
@@ -109,6 +112,7 @@ impl Env {
             flush_results: false,
             precision: Precision::Extended,
             trapped: Flags::empty(),
+            rounded_up: false,
         }
     }
 

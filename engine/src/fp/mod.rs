@@ -29,7 +29,9 @@ mod format;
 mod host_fma;
 mod mul;
 mod nan;
+mod remainder;
 mod round;
+mod scale;
 mod sqrt;
 #[cfg(test)]
 mod tests;
@@ -44,6 +46,8 @@ pub use f80::F80;
 pub use fast::{Host, add, div, fma, mul, sqrt, sub};
 pub use fma::Negate;
 pub use format::{F16, F32, F64, Format, Kind, Parts};
+pub use remainder::{Quotient, Remainder, partial_remainder};
+pub use scale::{logb, scale, significand};
 
 /// The operations of [`fast`] on integers alone: slower, and the definition.
 pub mod soft {

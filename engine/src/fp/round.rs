@@ -74,6 +74,7 @@ pub(super) fn round_pack<F: Format>(
     if cut_off != 0 {
         env.raise(Flags::INEXACT);
     }
+    env.rounded_up = up;
     let (kept, exponent) = step(digits, kept, exponent, up);
     if exponent > F::EMAX {
         return overflow::<F>(env, sign, exponent, kept, digits);
@@ -110,6 +111,7 @@ fn pack_tiny<F: Format>(env: &mut Env, sign: bool, exponent: i32, significand: u
     let up = rounds_up(env.rounding, sign, kept & 1 == 1, cut_off);
     let (unbounded, unbounded_exponent) = step(digits, kept, exponent, up);
     let tiny = unbounded_exponent < F::EMIN;
+    env.rounded_up = up;
     if tiny && env.trapped.contains(Flags::UNDERFLOW) {
         env.raise(if cut_off != 0 { Flags::UNDERFLOW | Flags::INEXACT } else { Flags::UNDERFLOW });
         return wrapped::<F>(sign, unbounded_exponent, unbounded, digits).unwrap_or(F::zero(sign));
@@ -124,6 +126,7 @@ fn pack_tiny<F: Format>(env: &mut Env, sign: bool, exponent: i32, significand: u
     if cut_off != 0 {
         env.raise(if tiny { Flags::INEXACT | Flags::UNDERFLOW } else { Flags::INEXACT });
     }
+    env.rounded_up = up;
     F::finite(sign, F::EMIN, (kept + u64::from(up)) << (F::PRECISION - digits))
 }
 
@@ -142,6 +145,7 @@ fn overflow<F: Format>(env: &mut Env, sign: bool, exponent: i32, kept: u64, digi
         Rounding::Down => sign,
         Rounding::Up => !sign,
     };
+    env.rounded_up = to_infinity;
     if to_infinity {
         F::infinity(sign)
     } else {

@@ -50,6 +50,8 @@ pub struct Source<'a> {
     pub insn: &'a Instruction,
     /// The mode.
     pub mode: ModeBits,
+    /// Its encoding.
+    pub bytes: &'a [u8],
 }
 
 /// Decodes the instruction at the start of `bytes`. What is undefined or not known decodes to #UD; `None` means that
@@ -65,7 +67,7 @@ pub fn decode(bytes: &[u8], mode: Mode) -> Option<Decoded<Insn>> {
         return Some(raise(trap::PROTECTION, MAX_BYTES as u8));
     }
     let len_bytes = from.len().clamp(1, MAX_BYTES) as u8;
-    let source = Source { insn: &from, mode };
+    let source = Source { insn: &from, mode, bytes: &bytes[..from.len().min(bytes.len())] };
     let decoded = translate(&source, len_bytes).unwrap_or_else(|cause| raise(cause, len_bytes));
     Some(Decoded { ends_block: decoded.ends_block || mode.contains(ModeBits::STEP), ..decoded })
 }

@@ -18,6 +18,7 @@ fn environment(random: &mut Random) -> Env {
         flush_results: random.below(4) == 0,
         precision: Precision::Extended,
         trapped: Flags::from_bits_retain(random.below(64) as u8) & (Flags::OVERFLOW | Flags::UNDERFLOW),
+        rounded_up: false,
     }
 }
 

@@ -74,7 +74,7 @@ fn tags_of(word: u16) -> u8 {
 }
 
 /// Writes the environment in the format of that length. Reserved halves of words are all ones.
-fn put_environment(unit: &Unit<'_>, len_bytes: usize, to: &mut [u8]) {
+pub(super) fn put_environment(unit: &Unit<'_>, len_bytes: usize, to: &mut [u8]) {
     let (opcode, instruction, data) = unit.pointers();
     let words = [unit.control(), unit.status(), tag_word(unit)];
     if len_bytes == SHORT {

@@ -4,8 +4,17 @@
 //! too much to say it in the engine's words.
 
 mod area;
+mod arithmetic;
+mod compare;
+mod decimal;
 mod environment;
+mod form;
+mod function;
+mod load;
 mod memory;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod native;
+mod store;
 mod unit;
 mod xsave;
 
@@ -13,9 +22,13 @@ use super::helpers;
 use crate::x86_64::guest::X86_64;
 use crate::x86_64::{control, trap};
 pub use area::Form;
+pub use arithmetic::Arithmetic;
 use c2w_engine::cpu::Cpu;
 use c2w_engine::guest::{HelperEffects, Trap};
+pub use compare::Comparison;
 pub use environment::CONTROL_BITS;
+pub use form::{Operands, Source};
+pub use store::{TRUNCATING, UNCHECKED};
 pub use unit::{ERROR_SUMMARY, INIT_CONTROL};
 
 use super::{CHECKING, REGISTERS};
@@ -48,6 +61,44 @@ helpers! { super::FIRST_X87;
     Xsave = "xsave", EVERYTHING, xsave::xsave;
     /// (address, components, form): XRSTOR.
     Xrstor = "xrstor", EVERYTHING, xsave::xrstor;
+    /// (operands, value low, value high): FLD, FILD, FBLD.
+    Load = "x87_load", REGISTERS, load::load;
+    /// (operands): FLDZ, FLD1 and their kin.
+    Constant = "x87_constant", REGISTERS, load::constant;
+    /// (operands): FXCH.
+    Exchange = "x87_exchange", REGISTERS, load::exchange;
+    /// (operands, condition): FCMOVcc.
+    MoveIf = "x87_move_if", REGISTERS, load::move_if;
+    /// (operands): FFREE, FFREEP.
+    Free = "x87_free", REGISTERS, load::free;
+    /// (operands): FINCSTP, FDECSTP.
+    Turn = "x87_turn", REGISTERS, load::turn;
+    /// (operands, value low, value high): FADD, FSUB, FMUL, FDIV and their kin.
+    Arithmetic = "x87_arithmetic", REGISTERS, arithmetic::arithmetic;
+    /// (operands, value low, value high): FCOM, FUCOM, FICOM, FTST.
+    Compare = "x87_compare", REGISTERS, compare::compare_conditions;
+    /// (operands): FCOMI, FUCOMI; gives the flags.
+    CompareFlags = "x87_compare_flags", REGISTERS, compare::compare_flags;
+    /// (): FXAM.
+    Examine = "x87_examine", REGISTERS, compare::examine;
+    /// (operands, address): stores to memory.
+    Store = "x87_store", EVERYTHING, store::store;
+    /// (operands): FST to a register.
+    StoreRegister = "x87_store_register", REGISTERS, store::store_register;
+    /// (): FCHS.
+    ChangeSign = "x87_change_sign", REGISTERS, function::change_sign;
+    /// (): FABS.
+    Absolute = "x87_absolute", REGISTERS, function::absolute;
+    /// (): FSQRT.
+    SquareRoot = "x87_square_root", REGISTERS, function::square_root;
+    /// (): FRNDINT.
+    Round = "x87_round", REGISTERS, function::round;
+    /// (): FXTRACT.
+    Extract = "x87_extract", REGISTERS, function::extract;
+    /// (operands): FPREM, FPREM1.
+    Remainder = "x87_remainder", REGISTERS, function::remainder;
+    /// (): FSCALE.
+    Scale = "x87_scale", REGISTERS, function::scale;
 }
 
 /// What FWAIT raises (SDM 2A, WAIT). CR0.NE counts as set: there is no external interrupt for x87 errors.

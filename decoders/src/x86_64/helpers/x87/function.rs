@@ -112,23 +112,31 @@ pub fn remainder(cpu: &mut Cpu<X86_64>, [operands, ..]: [u64; 4]) -> Result<u64,
     let rounding = if nearest { Quotient::Nearest } else { Quotient::Truncated };
     let mut unit = Unit::of(cpu);
     let env = unit.extended();
-    let mut conditions = 0;
+    let mut conditions = None;
     let done = two(&mut unit, env, |env, dividend, divisor| {
         let found = fp::partial_remainder::<F80>(env, rounding, dividend, divisor);
         let bit = |number: u32, condition| if found.quotient >> number & 1 != 0 { condition } else { 0 };
-        conditions = bit(2, C0) | bit(1, C3) | bit(0, C1) | if found.complete { 0 } else { C2 };
+        let quotient = bit(2, C0) | bit(1, C3) | bit(0, C1);
+        if !is_nan(F80::unpack(found.bits).kind) {
+            conditions = Some(quotient | if found.complete { 0 } else { C2 });
+        }
         found.bits
     });
-    if done {
-        unit.set_conditions(C0 | C1 | C2 | C3, conditions);
+    match conditions {
+        Some(conditions) if done => unit.set_conditions(C0 | C1 | C2 | C3, conditions),
+        // Without a quotient the bits for it stay.
+        _ => unit.set_conditions(C2, 0),
     }
     Ok(0)
+}
+
+fn is_nan(kind: Kind) -> bool {
+    matches!(kind, Kind::QuietNan | Kind::SignalingNan | Kind::Unsupported)
 }
 
 /// ST(0) scaled by the power of two that ST(1) truncates to (SDM 2A, FSCALE).
 fn scaled(env: &mut Env, value: u128, power: u128) -> u128 {
     let (a, b) = (F80::unpack(value), F80::unpack(power));
-    let is_nan = |kind| matches!(kind, Kind::QuietNan | Kind::SignalingNan | Kind::Unsupported);
     if is_nan(a.kind) || is_nan(b.kind) {
         // Any operation of two operands chooses among NaNs.
         return fp::soft::add::<F80>(env, value, power);

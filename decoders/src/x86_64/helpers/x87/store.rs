@@ -3,7 +3,7 @@
 use super::decimal;
 use super::form::{Operands, Source};
 use super::memory;
-use super::unit::{INDEFINITE, Unit};
+use super::unit::{C1, INDEFINITE, Unit};
 use crate::x86_64::guest::X86_64;
 use c2w_engine::addr::Gva;
 use c2w_engine::cpu::Cpu;
@@ -92,7 +92,7 @@ pub fn store_register(cpu: &mut Cpu<X86_64>, [operands, ..]: [u64; 4]) -> Result
     let mut unit = Unit::of(cpu);
     let value = match unit.read(0) {
         None if operands.operation == UNCHECKED => {
-            unit.free(operands.index);
+            unit.set_conditions(C1, 0);
             unit.pop(operands.pops);
             return Ok(0);
         }

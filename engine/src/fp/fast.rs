@@ -59,7 +59,7 @@ impl Host for F16 {}
 
 /// Raises inexact, unless it is raised already, where `inexact()` holds.
 #[inline(always)]
-fn note_inexact(env: &mut Env, inexact: impl FnOnce() -> bool) {
+pub(super) fn note_inexact(env: &mut Env, inexact: impl FnOnce() -> bool) {
     if !env.flags.contains(Flags::INEXACT) && inexact() {
         env.raise(Flags::INEXACT);
     }
@@ -88,19 +88,25 @@ macro_rules! bit_tests {
         }
 
         #[inline(always)]
-        fn is_normal_or_zero(bits: $bits) -> bool {
+        pub(in super::super) fn is_normal_or_zero(bits: $bits) -> bool {
             is_normal(bits) || bits << 1 == 0
+        }
+
+        /// Whether the product of two numbers is exact because at least one is zero and the other normal or zero.
+        #[inline(always)]
+        fn has_exact_zero(a: $bits, b: $bits) -> bool {
+            is_normal_or_zero(a) && is_normal_or_zero(b) && (a << 1 == 0 || b << 1 == 0)
         }
 
         /// Normal, and not the smallest normal number, to which a tiny result may have been rounded.
         #[inline(always)]
-        fn is_above_least(bits: $bits) -> bool {
+        pub(in super::super) fn is_above_least(bits: $bits) -> bool {
             (bits << 1).wrapping_sub(LEAST + 1) < INFINITY - LEAST - 1
         }
     };
 }
 
-mod single {
+pub(super) mod single {
     use super::*;
     bit_tests!(u32, f32);
 
@@ -133,7 +139,7 @@ mod single {
             let exact = f64::from(f32::from_bits(a)) * f64::from(f32::from_bits(b));
             let product = exact as f32;
             if !(is_normal(a) && is_normal(b) && is_above_least(product.to_bits())) {
-                return None;
+                return has_exact_zero(a, b).then_some(product.to_bits());
             }
             note_inexact(env, || f64::from(product) != exact);
             Some(product.to_bits())
@@ -182,7 +188,7 @@ mod single {
     }
 }
 
-mod double {
+pub(super) mod double {
     use super::*;
     bit_tests!(u64, f64);
 
@@ -227,7 +233,7 @@ mod double {
         fn try_mul(env: &mut Env, a: u64, b: u64) -> Option<u64> {
             let product = (f64::from_bits(a) * f64::from_bits(b)).to_bits();
             if !(is_normal(a) && is_normal(b) && is_above_least(product)) {
-                return None;
+                return has_exact_zero(a, b).then_some(product);
             }
             note_inexact(env, || {
                 let zeros = significand(a).trailing_zeros() + significand(b).trailing_zeros();

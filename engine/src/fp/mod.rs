@@ -26,6 +26,7 @@ mod f80;
 pub mod fast;
 mod fma;
 mod format;
+pub mod host_convert;
 mod host_fma;
 mod mul;
 mod nan;

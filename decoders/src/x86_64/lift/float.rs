@@ -18,7 +18,8 @@ pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: FloatOp) -> Done<E> {
         ($($form:ident: $($op:ident)*;)*) => {
             match op {
                 $($(FloatOp::$op => $form(e, i, Helper::$op),)*)*
-                FloatOp::Cvtdq2pd | FloatOp::Cvtpi2pd => from_pair(e, i),
+                FloatOp::Cvtpi2ps => singles_from_pair(e, i),
+                FloatOp::Cvtdq2pd | FloatOp::Cvtpi2pd => doubles_from_pair(e, i),
                 FloatOp::Cvtsi2ss => from_general(e, i, Helper::Cvtsi2ss, Helper::Cvtsi2ssWide),
                 FloatOp::Cvtsi2sd => from_general(e, i, Helper::Cvtsi2sd, Helper::Cvtsi2sdWide),
                 FloatOp::Cvtss2si => to_general(e, i, Helper::Cvtss2si, Helper::Cvtss2siWide),
@@ -44,7 +45,6 @@ pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: FloatOp) -> Done<E> {
             Cvtdq2ps Cvtps2dq Cvttps2dq Cvtpd2dq Cvttpd2dq Cvtpd2ps;
         half: Cvtps2pd;
         ordered: Comiss Comisd Ucomiss Ucomisd;
-        from_mmx: Cvtpi2ps;
         half_to_mmx: Cvtps2pi Cvttps2pi;
         to_mmx: Cvtpd2pi Cvttpd2pi;
     }
@@ -118,23 +118,33 @@ fn to_general<E: Emit>(e: &mut E, i: &Insn, narrow: Helper, wide: Helper) -> Don
     Ok(())
 }
 
-/// CVTPI2PS: from two integers in an MMX register or in memory to the low half of the destination.
+/// Whether the source is an MMX register. From memory, conversions of two integers have nothing to do with the x87 state:
+/// the manual says so of CVTPI2PD (SDM 2A), and processors do the same for CVTPI2PS.
 #[inline(always)]
-fn from_mmx<E: Emit>(e: &mut E, i: &Insn, helper: Helper) -> Done<E> {
-    e.check_mmx()?;
+fn is_from_mmx(i: &Insn) -> bool {
+    matches!(i.operands[1], Operand::Mmx(_))
+}
+
+/// CVTPI2PS: from two integers to the low half of the destination.
+#[inline(always)]
+fn singles_from_pair<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
+    if is_from_mmx(i) {
+        e.check_mmx()?;
+    }
     let source = e.scalar(i, 1)?;
-    let result = e.helper(helper.id(), &[source])?;
+    let result = e.helper(Helper::Cvtpi2ps.id(), &[source])?;
     let slot = e.slot_of(i, 0);
     e.set(slot, result);
-    e.enter_mmx();
+    if is_from_mmx(i) {
+        e.enter_mmx();
+    }
     Ok(())
 }
 
-/// Two 32-bit integers to doubles, which is always exact. CVTPI2PD of memory has nothing to do with MMX (SDM 2A).
+/// Two 32-bit integers to doubles, which is always exact.
 #[inline(always)]
-fn from_pair<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
-    let is_mmx = matches!(i.operands[1], Operand::Mmx(_));
-    if is_mmx {
+fn doubles_from_pair<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
+    if is_from_mmx(i) {
         e.check_mmx()?;
     }
     let source = e.scalar(i, 1)?;
@@ -144,7 +154,7 @@ fn from_pair<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     let lo = e.helper(Helper::Cvtsi2sd.id(), &[zero, source])?;
     let hi = e.helper(Helper::Cvtsi2sd.id(), &[zero, above])?;
     e.set_vector(i, slot, Pair { lo, hi });
-    if is_mmx {
+    if is_from_mmx(i) {
         e.enter_mmx();
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! The fast path against the exact one: the same bits and the same flags, whatever was raised before.
 
+use super::super::host_convert::HostInteger;
 use super::super::*;
 use super::ROUNDS;
 use super::generate::{Encoding, Random, operand, partner, triple};
@@ -45,6 +46,68 @@ fn operations_agree<F: Host + Encoding>(seed: u64) {
         agree(env, &ab, |env| mul::<F>(env, a, b), |env| soft::mul::<F>(env, a, b));
         agree(env, &ab, |env| div::<F>(env, a, b), |env| soft::div::<F>(env, a, b));
         agree(env, &ab, |env| sqrt::<F>(env, a), |env| soft::sqrt::<F>(env, a));
+    }
+}
+
+fn conversions_agree<F: HostInteger + Encoding>(seed: u64) {
+    let mut random = Random(seed);
+    for _ in 0..ROUNDS * 10 {
+        let env = Env { rounding: Rounding::NearestEven, ..environment(&mut random) };
+        let a = operand::<F>(&mut random);
+        let mut fast_env = env;
+        if let Some(integer) = F::try_truncate(&mut fast_env, a) {
+            let fast = |env: &mut Env| {
+                *env = fast_env;
+                Ok(integer)
+            };
+            agree(env, &a, fast, |env| to_int::<F, i64>(env, Rounding::TowardZero, a));
+        }
+        let mut fast_env = env;
+        if let Some(integer) = F::try_nearest(&mut fast_env, a) {
+            let fast = |env: &mut Env| {
+                *env = fast_env;
+                Ok(integer)
+            };
+            agree(env, &a, fast, |env| to_int::<F, i64>(env, Rounding::NearestEven, a));
+        }
+        let (rounding, report) = (super::ROUNDINGS[random.below(5) as usize], random.below(2) == 0);
+        let mut fast_env = env;
+        if let Some(integral) = F::try_integral(&mut fast_env, rounding, report, a) {
+            let fast = |env: &mut Env| {
+                *env = fast_env;
+                integral
+            };
+            agree(env, &(a, rounding), fast, |env| round_to_integral::<F>(env, rounding, report, a));
+        }
+        let integer = (random.next() >> random.below(64)).wrapping_sub(random.below(2)) as i64;
+        let exact = |env: &mut Env| from_int::<F, i64>(env, integer);
+        agree(env, &integer, |env| F::from_integer(env, integer), exact);
+    }
+}
+
+#[test]
+fn conversions_to_and_from_integers_agree() {
+    conversions_agree::<F32>(66);
+    conversions_agree::<F64>(67);
+}
+
+#[test]
+fn conversions_between_formats_agree() {
+    let mut random = Random(68);
+    for _ in 0..ROUNDS * 10 {
+        let env = Env { rounding: Rounding::NearestEven, ..environment(&mut random) };
+        let (a, b) = (operand::<F32>(&mut random), operand::<F64>(&mut random));
+        if let Some(wide) = host_convert::try_widen(a) {
+            agree(env, &a, |_| wide, |env| convert::<F32, F64>(env, a));
+        }
+        let mut fast_env = env;
+        if let Some(narrow) = host_convert::try_narrow(&mut fast_env, b) {
+            let fast = |env: &mut Env| {
+                *env = fast_env;
+                narrow
+            };
+            agree(env, &b, fast, |env| convert::<F64, F32>(env, b));
+        }
     }
 }
 

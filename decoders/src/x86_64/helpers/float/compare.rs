@@ -1,6 +1,6 @@
 //! Comparisons: masks and flags.
 
-use super::lanes::{Lane, build, destination, read, write};
+use super::lanes::{Lane, build, destination, read, try_build, write};
 use super::mxcsr::{exactly, quickly};
 use crate::x86_64::flags::{CF, PF, ZF};
 use crate::x86_64::guest::X86_64;
@@ -8,44 +8,61 @@ use c2w_engine::cpu::Cpu;
 use c2w_engine::fp::{Env, Order, compare_quiet, compare_signaling};
 use c2w_engine::guest::Trap;
 
-/// A predicate of CMPPS and its kin (SDM 2A, table 3-1): what it holds for, and whether quiet NaNs are invalid.
+/// A predicate of CMPPS and its kin: for which orders it holds.
 #[derive(Clone, Copy)]
-struct Predicate {
-    less: bool,
-    equal: bool,
-    greater: bool,
-    unordered: bool,
-    signaling: bool,
-}
+struct Predicate(u8);
+
+const LESS: u8 = 1;
+const EQUAL: u8 = 2;
+const GREATER: u8 = 4;
+const UNORDERED: u8 = 8;
 
 impl Predicate {
-    /// The predicate of an immediate, of which three bits count.
+    /// The predicate of an immediate, of which three bits count (SDM 2A, table 3-1).
+    #[inline(always)]
     fn of(immediate: u64) -> Self {
-        let negated = immediate & 4 != 0;
-        // EQ, LT, LE, UNORD; the others are their negations.
-        let [less, equal, unordered] = match immediate & 3 {
-            0 => [false, true, false],
-            1 => [true, false, false],
-            2 => [true, true, false],
-            _ => [false, false, true],
-        };
-        Self {
-            less: less != negated,
-            equal: equal != negated,
-            greater: negated,
-            unordered: unordered != negated,
-            signaling: matches!(immediate & 3, 1 | 2),
-        }
+        // EQ, LT, LE, UNORD and their negations.
+        const HOLDS: [u8; 4] = [EQUAL, LESS, LESS | EQUAL, UNORDERED];
+        const ALL: u8 = LESS | EQUAL | GREATER | UNORDERED;
+        let holds = HOLDS[(immediate & 3) as usize];
+        Self(if immediate & 4 != 0 { holds ^ ALL } else { holds })
     }
 
-    fn holds<F: Lane>(self, env: &mut Env, a: F::Bits, b: F::Bits) -> bool {
-        match order::<F>(env, self.signaling, a, b) {
-            Order::Less => self.less,
-            Order::Equal => self.equal,
-            Order::Greater => self.greater,
-            Order::Unordered => self.unordered,
-        }
+    /// Whether quiet NaNs are invalid: for LT, LE and their negations.
+    fn is_signaling(self) -> bool {
+        self.0 & LESS != (self.0 & GREATER) / GREATER
     }
+
+    /// The answer for numbers that are zero or normal.
+    #[inline(always)]
+    fn quick<F: Lane>(self, a: F::Bits, b: F::Bits) -> Option<F::Bits> {
+        let (less, greater) = (F::try_less(a, b)?, F::try_less(b, a)?);
+        let order = if less {
+            LESS
+        } else if greater {
+            GREATER
+        } else {
+            EQUAL
+        };
+        Some(answer::<F>(self.0 & order != 0))
+    }
+
+    /// The answer.
+    fn exact<F: Lane>(self, env: &mut Env, a: F::Bits, b: F::Bits) -> F::Bits {
+        let order = match order::<F>(env, self.is_signaling(), a, b) {
+            Order::Less => LESS,
+            Order::Equal => EQUAL,
+            Order::Greater => GREATER,
+            Order::Unordered => UNORDERED,
+        };
+        answer::<F>(self.0 & order != 0)
+    }
+}
+
+/// Ones for yes, zeros for no.
+#[inline(always)]
+fn answer<F: Lane>(holds: bool) -> F::Bits {
+    if holds { F::ONES } else { F::Bits::default() }
 }
 
 fn order<F: Lane>(env: &mut Env, signaling: bool, a: F::Bits, b: F::Bits) -> Order {
@@ -57,11 +74,10 @@ pub(super) fn packed_mask<F: Lane>(cpu: &mut Cpu<X86_64>, [to, lo, hi, _]: [u64;
     let (slot, immediate) = destination(to);
     let (a, b) = (read(cpu, slot), [lo, hi]);
     let predicate = Predicate::of(immediate);
-    let result = exactly(cpu, |env| {
-        build::<F>(|i| {
-            if predicate.holds::<F>(env, F::at(a, i), F::at(b, i)) { F::ONES } else { F::Bits::default() }
-        })
-    })?;
+    let result = match quickly(cpu, |_| try_build::<F>(|i| predicate.quick::<F>(F::at(a, i), F::at(b, i)))) {
+        Some(result) => result,
+        None => exactly(cpu, |env| build::<F>(|i| predicate.exact::<F>(env, F::at(a, i), F::at(b, i))))?,
+    };
     write(cpu, slot, result);
     Ok(0)
 }
@@ -72,8 +88,12 @@ pub(super) fn scalar_mask<F: Lane>(
     [a, b, immediate, _]: [u64; 4],
 ) -> Result<u64, Trap> {
     let predicate = Predicate::of(immediate);
-    let holds = exactly(cpu, |env| predicate.holds::<F>(env, F::low(a), F::low(b)))?;
-    Ok(F::with_low(a, if holds { F::ONES } else { F::Bits::default() }))
+    let (x, y) = (F::low(a), F::low(b));
+    let result = match quickly(cpu, |_| predicate.quick::<F>(x, y)) {
+        Some(result) => result,
+        None => exactly(cpu, |env| predicate.exact::<F>(env, x, y))?,
+    };
+    Ok(F::with_low(a, result))
 }
 
 /// COMISS and its kin: the arithmetic flags.

@@ -1,34 +1,86 @@
 //! Conversions between formats and to and from integers, and rounding to integers. What an integer cannot hold becomes
 //! the "integer indefinite", its smallest value (SDM 1 4.8.3.7).
 
-use super::lanes::{Lane, Vector, build, destination, write};
-use super::mxcsr::{exactly, rounding};
+use super::lanes::{Lane, build, destination, try_build, write};
+use super::mxcsr::{exactly, quickly, rounding};
 use crate::x86_64::guest::X86_64;
 use c2w_engine::cpu::Cpu;
+use c2w_engine::fp::host_convert::{try_narrow, try_widen};
 use c2w_engine::fp::{self, Env, F32, F64, Rounding};
 use c2w_engine::guest::Trap;
 
 /// Two 32-bit elements in a word.
+#[inline(always)]
 fn pair(lo: u32, hi: u32) -> u64 {
     u64::from(lo) | u64::from(hi) << 32
 }
 
 /// The high element of two.
+#[inline(always)]
 fn above(word: u64) -> u64 {
     word >> 32
 }
 
-fn direction<const TRUNCATE: bool>(env: &Env) -> Rounding {
-    if TRUNCATE { Rounding::TowardZero } else { env.rounding }
+/// The low half of a vector of which the high half is 0.
+#[inline(always)]
+fn low_half(cpu: &mut Cpu<X86_64>, slot: u8, value: u64) -> Result<u64, Trap> {
+    write(cpu, slot, [value, 0]);
+    Ok(0)
 }
 
-fn narrow<F: Lane, const TRUNCATE: bool>(env: &mut Env, a: F::Bits) -> u32 {
-    let direction = direction::<TRUNCATE>(env);
-    fp::to_int::<F, i32>(env, direction, a).unwrap_or(i32::MIN) as u32
+/// To integers.
+struct ToInteger<const TRUNCATE: bool>;
+
+impl<const TRUNCATE: bool> ToInteger<TRUNCATE> {
+    #[inline(always)]
+    fn quick_64<F: Lane>(env: &mut Env, a: F::Bits) -> Option<i64> {
+        if TRUNCATE { F::try_truncate(env, a) } else { F::try_nearest(env, a) }
+    }
+
+    #[inline(always)]
+    fn quick<F: Lane>(env: &mut Env, a: F::Bits) -> Option<u32> {
+        Some(i32::try_from(Self::quick_64::<F>(env, a)?).ok()? as u32)
+    }
+
+    fn direction(env: &Env) -> Rounding {
+        if TRUNCATE { Rounding::TowardZero } else { env.rounding }
+    }
+
+    fn exact_64<F: Lane>(env: &mut Env, a: F::Bits) -> i64 {
+        let direction = Self::direction(env);
+        fp::to_int::<F, i64>(env, direction, a).unwrap_or(i64::MIN)
+    }
+
+    fn exact<F: Lane>(env: &mut Env, a: F::Bits) -> u32 {
+        let direction = Self::direction(env);
+        fp::to_int::<F, i32>(env, direction, a).unwrap_or(i32::MIN) as u32
+    }
 }
 
-fn single(env: &mut Env, integer: u64) -> u32 {
-    fp::from_int::<F32, i32>(env, integer as i32)
+/// CVTSS2SI and its kin: to a 32-bit integer.
+pub(super) fn to_integer<F: Lane, const TRUNCATE: bool>(
+    cpu: &mut Cpu<X86_64>,
+    [source, ..]: [u64; 4],
+) -> Result<u64, Trap> {
+    let a = F::low(source);
+    let result = match quickly(cpu, |env| ToInteger::<TRUNCATE>::quick::<F>(env, a)) {
+        Some(result) => result,
+        None => exactly(cpu, |env| ToInteger::<TRUNCATE>::exact::<F>(env, a))?,
+    };
+    Ok(u64::from(result))
+}
+
+/// To a 64-bit integer.
+pub(super) fn to_wide_integer<F: Lane, const TRUNCATE: bool>(
+    cpu: &mut Cpu<X86_64>,
+    [source, ..]: [u64; 4],
+) -> Result<u64, Trap> {
+    let a = F::low(source);
+    let result = match quickly(cpu, |env| ToInteger::<TRUNCATE>::quick_64::<F>(env, a)) {
+        Some(result) => result,
+        None => exactly(cpu, |env| ToInteger::<TRUNCATE>::exact_64::<F>(env, a))?,
+    };
+    Ok(result as u64)
 }
 
 /// Four singles to integers.
@@ -37,7 +89,12 @@ pub(super) fn singles_to_integers<const TRUNCATE: bool>(
     [to, lo, hi, _]: [u64; 4],
 ) -> Result<u64, Trap> {
     let (slot, _) = destination(to);
-    let result = exactly(cpu, |env| build::<F32>(|i| narrow::<F32, TRUNCATE>(env, F32::at([lo, hi], i))))?;
+    let at = |i| F32::at([lo, hi], i);
+    let quick = quickly(cpu, |env| try_build::<F32>(|i| ToInteger::<TRUNCATE>::quick::<F32>(env, at(i))));
+    let result = match quick {
+        Some(result) => result,
+        None => exactly(cpu, |env| build::<F32>(|i| ToInteger::<TRUNCATE>::exact::<F32>(env, at(i))))?,
+    };
     write(cpu, slot, result);
     Ok(0)
 }
@@ -48,8 +105,8 @@ pub(super) fn singles_to_pair<const TRUNCATE: bool>(
     [source, ..]: [u64; 4],
 ) -> Result<u64, Trap> {
     exactly(cpu, |env| {
-        let lo = narrow::<F32, TRUNCATE>(env, source as u32);
-        pair(lo, narrow::<F32, TRUNCATE>(env, above(source) as u32))
+        let lo = ToInteger::<TRUNCATE>::exact::<F32>(env, source as u32);
+        pair(lo, ToInteger::<TRUNCATE>::exact::<F32>(env, above(source) as u32))
     })
 }
 
@@ -58,10 +115,17 @@ pub(super) fn doubles_to_pair<const TRUNCATE: bool>(
     cpu: &mut Cpu<X86_64>,
     [lo, hi, ..]: [u64; 4],
 ) -> Result<u64, Trap> {
-    exactly(cpu, |env| {
-        let lo = narrow::<F64, TRUNCATE>(env, lo);
-        pair(lo, narrow::<F64, TRUNCATE>(env, hi))
-    })
+    let quick = quickly(cpu, |env| {
+        let lo = ToInteger::<TRUNCATE>::quick::<F64>(env, lo)?;
+        Some(pair(lo, ToInteger::<TRUNCATE>::quick::<F64>(env, hi)?))
+    });
+    match quick {
+        Some(result) => Ok(result),
+        None => exactly(cpu, |env| {
+            let lo = ToInteger::<TRUNCATE>::exact::<F64>(env, lo);
+            pair(lo, ToInteger::<TRUNCATE>::exact::<F64>(env, hi))
+        }),
+    }
 }
 
 /// Two doubles to integers in the low half of a register, the high half becoming 0.
@@ -69,70 +133,51 @@ pub(super) fn doubles_to_integers<const TRUNCATE: bool>(
     cpu: &mut Cpu<X86_64>,
     [to, lo, hi, _]: [u64; 4],
 ) -> Result<u64, Trap> {
-    let (slot, _) = destination(to);
     let result = doubles_to_pair::<TRUNCATE>(cpu, [lo, hi, 0, 0])?;
-    write(cpu, slot, [result, 0]);
-    Ok(0)
+    low_half(cpu, destination(to).0, result)
+}
+
+/// Integers to the nearest numbers, or as MXCSR says.
+#[inline(always)]
+fn from_integers<F: Lane, R>(
+    cpu: &mut Cpu<X86_64>,
+    operation: impl Fn(&mut dyn FnMut(i64) -> F::Bits) -> R,
+) -> Result<R, Trap> {
+    match quickly(cpu, |env| Some(operation(&mut |integer| F::from_integer(env, integer)))) {
+        Some(result) => Ok(result),
+        None => exactly(cpu, |env| operation(&mut |integer| fp::from_int::<F, i64>(env, integer))),
+    }
+}
+
+fn narrow(integer: u64) -> i64 {
+    i64::from(integer as i32)
 }
 
 /// Four integers to singles.
 pub(super) fn integers_to_singles(cpu: &mut Cpu<X86_64>, [to, lo, hi, _]: [u64; 4]) -> Result<u64, Trap> {
-    let (slot, _) = destination(to);
-    let result = exactly(cpu, |env| build::<F32>(|i| single(env, u64::from(F32::at([lo, hi], i)))))?;
-    write(cpu, slot, result);
+    let at = |i| narrow(u64::from(F32::at([lo, hi], i)));
+    let result = from_integers::<F32, _>(cpu, |convert| build::<F32>(|i| convert(at(i))))?;
+    write(cpu, destination(to).0, result);
     Ok(0)
 }
 
 /// Two integers to singles.
 pub(super) fn pair_to_singles(cpu: &mut Cpu<X86_64>, [source, ..]: [u64; 4]) -> Result<u64, Trap> {
-    exactly(cpu, |env| {
-        let lo = single(env, source);
-        pair(lo, single(env, above(source)))
+    from_integers::<F32, _>(cpu, |convert| {
+        let lo = convert(narrow(source));
+        pair(lo, convert(narrow(above(source))))
     })
-}
-
-/// Two singles to doubles.
-pub(super) fn singles_to_doubles(cpu: &mut Cpu<X86_64>, [to, source, ..]: [u64; 4]) -> Result<u64, Trap> {
-    let (slot, _) = destination(to);
-    let result: Vector = exactly(cpu, |env| {
-        let lo = fp::convert::<F32, F64>(env, source as u32);
-        [lo, fp::convert::<F32, F64>(env, above(source) as u32)]
-    })?;
-    write(cpu, slot, result);
-    Ok(0)
-}
-
-/// Two doubles to singles in the low half of a register, the high half becoming 0.
-pub(super) fn doubles_to_singles(cpu: &mut Cpu<X86_64>, [to, lo, hi, _]: [u64; 4]) -> Result<u64, Trap> {
-    let (slot, _) = destination(to);
-    let result = exactly(cpu, |env| {
-        let lo = fp::convert::<F64, F32>(env, lo);
-        pair(lo, fp::convert::<F64, F32>(env, hi))
-    })?;
-    write(cpu, slot, [result, 0]);
-    Ok(0)
-}
-
-/// CVTSS2SD.
-pub(super) fn single_to_double(cpu: &mut Cpu<X86_64>, [_, source, ..]: [u64; 4]) -> Result<u64, Trap> {
-    exactly(cpu, |env| fp::convert::<F32, F64>(env, source as u32))
-}
-
-/// CVTSD2SS.
-pub(super) fn double_to_single(cpu: &mut Cpu<X86_64>, [a, source, ..]: [u64; 4]) -> Result<u64, Trap> {
-    let result = exactly(cpu, |env| fp::convert::<F64, F32>(env, source))?;
-    Ok(F32::with_low(a, result))
 }
 
 /// CVTSI2SS of 32 bits.
 pub(super) fn integer_to_single(cpu: &mut Cpu<X86_64>, [a, integer, ..]: [u64; 4]) -> Result<u64, Trap> {
-    let result = exactly(cpu, |env| single(env, integer))?;
+    let result = from_integers::<F32, _>(cpu, |convert| convert(narrow(integer)))?;
     Ok(F32::with_low(a, result))
 }
 
 /// CVTSI2SS of 64 bits.
 pub(super) fn wide_integer_to_single(cpu: &mut Cpu<X86_64>, [a, integer, ..]: [u64; 4]) -> Result<u64, Trap> {
-    let result = exactly(cpu, |env| fp::from_int::<F32, i64>(env, integer as i64))?;
+    let result = from_integers::<F32, _>(cpu, |convert| convert(integer as i64))?;
     Ok(F32::with_low(a, result))
 }
 
@@ -144,39 +189,85 @@ pub(super) fn integer_to_double(_: &mut Cpu<X86_64>, [_, integer, ..]: [u64; 4])
 
 /// CVTSI2SD of 64 bits.
 pub(super) fn wide_integer_to_double(cpu: &mut Cpu<X86_64>, [_, integer, ..]: [u64; 4]) -> Result<u64, Trap> {
-    exactly(cpu, |env| fp::from_int::<F64, i64>(env, integer as i64))
+    from_integers::<F64, _>(cpu, |convert| convert(integer as i64))
 }
 
-/// To a 32-bit integer.
-pub(super) fn to_integer<F: Lane, const TRUNCATE: bool>(
-    cpu: &mut Cpu<X86_64>,
-    [source, ..]: [u64; 4],
-) -> Result<u64, Trap> {
-    exactly(cpu, |env| u64::from(narrow::<F, TRUNCATE>(env, F::low(source))))
+/// CVTSS2SD.
+pub(super) fn single_to_double(cpu: &mut Cpu<X86_64>, [_, source, ..]: [u64; 4]) -> Result<u64, Trap> {
+    match try_widen(source as u32) {
+        Some(result) => Ok(result),
+        None => exactly(cpu, |env| fp::convert::<F32, F64>(env, source as u32)),
+    }
 }
 
-/// To a 64-bit integer.
-pub(super) fn to_wide_integer<F: Lane, const TRUNCATE: bool>(
-    cpu: &mut Cpu<X86_64>,
-    [source, ..]: [u64; 4],
-) -> Result<u64, Trap> {
-    exactly(cpu, |env| {
-        let direction = direction::<TRUNCATE>(env);
-        fp::to_int::<F, i64>(env, direction, F::low(source)).unwrap_or(i64::MIN) as u64
-    })
+/// Two singles to doubles.
+pub(super) fn singles_to_doubles(cpu: &mut Cpu<X86_64>, [to, source, ..]: [u64; 4]) -> Result<u64, Trap> {
+    let singles = [source as u32, above(source) as u32];
+    let result = match (try_widen(singles[0]), try_widen(singles[1])) {
+        (Some(lo), Some(hi)) => [lo, hi],
+        _ => exactly(cpu, |env| singles.map(|single| fp::convert::<F32, F64>(env, single)))?,
+    };
+    write(cpu, destination(to).0, result);
+    Ok(0)
 }
 
-/// One element of ROUNDPS and its kin. Of the immediate, bit 2 asks for MXCSR's direction instead of that in bits 0 and
-/// 1, and bit 3 silences inexact (SDM 2B, table 4-21).
-fn round<F: Lane>(env: &mut Env, immediate: u64, a: F::Bits) -> F::Bits {
-    let direction = if immediate & 4 != 0 { env.rounding } else { rounding(immediate) };
-    fp::round_to_integral::<F>(env, direction, immediate & 8 == 0, a)
+/// CVTSD2SS.
+pub(super) fn double_to_single(cpu: &mut Cpu<X86_64>, [a, source, ..]: [u64; 4]) -> Result<u64, Trap> {
+    let result = match quickly(cpu, |env| try_narrow(env, source)) {
+        Some(result) => result,
+        None => exactly(cpu, |env| fp::convert::<F64, F32>(env, source))?,
+    };
+    Ok(F32::with_low(a, result))
+}
+
+/// Two doubles to singles in the low half of a register, the high half becoming 0.
+pub(super) fn doubles_to_singles(cpu: &mut Cpu<X86_64>, [to, lo, hi, _]: [u64; 4]) -> Result<u64, Trap> {
+    let quick = quickly(cpu, |env| Some(pair(try_narrow(env, lo)?, try_narrow(env, hi)?)));
+    let result = match quick {
+        Some(result) => result,
+        None => exactly(cpu, |env| {
+            let lo = fp::convert::<F64, F32>(env, lo);
+            pair(lo, fp::convert::<F64, F32>(env, hi))
+        })?,
+    };
+    low_half(cpu, destination(to).0, result)
+}
+
+/// What the immediate of ROUNDPS and its kin says (SDM 2B, table 4-21).
+#[derive(Clone, Copy)]
+struct Rounds {
+    /// The direction, unless it is MXCSR's.
+    own: Option<Rounding>,
+    report_inexact: bool,
+}
+
+impl Rounds {
+    #[inline(always)]
+    fn of(immediate: u64) -> Self {
+        let own = (immediate & 4 == 0).then(|| rounding(immediate));
+        Self { own, report_inexact: immediate & 8 == 0 }
+    }
+
+    #[inline(always)]
+    fn quick<F: Lane>(self, env: &mut Env, a: F::Bits) -> Option<F::Bits> {
+        F::try_integral(env, self.own.unwrap_or(env.rounding), self.report_inexact, a)
+    }
+
+    fn exact<F: Lane>(self, env: &mut Env, a: F::Bits) -> F::Bits {
+        let direction = self.own.unwrap_or(env.rounding);
+        fp::round_to_integral::<F>(env, direction, self.report_inexact, a)
+    }
 }
 
 /// ROUNDPS, ROUNDPD.
 pub(super) fn packed_round<F: Lane>(cpu: &mut Cpu<X86_64>, [to, lo, hi, _]: [u64; 4]) -> Result<u64, Trap> {
     let (slot, immediate) = destination(to);
-    let result = exactly(cpu, |env| build::<F>(|i| round::<F>(env, immediate, F::at([lo, hi], i))))?;
+    let rounds = Rounds::of(immediate);
+    let at = |i| F::at([lo, hi], i);
+    let result = match quickly(cpu, |env| try_build::<F>(|i| rounds.quick::<F>(env, at(i)))) {
+        Some(result) => result,
+        None => exactly(cpu, |env| build::<F>(|i| rounds.exact::<F>(env, at(i))))?,
+    };
     write(cpu, slot, result);
     Ok(0)
 }
@@ -186,6 +277,10 @@ pub(super) fn scalar_round<F: Lane>(
     cpu: &mut Cpu<X86_64>,
     [a, source, immediate, _]: [u64; 4],
 ) -> Result<u64, Trap> {
-    let result = exactly(cpu, |env| round::<F>(env, immediate, F::low(source)))?;
+    let rounds = Rounds::of(immediate);
+    let result = match quickly(cpu, |env| rounds.quick::<F>(env, F::low(source))) {
+        Some(result) => result,
+        None => exactly(cpu, |env| rounds.exact::<F>(env, F::low(source)))?,
+    };
     Ok(F::with_low(a, result))
 }

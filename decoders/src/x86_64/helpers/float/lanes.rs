@@ -5,6 +5,7 @@ use super::mxcsr::{exactly, quickly};
 use crate::x86_64::guest::X86_64;
 use c2w_engine::cpu::Cpu;
 use c2w_engine::fp::fast::Host;
+use c2w_engine::fp::host_convert::HostInteger;
 use c2w_engine::fp::{Env, F32, F64};
 use c2w_engine::guest::Trap;
 
@@ -12,7 +13,7 @@ use c2w_engine::guest::Trap;
 pub(super) type Vector = [u64; 2];
 
 /// A format of elements.
-pub(super) trait Lane: Host<Bits: Default> {
+pub(super) trait Lane: Host<Bits: Default> + HostInteger {
     /// Elements in a vector.
     const COUNT: usize;
     /// All bits set: the answer yes of a comparison.
@@ -118,7 +119,7 @@ pub(super) fn build<F: Lane>(mut element: impl FnMut(usize) -> F::Bits) -> Vecto
 
 /// The same, if it gives all of them.
 #[inline(always)]
-fn try_build<F: Lane>(mut element: impl FnMut(usize) -> Option<F::Bits>) -> Option<Vector> {
+pub(super) fn try_build<F: Lane>(mut element: impl FnMut(usize) -> Option<F::Bits>) -> Option<Vector> {
     let mut vector = [0; 2];
     for index in 0..F::COUNT {
         F::put(&mut vector, index, element(index)?);

@@ -5,25 +5,29 @@
 
 pub mod board;
 pub mod control;
+pub mod cpuid;
 pub mod debug;
 pub mod decode;
 pub mod descriptor;
 pub mod exception;
+pub mod far;
 pub mod flags;
 pub mod guest;
 pub mod helpers;
 pub mod insn;
 pub mod interrupt;
+pub mod io;
 pub mod lift;
 pub mod mmu;
 pub mod mode;
 pub(crate) mod operand;
-pub mod random;
+pub mod msr;
 pub mod regs;
 pub mod segment;
 pub mod spaces;
 pub mod stack;
 pub mod state;
+pub mod system_calls;
 pub mod trap;
 
 #[cfg(test)]

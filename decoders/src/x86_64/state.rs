@@ -1,11 +1,10 @@
 //! The system state of a vCPU: everything that is not in a slot, as a plain struct.
 
-use super::random::Random;
 use super::segment::{Segment, SegmentRegister, SystemSegment, TableRegister};
 use serde::{Deserialize, Serialize};
 
 /// Model-specific registers that only hold what was written to them, by their names in SDM 4.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names are those of the manual, which says what each is")]
 pub struct Msrs {
     pub star: u64,
@@ -19,6 +18,7 @@ pub struct Msrs {
     pub tsc_aux: u64,
     pub pat: u64,
     pub misc_enable: u64,
+    pub spec_ctrl: u64,
     /// Added to the time-stamp counter.
     pub tsc_adjust: u64,
 }
@@ -70,8 +70,6 @@ pub struct State {
     pub resume_at: Option<u64>,
     /// An NMI is being handled, until IRET.
     pub nmi_blocked: bool,
-    /// What RDRAND and RDSEED draw from.
-    pub random: Random,
 }
 
 impl State {
@@ -116,7 +114,6 @@ impl State {
             resume_at: None,
             pdptes: [0; 4],
             nmi_blocked: false,
-            random: Random::new([0; 4]),
         }
     }
 }

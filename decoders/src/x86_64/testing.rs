@@ -9,6 +9,7 @@ use c2w_engine::clock::InstructionClock;
 use c2w_engine::cpu::Cpu;
 use c2w_engine::emit::Slot;
 use c2w_engine::irq::{Attention, IrqLines};
+use c2w_engine::machine::Machine;
 use c2w_engine::mem::ram::Ram;
 
 /// Pages of RAM.
@@ -60,4 +61,22 @@ pub fn get(cpu: &Cpu<X86_64>, slot: Slot) -> u64 {
 pub fn start(cpu: &mut Cpu<X86_64>, at: u64, code: &[u8]) {
     write(cpu, at, code);
     cpu.pc = Gva(at);
+}
+
+/// Where [`machine`] puts code.
+pub const CODE: u64 = 0x8000;
+/// Where its stack ends.
+pub const STACK: u64 = 0x2_0000;
+
+/// A vCPU in flat 64-bit code at privilege level 0.
+pub fn cpu() -> Cpu<X86_64> {
+    let mut cpu = cpu_with(State::flat_64(0));
+    set(&mut cpu, regs::RSP, STACK);
+    cpu
+}
+
+/// A machine around a vCPU, about to run this code.
+pub fn machine(mut cpu: Cpu<X86_64>, code: &[u8]) -> Machine<X86_64> {
+    start(&mut cpu, CODE, code);
+    Machine::new(cpu)
 }

@@ -2,10 +2,8 @@
 //! `FIRST_` on; numbers in between are unused.
 
 pub mod address;
-mod decimal;
 pub mod float;
 pub mod integer;
-pub mod string;
 pub mod system;
 pub mod vector;
 pub mod x87;

@@ -2,7 +2,9 @@
 
 mod ops;
 
-pub use ops::{ElementOp, ExtendOp, GatherOp, LaneOp, MoveOp, ShiftOp, ShuffleOp, SimpleOp, TestOp};
+pub use ops::{
+    ElementOp, ExtendOp, GatherOp, LaneOp, MoveOp, ShiftOp, ShuffleOp, SimpleOp, SpecialOp, StringOp, TestOp,
+};
 
 use super::{Class, Source};
 use crate::x86_64::insn::{Insn, Memory, Op, Operand, SegmentCheck};
@@ -35,6 +37,10 @@ pub enum VectorOp {
     Extend(ExtendOp),
     /// Results in general registers and flags.
     Test(TestOp),
+    /// Comparisons of strings.
+    String(StringOp),
+    /// Cryptography, and what resembles nothing else.
+    Special(SpecialOp),
 }
 
 /// The exception that every SSE instruction raises in this mode, if any (SDM 3A 13.1; #UD comes first).
@@ -83,6 +89,8 @@ fn operation(from: &Instruction) -> Option<VectorOp> {
     found = found.or_else(|| ShuffleOp::of(mnemonic).map(VectorOp::Shuffle));
     found = found.or_else(|| ElementOp::of(mnemonic).map(VectorOp::Element));
     found = found.or_else(|| ExtendOp::of(mnemonic).map(VectorOp::Extend));
+    found = found.or_else(|| StringOp::of(mnemonic).map(VectorOp::String));
+    found = found.or_else(|| SpecialOp::of(mnemonic).map(VectorOp::Special));
     found.or_else(|| TestOp::of(mnemonic).map(VectorOp::Test))
 }
 
@@ -92,6 +100,10 @@ pub fn finish(insn: &mut Insn, op: VectorOp, source: &Source<'_>) -> Result<(), 
     match op {
         VectorOp::Move(MoveOp::Movss) => insn.w = W32,
         VectorOp::Move(MoveOp::Movsd) => insn.w = W64,
+        VectorOp::String(_) => {
+            let wide = matches!(from.mnemonic(), Mnemonic::Pcmpestri64 | Mnemonic::Pcmpestrm64);
+            insn.w = if wide { W64 } else { W32 };
+        }
         VectorOp::Move(MoveOp::Maskmov) => {
             let address_width = match from.op_kind(0) {
                 OpKind::MemorySegDI => W16,

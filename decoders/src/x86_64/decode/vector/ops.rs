@@ -174,3 +174,35 @@ named_ops! {
         Ptest,
     }
 }
+
+named_ops! {
+    /// Comparisons of strings.
+    StringOp {
+        Pcmpestri: Pcmpestri | Pcmpestri64,
+        Pcmpestrm: Pcmpestrm | Pcmpestrm64,
+        Pcmpistri,
+        Pcmpistrm,
+    }
+}
+
+named_ops! {
+    /// Cryptography, and what resembles nothing else.
+    SpecialOp {
+        Phminposuw,
+        Mpsadbw,
+        Pclmulqdq,
+        Aesenc,
+        Aesenclast,
+        Aesdec,
+        Aesdeclast,
+        Aesimc,
+        Aeskeygenassist,
+        Sha1rnds4,
+        Sha1nexte,
+        Sha1msg1,
+        Sha1msg2,
+        Sha256rnds2,
+        Sha256msg1,
+        Sha256msg2,
+    }
+}

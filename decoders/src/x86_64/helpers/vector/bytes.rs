@@ -1,4 +1,4 @@
-//! Functions that move lanes of 64 bits to other places.
+//! Functions of the bytes and 16-bit lanes of 64 bits or of a vector, across lanes.
 
 /// The bytes of the low halves of `a` and `b` by turns.
 #[inline(always)]
@@ -36,12 +36,37 @@ pub fn sign_extend_8(value: u64) -> u64 {
 /// For each of eight places the byte there in `high:low`, counted modulo 16; 0 for negative places.
 #[inline(always)]
 pub fn pick(low: u64, high: u64, places: u64) -> u64 {
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&low.to_le_bytes());
-    bytes[8..].copy_from_slice(&high.to_le_bytes());
+    let bytes = join(low, high);
     let picked = places.to_le_bytes().map(|place| match place {
         0..0x80 => bytes[usize::from(place & 15)],
         _ => 0,
     });
     u64::from_le_bytes(picked)
+}
+
+/// The bytes of a vector.
+#[inline(always)]
+fn join(low: u64, high: u64) -> [u8; 16] {
+    (u128::from(high) << 64 | u128::from(low)).to_le_bytes()
+}
+
+/// Four sums of absolute differences: between the four bytes of `block` and those of `high:low` from bytes `first`, its
+/// successor and so on.
+pub fn block_differences(low: u64, high: u64, block: u64, first: u64) -> u64 {
+    let (bytes, block) = (join(low, high), (block as u32).to_le_bytes());
+    (0..4).fold(0, |all, n| {
+        let window = bytes.iter().skip(first as usize + n).zip(block);
+        let sum: u64 = window.map(|(byte, other)| u64::from(byte.abs_diff(other))).sum();
+        all | sum << (16 * n)
+    })
+}
+
+/// The least of the eight 16-bit lanes of a vector in bits 0 to 15, the first place where it is in bits 16 to 18.
+pub fn least_with_place(low: u64, high: u64) -> u64 {
+    let lanes = u128::from(high) << 64 | u128::from(low);
+    // Of equal lanes the one with the lower place is less.
+    (0..8)
+        .map(|n| u64::from((lanes >> (16 * n)) as u16) << 3 | n)
+        .min()
+        .map_or(0, |least| least >> 3 | (least & 7) << 16)
 }

@@ -2,12 +2,16 @@
 //!
 //! Most are functions of 64 bits: an MMX instruction says one once, an instruction on a vector for each of its halves.
 
-pub mod bytes;
+mod aes;
+mod bytes;
 mod lanes;
 mod masked_move;
+mod sha;
+pub mod strings;
 
-use super::helpers;
+use super::{REGISTERS, helpers};
 use crate::x86_64::guest::X86_64;
+use crate::x86_64::regs;
 use c2w_engine::cpu::Cpu;
 use c2w_engine::guest::{HelperEffects, Trap};
 
@@ -111,6 +115,42 @@ macro_rules! declare {
             Pick = "pick_bytes", PURE, |_: &mut Cpu<X86_64>, [low, high, places, _]: [u64; 4]| {
                 Ok(bytes::pick(low, high, places))
             };
+            /// (low, high, block, first): the sums of absolute differences between the four bytes of `block` and those
+            /// from bytes `first` to `first` + 3 of a vector on (MPSADBW).
+            Mpsadbw = "mpsadbw", PURE, |_: &mut Cpu<X86_64>, [low, high, block, first]: [u64; 4]| {
+                Ok(bytes::block_differences(low, high, block, first))
+            };
+            /// (low, high): the least of eight 16-bit lanes, and its place above it.
+            Phminposuw = "phminposuw", PURE, pure(bytes::least_with_place);
+            /// (low, high): the low half of AESENC before the round key; the halves exchanged give the high one.
+            Aesenc = "aesenc", PURE, pure(aes::encrypt);
+            /// (low, high): AESENCLAST likewise.
+            Aesenclast = "aesenclast", PURE, pure(aes::encrypt_last);
+            /// (low, high): AESDEC likewise.
+            Aesdec = "aesdec", PURE, pure(aes::decrypt);
+            /// (low, high): AESDECLAST likewise.
+            Aesdeclast = "aesdeclast", PURE, pure(aes::decrypt_last);
+            /// (half): AESIMC of a half.
+            Aesimc = "aesimc", PURE, pure(|half, _| aes::inverse_mix(half));
+            /// (half, round constant): AESKEYGENASSIST of a half.
+            Aeskeygenassist = "aeskeygenassist", PURE, pure(aes::assist_key);
+            /// (destination | immediate << 8, source low, source high): SHA1RNDS4.
+            Sha1rnds4 = "sha1rnds4", REGISTERS, on_words(sha::sha1_rounds);
+            /// The same for SHA1NEXTE.
+            Sha1nexte = "sha1nexte", REGISTERS, on_words(sha::sha1_next_e);
+            /// The same for SHA1MSG1.
+            Sha1msg1 = "sha1msg1", REGISTERS, on_words(sha::sha1_message_1);
+            /// The same for SHA1MSG2.
+            Sha1msg2 = "sha1msg2", REGISTERS, on_words(sha::sha1_message_2);
+            /// The same for SHA256MSG1.
+            Sha256msg1 = "sha256msg1", REGISTERS, on_words(sha::sha256_message_1);
+            /// The same for SHA256MSG2.
+            Sha256msg2 = "sha256msg2", REGISTERS, on_words(sha::sha256_message_2);
+            /// The same for SHA256RNDS2.
+            Sha256rnds2 = "sha256rnds2", REGISTERS, sha256_rounds;
+            /// (first operand | immediate << 8 | flags of [`strings`], second operand low, high): compares strings, writes
+            /// the index or mask; gives the arithmetic flags.
+            CompareStrings = "compare_strings", REGISTERS, strings::compare_strings;
             $(
                 #[doc = concat!("(a, b): ", $lane_text, " of 64 bits.")]
                 $lane = $lane_text, PURE, pure($lane_function);
@@ -128,4 +168,26 @@ pure_ops!(declare);
 #[inline(always)]
 fn pure(f: impl Fn(u64, u64) -> u64) -> impl Fn(&mut Cpu<X86_64>, [u64; 4]) -> Result<u64, Trap> {
     move |_, [a, b, ..]| Ok(f(a, b))
+}
+
+/// The helper that computes a destination of four words from it, a source and an immediate.
+#[inline(always)]
+fn on_words(
+    f: impl Fn([u32; 4], [u32; 4], u8) -> [u32; 4],
+) -> impl Fn(&mut Cpu<X86_64>, [u64; 4]) -> Result<u64, Trap> {
+    move |cpu, [to, low, high, _]| {
+        let slot = usize::from(to as u8);
+        let a = sha::words(cpu.slots[slot], cpu.slots[slot + 1]);
+        let (low, high) = sha::halves(f(a, sha::words(low, high), (to >> 8) as u8));
+        cpu.slots[slot] = low;
+        cpu.slots[slot + 1] = high;
+        Ok(0)
+    }
+}
+
+/// SHA256RNDS2 takes words of the message from XMM0.
+fn sha256_rounds(cpu: &mut Cpu<X86_64>, args: [u64; 4]) -> Result<u64, Trap> {
+    let message = cpu.slots[usize::from(regs::vector(0).0)];
+    let message = [message as u32, (message >> 32) as u32];
+    on_words(|a, b, _| sha::sha256_rounds(a, b, message))(cpu, args)
 }

@@ -8,6 +8,7 @@ mod lanes;
 mod moves;
 mod shift;
 mod shuffle;
+mod special;
 mod test;
 
 use super::Done;
@@ -32,6 +33,8 @@ pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: VectorOp) -> Done<E> {
         VectorOp::Shuffle(op) => shuffle::lift(e, i, op),
         VectorOp::Element(op) => element::lift(e, i, op),
         VectorOp::Extend(op) => element::extend(e, i, op),
+        VectorOp::String(op) => test::strings(e, i, op),
+        VectorOp::Special(op) => special::lift(e, i, op),
         VectorOp::Test(op) => test::lift(e, i, op),
     }
 }

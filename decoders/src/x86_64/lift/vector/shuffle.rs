@@ -80,7 +80,7 @@ fn odd<E: Emit>(e: &mut E, i: &Insn, op: Op) -> Done<E> {
 
 /// Lane `number` of 32 bits, zero-extended.
 #[inline(always)]
-fn dword<E: Emit>(e: &mut E, from: Pair<E::Val>, number: u8) -> E::Val {
+pub(super) fn dword<E: Emit>(e: &mut E, from: Pair<E::Val>, number: u8) -> E::Val {
     let half = if number & 2 == 0 { from.lo } else { from.hi };
     let by = e.imm(u64::from(number & 1) * 32);
     let lane = e.shr(W64, half, by);

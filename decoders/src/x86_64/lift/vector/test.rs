@@ -1,12 +1,13 @@
 //! Meanings of what takes results from vectors to general registers and flags.
 
 use super::operands;
-use crate::x86_64::decode::vector::TestOp as Op;
+use crate::x86_64::decode::vector::{StringOp, TestOp as Op};
 use crate::x86_64::flags::{self, Kind};
+use crate::x86_64::helpers::vector::{Helper, strings};
 use crate::x86_64::insn::{Insn, Operand};
 use crate::x86_64::lift::Done;
 use crate::x86_64::lift::operands::X86Emit;
-use crate::x86_64::lift::vector_operands::VectorEmit;
+use crate::x86_64::lift::vector_operands::{Alignment, VectorEmit};
 use c2w_engine::addr::Width::{W8, W64};
 use c2w_engine::emit::{Cond, Emit, Slot};
 
@@ -83,6 +84,22 @@ fn ptest<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     let place = e.imm(flags::ZF.trailing_zeros().into());
     let zf = e.shl(W64, zf, place);
     let all = e.or(W64, zf, cf);
+    flags::produce(e, Kind::Flags, W64, all, zero, zero);
+    Ok(())
+}
+
+/// PCMPESTRI, PCMPESTRM, PCMPISTRI and PCMPISTRM.
+#[inline(never)]
+pub(super) fn strings<E: Emit>(e: &mut E, i: &Insn, op: StringOp) -> Done<E> {
+    let (a, b) = (e.slot_of(i, 0), e.vector(i, 1, Alignment::Never)?);
+    let explicit = matches!(op, StringOp::Pcmpestri | StringOp::Pcmpestrm);
+    let mask = matches!(op, StringOp::Pcmpestrm | StringOp::Pcmpistrm);
+    let mut what = u64::from(a.0) | u64::from(i.imm as u8) << 8;
+    for (set, flag) in [(explicit, strings::EXPLICIT), (i.w == W64, strings::WIDE), (mask, strings::MASK)] {
+        what |= if set { flag } else { 0 };
+    }
+    let (what, zero) = (e.imm(what), e.imm(0));
+    let all = e.helper(Helper::CompareStrings.id(), &[what, b.lo, b.hi])?;
     flags::produce(e, Kind::Flags, W64, all, zero, zero);
     Ok(())
 }

@@ -297,12 +297,16 @@ impl<G: Guest> Cpu<G> {
         self.load_in(gva, width, context)
     }
 
-    /// Checks that what a write of `len_bytes` touches behind the page of `gva` can be written.
+    /// Checks that a write of `len_bytes` that goes beyond the page of `gva` can be made, lowest page first.
     pub fn check_crossing_write(&mut self, gva: Gva, len_bytes: u64) -> Result<(), Trap> {
-        let mut done = gva.bytes_to_page_end();
+        if len_bytes <= gva.bytes_to_page_end() {
+            return Ok(());
+        }
+        let mut done = 0;
         while done < len_bytes {
-            let piece_bytes = (len_bytes - done).min(PAGE_BYTES);
-            self.translate_bytes(gva.offset(done), piece_bytes, Access::Write, self.data_context)?;
+            let at = gva.offset(done);
+            let piece_bytes = (len_bytes - done).min(at.bytes_to_page_end());
+            self.translate_bytes(at, piece_bytes, Access::Write, self.data_context)?;
             done += piece_bytes;
         }
         Ok(())

@@ -78,8 +78,8 @@ pub trait Emit {
     /// Reads memory that this instruction will write, zero-extended: it must be writable now. A lift that may still
     /// end otherwise says this instead of a store that comes too late.
     fn load_to_modify(&mut self, w: Width, addr: Self::Val) -> Result<Self::Val, Self::Stop>;
-    /// Traps if a page behind that of `addr` which a write of `len_bytes` (at most a page) touches cannot be written. An
-    /// instruction that stores in pieces says this before the first one, which answers for its own page.
+    /// Traps if a write of `len_bytes` (at most a page) that goes beyond the page of `addr` cannot be made. An instruction
+    /// that stores in pieces says this before the first one, which answers for its own page if there is only that.
     fn check_crossing_write(&mut self, addr: Self::Val, len_bytes: u16) -> Result<(), Self::Stop>;
     /// Writes the low bits of `value` to memory.
     fn store(&mut self, w: Width, addr: Self::Val, value: Self::Val) -> Result<(), Self::Stop>;

@@ -2,5 +2,6 @@
 //! board.
 
 pub mod board;
+pub mod formats;
 pub mod riscv64;
 pub mod x86_64;

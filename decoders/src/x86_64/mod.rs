@@ -4,6 +4,7 @@
 //! instructions mean), [`guest`] (the place in the engine), [`trap`], [`exception`], [`interrupt`], [`mmu`], [`board`].
 
 pub mod board;
+pub mod boot;
 pub mod control;
 pub mod cpuid;
 pub mod debug;

@@ -1,5 +1,6 @@
 //! ELF programs for riscv64: the segments to load, the entry point and the symbols that matter.
 
+use crate::formats;
 use object::LittleEndian;
 use object::elf::{EM_RISCV, ET_DYN, ET_EXEC, FileHeader64, PT_LOAD, SHT_SYMTAB};
 use object::read::elf::{FileHeader, ProgramHeader, Sym};
@@ -53,39 +54,12 @@ fn damaged(error: impl ToString) -> ElfError {
     ElfError::Damaged(error.to_string())
 }
 
-fn machine_name(machine: u16) -> &'static str {
-    match machine {
-        object::elf::EM_X86_64 => "x86_64",
-        object::elf::EM_386 => "i386",
-        object::elf::EM_AARCH64 => "aarch64",
-        object::elf::EM_ARM => "arm",
-        object::elf::EM_PPC64 => "ppc64",
-        object::elf::EM_S390 => "s390x",
-        object::elf::EM_LOONGARCH => "loongarch",
-        object::elf::EM_MIPS => "mips",
-        EM_RISCV => "riscv32",
-        _ => "another processor",
-    }
-}
-
 impl Elf {
-    /// Whether `bytes` claim to be an ELF file.
-    pub fn is_elf(bytes: &[u8]) -> bool {
-        bytes.starts_with(b"\x7fELF")
-    }
-
     /// Reads the file.
     pub fn parse(bytes: &[u8]) -> Result<Self, ElfError> {
-        const CLASS_64: u8 = 2;
-        const LITTLE_ENDIAN: u8 = 1;
-        // The machine is at the same place in every kind of ELF file, so it can be named first.
-        let machine = match bytes.get(..20) {
-            Some(header) if header[5] == LITTLE_ENDIAN => u16::from_le_bytes([header[18], header[19]]),
-            Some(header) => u16::from_be_bytes([header[18], header[19]]),
-            None => return Err(damaged("it ends in its header")),
-        };
-        if machine != EM_RISCV || bytes[4] != CLASS_64 {
-            return Err(ElfError::OtherMachine(machine_name(machine)));
+        let machine = formats::elf_machine(bytes).ok_or_else(|| damaged("it ends in its header"))?;
+        if machine != (EM_RISCV, true) {
+            return Err(ElfError::OtherMachine(formats::machine_name(machine)));
         }
         let endian = LittleEndian;
         let header = FileHeader64::<LittleEndian>::parse(bytes).map_err(damaged)?;

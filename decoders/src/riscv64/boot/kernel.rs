@@ -2,6 +2,7 @@
 
 use super::elf::{Elf, ElfError};
 use super::linux::ImageHeader;
+use crate::formats;
 
 /// A program that can be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,22 +35,6 @@ pub enum ProgramError {
     Elf(#[from] ElfError),
 }
 
-/// First bytes of files that are often taken for kernels.
-const COMPRESSED: &[(&[u8], &str)] = &[
-    (b"\x1f\x8b", "gzip"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
-    (b"\xfd7zXZ\0", "xz"),
-    (b"BZh", "bzip2"),
-    (b"\x04\x22\x4d\x18", "lz4"),
-    (b"\x02\x21\x4c\x18", "lz4"),
-    (b"\x5d\0\0", "lzma"),
-    (b"\x89LZO", "lzop"),
-];
-
-fn has(bytes: &[u8], at: usize, magic: &[u8]) -> bool {
-    bytes.get(at..at + magic.len()) == Some(magic)
-}
-
 /// Recognizes a kernel.
 pub fn recognize(bytes: &[u8]) -> Result<Program, ProgramError> {
     if bytes.is_empty() {
@@ -58,22 +43,15 @@ pub fn recognize(bytes: &[u8]) -> Result<Program, ProgramError> {
     if let Some(header) = ImageHeader::parse(bytes) {
         return Ok(Program::Linux(header));
     }
-    if Elf::is_elf(bytes) {
+    if formats::is_elf(bytes) {
         return Ok(Program::Elf(Elf::parse(bytes)?));
     }
-    if let Some((_, name)) = COMPRESSED.iter().find(|(magic, _)| bytes.starts_with(magic)) {
+    if let Some(name) = formats::compression(bytes) {
         return Err(ProgramError::Compressed(name));
     }
-    // A bzImage has its magic in the setup header, an arm64 Image where riscv64's is, a compressed EFI kernel
-    // its own next to "MZ".
-    if has(bytes, 0x202, b"HdrS") {
-        return Err(ProgramError::OtherMachine("x86_64"));
-    }
-    if has(bytes, 56, b"ARM\x64") {
-        return Err(ProgramError::OtherMachine("aarch64"));
-    }
-    if has(bytes, 0, b"MZ") && has(bytes, 4, b"zimg") {
-        return Err(ProgramError::Compressed("the EFI zboot wrapper"));
+    // What is cut off in a header of riscv64's own is unknown.
+    if let Some(name) = formats::linux_image_name(bytes).filter(|&name| name != "riscv64") {
+        return Err(ProgramError::OtherMachine(name));
     }
     Err(ProgramError::Unknown)
 }

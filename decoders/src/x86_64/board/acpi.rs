@@ -32,9 +32,12 @@ mod boot_arch {
     pub const NO_MSI: u16 = 1 << 3;
 }
 
+/// Length of the root pointer, the first of the tables.
+pub const ROOT_BYTES: usize = 36;
+
 /// The tables as they are to be at `base`, the root pointer first. `virtio_slots` are occupied.
 pub fn tables(base: Gpa, virtio_slots: usize) -> Vec<u8> {
-    let mut blob = vec![0; Rsdp::len()];
+    let mut blob = vec![0; ROOT_BYTES];
     let mut place = |table: &[u8]| {
         blob.resize(blob.len().next_multiple_of(ALIGN), 0);
         let at = base.0 + blob.len() as u64;

@@ -76,9 +76,9 @@ pub enum Kind {
     Inc,
     /// A decrement; `b` is the carry before.
     Dec,
-    /// `a` shifted left `b` times, at least once.
+    /// `a` shifted left `b` times, at least once, with zeros or other bits coming in.
     Shl,
-    /// `a` shifted right `b` times, at least once, with zeros coming in.
+    /// `a` shifted right `b` times, at least once, with zeros or other bits coming in.
     Shr,
     /// `a` shifted right `b` times, at least once, with the sign coming in.
     Sar,
@@ -182,6 +182,30 @@ pub fn produce_if<E: Emit>(
     }
 }
 
+/// Writes all arithmetic flags.
+#[inline(always)]
+pub fn set_all<E: Emit>(e: &mut E, value: E::Val) {
+    let op = e.imm(Producer::new(Kind::Flags, W64).number());
+    e.set(CC_OP, op);
+    e.set(CC_A, value);
+}
+
+/// All arithmetic flags, with those of `mask` taken from `value`, which has no others.
+#[inline(always)]
+pub fn replaced<E: Emit>(e: &mut E, mask: u64, value: E::Val) -> Result<E::Val, E::Stop> {
+    let (old, others) = (all(e)?, e.imm(ARITHMETIC & !mask));
+    let kept = e.and(W64, old, others);
+    Ok(e.or(W64, kept, value))
+}
+
+/// Writes the flags of `mask`, which `value` has no others than; the rest stays.
+#[inline(always)]
+pub fn replace<E: Emit>(e: &mut E, mask: u64, value: E::Val) -> Result<(), E::Stop> {
+    let flags = replaced(e, mask, value)?;
+    set_all(e, flags);
+    Ok(())
+}
+
 /// Who produced the flags, if that is known.
 #[inline(always)]
 fn producer<E: Emit>(e: &mut E) -> Option<Producer> {
@@ -212,6 +236,9 @@ pub fn all<E: Emit>(e: &mut E) -> Result<E::Val, E::Stop> {
     let Some(producer) = producer(e) else {
         return e.helper(Helper::Flags.id(), &[]);
     };
+    if producer.kind == Kind::Flags {
+        return Ok(e.get(CC_A));
+    }
     let tests = [
         (test(e, producer, 0), OF),
         (test(e, producer, 1), CF),
@@ -383,7 +410,11 @@ fn overflow<E: Emit>(e: &mut E, p: Producer) -> Test<E::Val> {
             let changed = e.xor(W64, before_last, result);
             is_negative(e, p.w, changed)
         }
-        Kind::Shr => is_negative(e, p.w, a),
+        // The sign changes; zeros come in, but for SHRD.
+        Kind::Shr => {
+            let changed = e.xor(W64, a, result);
+            is_negative(e, p.w, changed)
+        }
     }
 }
 

@@ -23,6 +23,7 @@ pub mod mmu;
 pub mod mode;
 pub(crate) mod operand;
 pub mod msr;
+pub mod random;
 pub mod regs;
 pub mod segment;
 pub mod spaces;

@@ -1,5 +1,6 @@
 //! The system state of a vCPU: everything that is not in a slot, as a plain struct.
 
+use super::random::Random;
 use super::segment::{Segment, SegmentRegister, SystemSegment, TableRegister};
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +71,8 @@ pub struct State {
     pub resume_at: Option<u64>,
     /// An NMI is being handled, until IRET.
     pub nmi_blocked: bool,
+    /// What RDRAND and RDSEED draw from.
+    pub random: Random,
 }
 
 impl State {
@@ -114,6 +117,7 @@ impl State {
             resume_at: None,
             pdptes: [0; 4],
             nmi_blocked: false,
+            random: Random::new([0; 4]),
         }
     }
 }

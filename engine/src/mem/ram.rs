@@ -201,6 +201,17 @@ impl Ram {
         Ok(())
     }
 
+    /// Copies guest bytes to another place, which may overlap.
+    pub fn copy(&mut self, from: Gpa, to: Gpa, len_bytes: u64) -> Result<(), OutsideRam> {
+        let (from, to) = (self.offset(from, len_bytes)?, self.offset(to, len_bytes)?);
+        self.note_write(to, len_bytes);
+        let base = self.host_base();
+        // SAFETY: both are inside the backing (checked by `offset`), which the exclusive borrow of `self` keeps to
+        // this function.
+        unsafe { std::ptr::copy(base.add(from as usize), base.add(to as usize), len_bytes as usize) };
+        Ok(())
+    }
+
     /// Reads a little-endian number.
     #[inline]
     pub fn read_u16(&self, gpa: Gpa) -> Result<u16, OutsideRam> {

@@ -2,8 +2,10 @@
 //! `FIRST_` on; numbers in between are unused.
 
 pub mod address;
+mod decimal;
 pub mod float;
 pub mod integer;
+pub mod string;
 pub mod system;
 pub mod vector;
 pub mod x87;

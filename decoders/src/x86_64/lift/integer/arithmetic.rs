@@ -2,34 +2,53 @@
 //! register, the flags' slots included.
 
 use crate::x86_64::flags::{self, Kind};
-use crate::x86_64::insn::{Insn, Operand};
+use crate::x86_64::insn::{Insn, InsnFlags, Operand};
 use crate::x86_64::lift::Done;
 use crate::x86_64::lift::operands::{Place, X86Emit};
 use crate::x86_64::regs;
-use c2w_engine::addr::Width::{W8, W16};
-use c2w_engine::emit::{Binary, Cond, Emit};
+use c2w_engine::addr::Width::{self, W8, W16, W64};
+use c2w_engine::emit::{Amo, Binary, Cond, Emit};
 
-/// Destination, which is the first operand, and the values of both.
-struct Operands<V> {
-    to: Place<V>,
-    a: V,
-    b: V,
+/// Reads the first operand, computes `compute` of it, and stores that there: atomically, by adding or combining
+/// `operand`, if there is a LOCK prefix. Gives what was read and the result.
+#[inline(always)]
+fn modify<E: Emit>(
+    e: &mut E,
+    i: &Insn,
+    to: Place<E::Val>,
+    atomically: Amo,
+    operand: impl FnOnce(&mut E) -> E::Val,
+    compute: impl FnOnce(&mut E, E::Val) -> E::Val,
+) -> Result<(E::Val, E::Val), E::Stop> {
+    if let Place::Memory { w, addr } = to {
+        if i.flags.contains(InsnFlags::LOCK) {
+            let operand = operand(e);
+            let old = e.amo(atomically, w, addr, operand)?;
+            let result = compute(e, old);
+            return Ok((old, result));
+        }
+        let old = e.load_to_modify(w, addr)?;
+        let result = compute(e, old);
+        e.store(w, addr, result)?;
+        return Ok((old, result));
+    }
+    let old = e.read(to)?;
+    let result = compute(e, old);
+    e.write(to, result)?;
+    Ok((old, result))
 }
 
 #[inline(always)]
-fn operands<E: Emit>(e: &mut E, i: &Insn) -> Result<Operands<E::Val>, E::Stop> {
-    let to = e.place(i, 0)?;
-    let a = e.read(to)?;
-    let b = e.operand(i, 1)?;
-    Ok(Operands { to, a, b })
+fn negative<E: Emit>(e: &mut E, value: E::Val) -> E::Val {
+    let zero = e.imm(0);
+    e.sub(W64, zero, value)
 }
 
 /// ADD.
 #[inline(always)]
 pub(super) fn add<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
-    let Operands { to, a, b } = operands(e, i)?;
-    let sum = e.add(i.w, a, b);
-    e.write(to, sum)?;
+    let (to, b) = (e.place(i, 0)?, e.operand(i, 1)?);
+    let (a, sum) = modify(e, i, to, Amo::Add, |_| b, |e, a| e.add(i.w, a, b))?;
     flags::produce(e, Kind::Add, i.w, a, b, sum);
     Ok(())
 }
@@ -37,11 +56,10 @@ pub(super) fn add<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
 /// ADC: sum with the carry.
 #[inline(always)]
 pub(super) fn adc<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
-    let Operands { to, a, b } = operands(e, i)?;
+    let (to, b) = (e.place(i, 0)?, e.operand(i, 1)?);
     let carry = flags::carry(e)?;
-    let sum = e.add(i.w, a, b);
-    let sum = e.add(i.w, sum, carry);
-    e.write(to, sum)?;
+    let all = e.add(W64, b, carry);
+    let (a, sum) = modify(e, i, to, Amo::Add, |_| all, |e, a| e.add(i.w, a, all))?;
     flags::produce(e, Kind::Adc, i.w, a, b, sum);
     Ok(())
 }
@@ -49,9 +67,8 @@ pub(super) fn adc<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
 /// SUB.
 #[inline(always)]
 pub(super) fn sub<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
-    let Operands { to, a, b } = operands(e, i)?;
-    let difference = e.sub(i.w, a, b);
-    e.write(to, difference)?;
+    let (to, b) = (e.place(i, 0)?, e.operand(i, 1)?);
+    let (a, difference) = modify(e, i, to, Amo::Add, |e| negative(e, b), |e, a| e.sub(i.w, a, b))?;
     flags::produce(e, Kind::Sub, i.w, a, b, difference);
     Ok(())
 }
@@ -59,11 +76,10 @@ pub(super) fn sub<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
 /// SBB: difference with the borrow.
 #[inline(always)]
 pub(super) fn sbb<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
-    let Operands { to, a, b } = operands(e, i)?;
+    let (to, b) = (e.place(i, 0)?, e.operand(i, 1)?);
     let borrow = flags::carry(e)?;
-    let difference = e.sub(i.w, a, b);
-    let difference = e.sub(i.w, difference, borrow);
-    e.write(to, difference)?;
+    let all = e.add(W64, b, borrow);
+    let (a, difference) = modify(e, i, to, Amo::Add, |e| negative(e, all), |e, a| e.sub(i.w, a, all))?;
     flags::produce(e, Kind::Sbb, i.w, a, b, difference);
     Ok(())
 }
@@ -71,7 +87,7 @@ pub(super) fn sbb<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
 /// CMP: the flags of a difference.
 #[inline(always)]
 pub(super) fn cmp<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
-    let Operands { a, b, .. } = operands(e, i)?;
+    let (a, b) = (e.operand(i, 0)?, e.operand(i, 1)?);
     let difference = e.sub(i.w, a, b);
     flags::produce(e, Kind::Sub, i.w, a, b, difference);
     Ok(())
@@ -88,14 +104,13 @@ pub(super) enum Bitwise {
 /// AND, OR, XOR.
 #[inline(always)]
 pub(super) fn bitwise<E: Emit>(e: &mut E, i: &Insn, which: Bitwise) -> Done<E> {
-    let Operands { to, a, b } = operands(e, i)?;
-    let op = match which {
-        Bitwise::And => Binary::And,
-        Bitwise::Or => Binary::Or,
-        Bitwise::Xor => Binary::Xor,
+    let (to, b) = (e.place(i, 0)?, e.operand(i, 1)?);
+    let (op, amo) = match which {
+        Bitwise::And => (Binary::And, Amo::And),
+        Bitwise::Or => (Binary::Or, Amo::Or),
+        Bitwise::Xor => (Binary::Xor, Amo::Xor),
     };
-    let result = e.binary(op, i.w, a, b);
-    e.write(to, result)?;
+    let (a, result) = modify(e, i, to, amo, |_| b, |e, a| e.binary(op, i.w, a, b))?;
     flags::produce(e, Kind::Logic, i.w, a, b, result);
     Ok(())
 }
@@ -103,7 +118,7 @@ pub(super) fn bitwise<E: Emit>(e: &mut E, i: &Insn, which: Bitwise) -> Done<E> {
 /// TEST: the flags of a bitwise and.
 #[inline(always)]
 pub(super) fn test<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
-    let Operands { a, b, .. } = operands(e, i)?;
+    let (a, b) = (e.operand(i, 0)?, e.operand(i, 1)?);
     let result = e.and(i.w, a, b);
     flags::produce(e, Kind::Logic, i.w, a, b, result);
     Ok(())
@@ -112,23 +127,58 @@ pub(super) fn test<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
 /// INC: CF stays.
 #[inline(always)]
 pub(super) fn inc<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
-    step(e, i, Binary::Add, Kind::Inc)
+    step(e, i, 1, Kind::Inc)
 }
 
 /// DEC: CF stays.
 #[inline(always)]
 pub(super) fn dec<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
-    step(e, i, Binary::Sub, Kind::Dec)
+    step(e, i, -1, Kind::Dec)
 }
 
 #[inline(always)]
-fn step<E: Emit>(e: &mut E, i: &Insn, op: Binary, kind: Kind) -> Done<E> {
+fn step<E: Emit>(e: &mut E, i: &Insn, by: i64, kind: Kind) -> Done<E> {
     let to = e.place(i, 0)?;
-    let (a, one) = (e.read(to)?, e.imm(1));
-    let carry = flags::carry(e)?;
-    let result = e.binary(op, i.w, a, one);
-    e.write(to, result)?;
+    let (carry, by) = (flags::carry(e)?, e.imm(by as u64));
+    let (a, result) = modify(e, i, to, Amo::Add, |_| by, |e, a| e.add(i.w, a, by))?;
     flags::produce(e, kind, i.w, a, carry, result);
+    Ok(())
+}
+
+/// NOT: no flags.
+#[inline(always)]
+pub(super) fn not<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
+    let (to, ones) = (e.place(i, 0)?, e.imm(u64::MAX));
+    modify(e, i, to, Amo::Xor, |_| ones, |e, a| e.xor(i.w, a, ones))?;
+    Ok(())
+}
+
+/// NEG: the flags of the difference to 0.
+#[inline(always)]
+pub(super) fn neg<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
+    let (to, zero) = (e.place(i, 0)?, e.imm(0));
+    if let Place::Memory { w, addr } = to
+        && i.flags.contains(InsnFlags::LOCK)
+    {
+        return locked_neg(e, w, addr);
+    }
+    let a = e.read_to_modify(to)?;
+    let difference = e.sub(i.w, zero, a);
+    e.write(to, difference)?;
+    flags::produce(e, Kind::Sub, i.w, zero, a, difference);
+    Ok(())
+}
+
+/// No atomic operation negates: if another vCPU writes in between, the instruction starts again.
+#[inline(never)]
+fn locked_neg<E: Emit>(e: &mut E, w: Width, addr: E::Val) -> Done<E> {
+    let (a, zero) = (e.load(w, addr)?, e.imm(0));
+    let difference = e.sub(w, zero, a);
+    let seen = e.compare_exchange(w, addr, a, difference)?;
+    let done = e.compare(Cond::Eq, w, a, seen);
+    flags::produce_if(e, done, Kind::Sub, w, zero, a, difference);
+    let again = e.compare(Cond::Ne, w, a, seen);
+    e.branch_relative(again, 0);
     Ok(())
 }
 
@@ -146,12 +196,12 @@ pub(super) fn imul<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     Ok(())
 }
 
-/// IMUL with one operand: the accumulator's product, twice as wide.
+/// MUL, and IMUL with one operand: the accumulator's product, twice as wide.
 #[inline(always)]
-pub(super) fn imul_wide<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
+pub(super) fn wide_product<E: Emit>(e: &mut E, i: &Insn, high_half: Binary) -> Done<E> {
     let (a, b) = (e.get(regs::RAX), e.operand(i, 0)?);
     let low = e.mul(i.w, a, b);
-    let high = e.binary(Binary::MulHighS, i.w, a, b);
+    let high = e.binary(high_half, i.w, a, b);
     if i.w == W8 {
         let eight = e.imm(8);
         let upper = e.shl(W16, high, eight);
@@ -161,7 +211,13 @@ pub(super) fn imul_wide<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
         e.set_gpr(regs::RAX, i.w, low);
         e.set_gpr(regs::RDX, i.w, high);
     }
-    product_flags(e, i, low, high);
+    if high_half == Binary::MulHighS {
+        product_flags(e, i, low, high);
+    } else {
+        let zero = e.imm(0);
+        let overflows = e.compare(Cond::Ne, i.w, high, zero);
+        flags::produce(e, Kind::Mul, i.w, overflows, overflows, low);
+    }
     Ok(())
 }
 

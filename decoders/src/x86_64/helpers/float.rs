@@ -170,14 +170,16 @@ helpers! { super::FIRST_FLOAT;
     Cvttsd2si = "cvttsd2si", TRAPPING, convert::to_integer::<F64, true>;
     /// (source): double to 64-bit integer, truncating.
     Cvttsd2siWide = "cvttsd2si_64", TRAPPING, convert::to_wide_integer::<F64, true>;
-    /// (source): two 32-bit integers to singles.
+    /// (source): two 32-bit integers in memory to singles.
     Cvtpi2ps = "cvtpi2ps", TRAPPING, convert::pair_to_singles;
+    /// (source): two 32-bit integers in an MMX register to singles.
+    Cvtpi2psMmx = "cvtpi2ps_mmx", TRAPPING, convert::mmx_to_singles;
     /// (source): two singles to 32-bit integers.
-    Cvtps2pi = "cvtps2pi", TRAPPING, convert::singles_to_pair::<false>;
+    Cvtps2pi = "cvtps2pi", TRAPPING, convert::singles_to_mmx::<false>;
     /// (source): two singles to 32-bit integers, truncating.
-    Cvttps2pi = "cvttps2pi", TRAPPING, convert::singles_to_pair::<true>;
+    Cvttps2pi = "cvttps2pi", TRAPPING, convert::singles_to_mmx::<true>;
     /// (source low, source high): two doubles to 32-bit integers.
-    Cvtpd2pi = "cvtpd2pi", TRAPPING, convert::doubles_to_pair::<false>;
+    Cvtpd2pi = "cvtpd2pi", TRAPPING, convert::doubles_to_mmx::<false>;
     /// (source low, source high): two doubles to 32-bit integers, truncating.
-    Cvttpd2pi = "cvttpd2pi", TRAPPING, convert::doubles_to_pair::<true>;
+    Cvttpd2pi = "cvttpd2pi", TRAPPING, convert::doubles_to_mmx::<true>;
 }

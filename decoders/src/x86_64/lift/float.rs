@@ -132,12 +132,13 @@ fn singles_from_pair<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
         e.check_mmx()?;
     }
     let source = e.scalar(i, 1)?;
-    let result = e.helper(Helper::Cvtpi2ps.id(), &[source])?;
+    let result = if is_from_mmx(i) {
+        e.helper(Helper::Cvtpi2psMmx.id(), &[source])?
+    } else {
+        e.helper(Helper::Cvtpi2ps.id(), &[source])?
+    };
     let slot = e.slot_of(i, 0);
     e.set(slot, result);
-    if is_from_mmx(i) {
-        e.enter_mmx();
-    }
     Ok(())
 }
 
@@ -160,14 +161,14 @@ fn doubles_from_pair<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     Ok(())
 }
 
-/// To two integers in an MMX register, from numbers in the low half of a vector or in memory.
+/// To two integers in an MMX register, from numbers in the low half of a vector or in memory. The helper does what MMX
+/// does to the x87 state.
 #[inline(always)]
 fn half_to_mmx<E: Emit>(e: &mut E, i: &Insn, helper: Helper) -> Done<E> {
     e.check_mmx()?;
     let source = e.scalar(i, 1)?;
     let result = e.helper(helper.id(), &[source])?;
     let slot = e.slot_of(i, 0);
-    e.enter_mmx();
     e.set_mmx(slot, result);
     Ok(())
 }
@@ -179,7 +180,6 @@ fn to_mmx<E: Emit>(e: &mut E, i: &Insn, helper: Helper) -> Done<E> {
     let source = e.vector(i, 1, Alignment::Legacy)?;
     let result = e.helper(helper.id(), &[source.lo, source.hi])?;
     let slot = e.slot_of(i, 0);
-    e.enter_mmx();
     e.set_mmx(slot, result);
     Ok(())
 }

@@ -4,10 +4,14 @@
 use super::lanes::{Lane, build, destination, try_build, write};
 use super::mxcsr::{exactly, quickly, rounding};
 use crate::x86_64::guest::X86_64;
+use crate::x86_64::regs;
 use c2w_engine::cpu::Cpu;
 use c2w_engine::fp::host_convert::{try_narrow, try_widen};
 use c2w_engine::fp::{self, Env, F32, F64, Rounding};
 use c2w_engine::guest::Trap;
+
+/// Top of the x87 stack, in the status word.
+const X87_TOP: u64 = 7 << 11;
 
 /// Two 32-bit elements in a word.
 #[inline(always)]
@@ -99,22 +103,36 @@ pub(super) fn singles_to_integers<const TRUNCATE: bool>(
     Ok(0)
 }
 
-/// Two singles to integers.
-pub(super) fn singles_to_pair<const TRUNCATE: bool>(
+/// What an instruction with an MMX register does to the x87 state (SDM 1 9.5.1). Processors do it before they look for
+/// exceptions, and an instruction that is started again does it again.
+fn enter_mmx(cpu: &mut Cpu<X86_64>) {
+    cpu.slots[usize::from(regs::X87_STATUS.0)] &= !X87_TOP;
+    cpu.slots[usize::from(regs::X87_TAGS.0)] = 0xff;
+}
+
+/// CVTPS2PI and CVTTPS2PI: two singles to integers.
+pub(super) fn singles_to_mmx<const TRUNCATE: bool>(
     cpu: &mut Cpu<X86_64>,
     [source, ..]: [u64; 4],
 ) -> Result<u64, Trap> {
+    enter_mmx(cpu);
     exactly(cpu, |env| {
         let lo = ToInteger::<TRUNCATE>::exact::<F32>(env, source as u32);
         pair(lo, ToInteger::<TRUNCATE>::exact::<F32>(env, above(source) as u32))
     })
 }
 
-/// Two doubles to integers.
-pub(super) fn doubles_to_pair<const TRUNCATE: bool>(
+/// CVTPD2PI and CVTTPD2PI: two doubles to integers.
+pub(super) fn doubles_to_mmx<const TRUNCATE: bool>(
     cpu: &mut Cpu<X86_64>,
-    [lo, hi, ..]: [u64; 4],
+    args: [u64; 4],
 ) -> Result<u64, Trap> {
+    enter_mmx(cpu);
+    doubles_to_pair::<TRUNCATE>(cpu, args)
+}
+
+/// Two doubles to integers.
+fn doubles_to_pair<const TRUNCATE: bool>(cpu: &mut Cpu<X86_64>, [lo, hi, ..]: [u64; 4]) -> Result<u64, Trap> {
     let quick = quickly(cpu, |env| {
         let lo = ToInteger::<TRUNCATE>::quick::<F64>(env, lo)?;
         Some(pair(lo, ToInteger::<TRUNCATE>::quick::<F64>(env, hi)?))
@@ -161,7 +179,13 @@ pub(super) fn integers_to_singles(cpu: &mut Cpu<X86_64>, [to, lo, hi, _]: [u64; 
     Ok(0)
 }
 
-/// Two integers to singles.
+/// CVTPI2PS of an MMX register.
+pub(super) fn mmx_to_singles(cpu: &mut Cpu<X86_64>, args: [u64; 4]) -> Result<u64, Trap> {
+    enter_mmx(cpu);
+    pair_to_singles(cpu, args)
+}
+
+/// CVTPI2PS: two integers to singles.
 pub(super) fn pair_to_singles(cpu: &mut Cpu<X86_64>, [source, ..]: [u64; 4]) -> Result<u64, Trap> {
     from_integers::<F32, _>(cpu, |convert| {
         let lo = convert(narrow(source));

@@ -118,3 +118,6 @@ pub fn tick(_cpu: &mut Cpu<X86_64>, _now_ns: u64) {}
 pub fn deadline_ns(_cpu: &Cpu<X86_64>) -> Option<u64> {
     None
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,9 @@
-//! A small machine for tests of this guest: RAM from address 0, an unconnected board and an instruction clock.
+//! A small machine for tests of this guest.
 
 use super::board::PcBoard;
 use super::guest::X86_64;
+use super::mode;
 use super::state::State;
-use super::{mmu, mode, regs};
 use c2w_engine::addr::{Gpa, Gva, PAGE_BYTES};
 use c2w_engine::clock::InstructionClock;
 use c2w_engine::cpu::Cpu;
@@ -12,22 +12,37 @@ use c2w_engine::irq::{Attention, IrqLines};
 use c2w_engine::machine::Machine;
 use c2w_engine::mem::ram::Ram;
 
-/// Pages of RAM.
+/// Pages of RAM, from address 0.
 const RAM_PAGES: u64 = 64;
-/// Nanoseconds an instruction takes.
-const NS_PER_INSN: u64 = 100;
+/// Where code is put.
+pub const CODE: u64 = 0x8000;
+/// Where the stack ends.
+pub const STACK: u64 = 0x2_0000;
 
-/// A vCPU with the given system state; its flags are those of reset.
+/// A vCPU with this state, over a board without devices.
 pub fn cpu_with(state: State) -> Cpu<X86_64> {
     let attention = Attention::default();
     let lines = IrqLines::new(&attention);
     let ram = Ram::new(Gpa(0), RAM_PAGES * PAGE_BYTES);
-    let clock = Box::new(InstructionClock::new(NS_PER_INSN));
+    let clock = Box::new(InstructionClock::new(1));
     let mut cpu = Cpu::new(X86_64::new(state), ram, PcBoard::bare(), lines, attention, clock);
-    cpu.slots[usize::from(regs::RFLAGS.0)] = super::flags::FIXED;
-    mmu::select_space(&mut cpu);
+    cpu.pc = Gva(CODE);
+    cpu.slots[usize::from(super::regs::RSP.0)] = STACK;
+    super::flags::set_rflags(&mut cpu, 0);
+    super::mmu::select_space(&mut cpu);
     mode::refresh(&mut cpu);
     cpu
+}
+
+/// A vCPU in flat 64-bit code at privilege level 0.
+pub fn cpu() -> Cpu<X86_64> {
+    cpu_with(State::flat_64(0))
+}
+
+/// A machine around a vCPU, with code at [`CODE`].
+pub fn machine(mut cpu: Cpu<X86_64>, code: &[u8]) -> Machine<X86_64> {
+    cpu.ram.write(Gpa(CODE), code).expect("test code fits RAM");
+    Machine::new(cpu)
 }
 
 /// Writes bytes to RAM.
@@ -61,22 +76,4 @@ pub fn get(cpu: &Cpu<X86_64>, slot: Slot) -> u64 {
 pub fn start(cpu: &mut Cpu<X86_64>, at: u64, code: &[u8]) {
     write(cpu, at, code);
     cpu.pc = Gva(at);
-}
-
-/// Where [`machine`] puts code.
-pub const CODE: u64 = 0x8000;
-/// Where its stack ends.
-pub const STACK: u64 = 0x2_0000;
-
-/// A vCPU in flat 64-bit code at privilege level 0.
-pub fn cpu() -> Cpu<X86_64> {
-    let mut cpu = cpu_with(State::flat_64(0));
-    set(&mut cpu, regs::RSP, STACK);
-    cpu
-}
-
-/// A machine around a vCPU, about to run this code.
-pub fn machine(mut cpu: Cpu<X86_64>, code: &[u8]) -> Machine<X86_64> {
-    start(&mut cpu, CODE, code);
-    Machine::new(cpu)
 }

@@ -5,6 +5,7 @@
 //! unless it is done: interrupts come in between.
 
 use super::address;
+use crate::x86_64::debug;
 use crate::x86_64::flags::{self, DF, Kind};
 use crate::x86_64::guest::X86_64;
 use crate::x86_64::insn::SegmentCheck;
@@ -124,6 +125,7 @@ pub fn repeat(cpu: &mut Cpu<X86_64>, [number, ..]: [u64; 4]) -> Result<u64, Trap
             return Ok(0);
         }
         if budget == 0 {
+            debug::set_resume(cpu);
             return Ok(1);
         }
         let most = left.min(budget);

@@ -7,9 +7,10 @@ use crate::vm::{Computer, Vm};
 use crate::volume::Volume;
 use anyhow::{Context, Result, anyhow, bail};
 use c2w_agent::PORT_NAME;
-use c2w_decoders::riscv64;
-use c2w_decoders::riscv64::board::VIRTIO_SLOTS;
+use c2w_decoders::board::{BoardParts, VIRTIO_SLOTS};
+use c2w_decoders::formats::{self, Architecture};
 use c2w_decoders::riscv64::boot::Firmware;
+use c2w_decoders::{riscv64, x86_64};
 use c2w_devices::backend::block::{BlockBackend, FileBlock};
 use c2w_devices::backend::char::{CharBackend, CharHost, char_channel};
 use c2w_devices::backend::entropy::HostEntropy;
@@ -120,16 +121,30 @@ pub struct LinuxFiles {
 pub fn linux(arch: Arch, files: LinuxFiles, parts: Parts) -> Result<Box<dyn Computer>> {
     match arch {
         Arch::Riscv64 => riscv64_machine(files, Firmware::BuiltIn, parts),
-        Arch::X86_64 => bail!("cannot run x86_64 kernels yet"),
+        Arch::X86_64 => x86_64_machine(files, parts),
     }
 }
 
 fn riscv64_machine(files: LinuxFiles, firmware: Firmware, parts: Parts) -> Result<Box<dyn Computer>> {
-    use riscv64::board::BoardParts;
     use riscv64::boot::{BootFiles, MachineConfig, machine};
     let LinuxFiles { kernel, initrd, cmdline } = files;
     let Parts { console, virtio, memory_bytes, attention } = parts;
     let files = BootFiles { firmware, kernel: Some(kernel), initrd, cmdline };
+    let config = MachineConfig {
+        memory_bytes,
+        parts: BoardParts { console, wall_clock: Box::new(unix_ns), virtio },
+        clock: Box::new(HostClock::default()),
+        attention,
+        rng_seed: rng_seed()?,
+    };
+    Ok(Box::new(machine(&files, config)?))
+}
+
+fn x86_64_machine(files: LinuxFiles, parts: Parts) -> Result<Box<dyn Computer>> {
+    use x86_64::boot::{BootFiles, MachineConfig, machine};
+    let LinuxFiles { kernel, initrd, cmdline } = files;
+    let Parts { console, virtio, memory_bytes, attention } = parts;
+    let files = BootFiles { kernel, initrd, cmdline };
     let config = MachineConfig {
         memory_bytes,
         parts: BoardParts { console, wall_clock: Box::new(unix_ns), virtio },
@@ -299,7 +314,17 @@ pub fn boot(options: &BootOptions) -> Result<(Box<dyn Computer>, CharHost)> {
         virtio.push(share(&directory.tag, &directory.directory, directory.read_only)?);
     }
     let parts = Parts { console: Box::new(console), virtio, memory_bytes: options.memory_bytes, attention };
-    let computer = riscv64_machine(files, firmware, parts);
+    let computer = match formats::architecture(&files.kernel) {
+        Some(Architecture::X86_64) if options.bios != Bios::BuiltIn => {
+            bail!(
+                "--bios: only riscv64 machines have firmware, and {} is for x86_64",
+                options.kernel.display()
+            )
+        }
+        Some(Architecture::X86_64) => x86_64_machine(files, parts),
+        // What is of neither has to be explained by one of them.
+        Some(Architecture::Riscv64) | None => riscv64_machine(files, firmware, parts),
+    };
     Ok((computer.with_context(|| options.kernel.display().to_string())?, host))
 }
 

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::process::{Command, Stdio};
 
 /// Architecture of the guests.
-pub const ARCH: c2w_packer::image::Arch = c2w_packer::image::Arch::Riscv64;
+pub const ARCH: c2w_packer::image::Arch = c2w_packer::image::Arch::X86_64;
 
 #[track_caller]
 fn stdout_of(args: &[&str]) -> String {

@@ -20,7 +20,7 @@ const SCRIPT: &str = "echo \"Hello from $(uname -sm), process $$ of a container\
 #[derive(clap::Args)]
 pub struct Args {
     /// Architecture of the guest.
-    #[arg(long, default_value = "riscv64")]
+    #[arg(long, default_value = "x86_64")]
     arch: Arch,
     /// Command to run instead of the demonstration's.
     #[arg(trailing_var_arg = true, value_name = "CMD")]

@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Architecture of the root file system's programs.
-    #[arg(long, default_value = "riscv64")]
+    #[arg(long, default_value = "x86_64")]
     arch: Arch,
     /// Default command with its arguments, as a shell would split it, or a JSON array.
     #[arg(long, value_name = "COMMAND")]
@@ -88,9 +88,6 @@ pub fn image(
     memory_bytes: u64,
     parts: &GuestParts,
 ) -> Result<()> {
-    if arch != Arch::Riscv64 {
-        anyhow::bail!("--arch {arch}: this version of c2w runs riscv64 guests only");
-    }
     // Bad input is said before minutes are spent on building a kernel.
     if let Source::Rootfs(path) = source {
         fs::metadata(path).with_context(|| path.display().to_string())?;

@@ -19,7 +19,12 @@ pub(super) fn is_allowed(draft: &Draft) -> bool {
             | FlowControl::IndirectCall
             | FlowControl::Return
     );
-    !(near && draft.bytes.iter().take(4).any(|&byte| byte == 0x66))
+    if near && draft.bytes.iter().take(4).any(|&byte| byte == 0x66) {
+        return false;
+    }
+    // REP and REPNE before LOOPE and LOOPNE: reserved (SDM 2A, 2.1.1); AMD takes the condition of the prefix.
+    let loops = matches!(insn.mnemonic(), Mnemonic::Loope | Mnemonic::Loopne);
+    !(loops && draft.bytes.iter().take(4).any(|&byte| matches!(byte, 0xf2 | 0xf3)))
 }
 
 /// Changes registers and memory.

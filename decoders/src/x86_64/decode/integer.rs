@@ -116,6 +116,10 @@ pub fn classify(source: &Source<'_>) -> Result<Option<Class>, TrapCause> {
     let from = source.insn;
     match from.mnemonic() {
         Mnemonic::Ud0 | Mnemonic::Ud1 | Mnemonic::Ud2 => return Err(trap::UNDEFINED),
+        // PREFETCHW and its kin have no register form.
+        Mnemonic::Reservednop if is_prefetch(from.code()) && from.op0_kind() == OpKind::Register => {
+            return Err(trap::UNDEFINED);
+        }
         Mnemonic::Aam if from.immediate8() == 0 => return Err(trap::DIVIDE),
         _ => {}
     }
@@ -129,6 +133,11 @@ pub fn classify(source: &Source<'_>) -> Result<Option<Class>, TrapCause> {
         _ => false,
     };
     Ok(Some(Class { op: Op::Integer(op), ends_block }))
+}
+
+fn is_prefetch(code: Code) -> bool {
+    use Code::*;
+    matches!(code, Reservednop_rm16_r16_0F0D | Reservednop_rm32_r32_0F0D | Reservednop_rm64_r64_0F0D)
 }
 
 /// Resolves what only these instructions have.
@@ -289,7 +298,6 @@ fn operation(from: &Instruction) -> Option<IntegerOp> {
         Mnemonic::Neg => Op::Neg,
         Mnemonic::Nop | Mnemonic::Pause | Mnemonic::Reservednop => Op::Nop,
         Mnemonic::Endbr32 | Mnemonic::Endbr64 => Op::Nop,
-        Mnemonic::Prefetch | Mnemonic::Prefetchw | Mnemonic::Prefetchwt1 => Op::Nop,
         Mnemonic::Not => Op::Not,
         Mnemonic::Or => Op::Or,
         Mnemonic::Pop if !has_system_register(from) => Op::Pop,

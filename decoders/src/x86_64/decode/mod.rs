@@ -17,8 +17,8 @@ use c2w_engine::addr::Width;
 use c2w_engine::emit::Slot;
 use c2w_engine::guest::{Decoded, Mode, TrapCause};
 use iced_x86::{
-    ConditionCode, Decoder, DecoderError, DecoderOptions, Instruction, InstructionInfoFactory, OpAccess,
-    OpKind, Register,
+    ConditionCode, Decoder, DecoderError, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic,
+    OpAccess, OpKind, Register,
 };
 
 /// Longest instruction (SDM 2A 2.3.11).
@@ -59,7 +59,10 @@ pub struct Source<'a> {
 pub fn decode(bytes: &[u8], mode: Mode) -> Option<Decoded<Insn>> {
     let mode = ModeBits::of(mode);
     let mut decoder = Decoder::new(mode.code_width().bits(), bytes, DecoderOptions::FORCE_RESERVED_NOP);
-    let from = decoder.decode();
+    let mut from = decoder.decode();
+    if from.mnemonic() == Mnemonic::Pause && mode.code_width() == Width::W64 && has_rex_b(bytes, from.len()) {
+        from = exchange_not_pause(bytes);
+    }
     if decoder.last_error() == DecoderError::NoMoreBytes {
         if bytes.len() < MAX_BYTES {
             return None;
@@ -70,6 +73,22 @@ pub fn decode(bytes: &[u8], mode: Mode) -> Option<Decoded<Insn>> {
     let source = Source { insn: &from, mode, bytes: &bytes[..from.len().min(bytes.len())] };
     let decoded = translate(&source, len_bytes).unwrap_or_else(|cause| raise(cause, len_bytes));
     Some(Decoded { ends_block: decoded.ends_block || mode.contains(ModeBits::STEP), ..decoded })
+}
+
+/// Whether the byte before the one-byte opcode at the end of an instruction is a REX prefix with B set.
+fn has_rex_b(bytes: &[u8], len_bytes: usize) -> bool {
+    len_bytes >= 2 && bytes[len_bytes - 2] & 0xf1 == 0x41
+}
+
+/// Opcode 90 with REX.B exchanges R8, REP or not; iced calls it PAUSE. REP becomes a prefix without meaning.
+fn exchange_not_pause(bytes: &[u8]) -> Instruction {
+    const REP: u8 = 0xf3;
+    const DS: u8 = 0x3e;
+    let mut without = [0; MAX_BYTES];
+    for (to, &byte) in without.iter_mut().zip(bytes) {
+        *to = if byte == REP { DS } else { byte };
+    }
+    Decoder::new(Width::W64.bits(), &without, DecoderOptions::NONE).decode()
 }
 
 /// An instruction that raises an exception.

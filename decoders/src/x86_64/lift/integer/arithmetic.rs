@@ -172,7 +172,7 @@ pub(super) fn neg<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
 /// No atomic operation negates: if another vCPU writes in between, the instruction starts again.
 #[inline(never)]
 fn locked_neg<E: Emit>(e: &mut E, w: Width, addr: E::Val) -> Done<E> {
-    let (a, zero) = (e.load(w, addr)?, e.imm(0));
+    let (a, zero) = (e.load_to_modify(w, addr)?, e.imm(0));
     let difference = e.sub(w, zero, a);
     let seen = e.compare_exchange(w, addr, a, difference)?;
     let done = e.compare(Cond::Eq, w, a, seen);

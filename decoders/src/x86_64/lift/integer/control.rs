@@ -10,6 +10,7 @@ use crate::x86_64::insn::{Insn, InsnFlags, Operand};
 use crate::x86_64::lift::Done;
 use crate::x86_64::lift::operands::X86Emit;
 use crate::x86_64::regs::{CS_BASE, RCX};
+use crate::x86_64::trap;
 use c2w_engine::addr::Width::W64;
 use c2w_engine::emit::{Cond, Emit};
 
@@ -31,10 +32,18 @@ pub(super) fn pointer<E: Emit>(e: &mut E, i: &Insn, displacement: i64) -> E::Val
     e.sub(W64, sum, base)
 }
 
-/// The linear address of code at an instruction pointer: #GP(0) if it is beyond the limit of CS.
+/// The linear address of code at an instruction pointer: #GP(0) if it is not canonical, or beyond the limit of CS.
 #[inline(always)]
 pub(super) fn code_address<E: Emit>(e: &mut E, i: &Insn, pointer: E::Val) -> Result<E::Val, E::Stop> {
-    let pointer = if i.w == W64 { pointer } else { e.zext(i.w, pointer) };
+    if i.w == W64 {
+        // Bits 47 to 63 are equal: with 2^47 added, none is left above bit 47.
+        let (half, bits, zero) = (e.imm(1 << 47), e.imm(48), e.imm(0));
+        let above = e.add(W64, pointer, half);
+        let above = e.shr(W64, above, bits);
+        e.trap_if(above, trap::PROTECTION, zero)?;
+        return Ok(pointer);
+    }
+    let pointer = e.zext(i.w, pointer);
     if i.flags.contains(InsnFlags::SEGMENTED) {
         e.helper(Helper::CodeAddress.id(), &[pointer])
     } else {

@@ -56,8 +56,8 @@ pub(super) fn xadd<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     Ok(())
 }
 
-/// CMPXCHG: the second operand replaces the first if that equals the accumulator, which else takes its value. The
-/// first operand is written in any case.
+/// CMPXCHG: the second operand replaces the first if that equals the accumulator, which else takes its value;
+/// memory is written in any case.
 #[inline(always)]
 pub(super) fn cmpxchg<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     let to = e.place(i, 0)?;
@@ -76,9 +76,18 @@ pub(super) fn cmpxchg<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     } else {
         e.set_gpr(regs::RAX, i.w, seen);
     }
-    if !matches!(to, Place::Memory { .. }) {
-        let value = e.select(equal, new, old);
-        e.write(to, value)?;
+    match to {
+        Place::Memory { .. } => {}
+        Place::Register { slot, w: W32 } => {
+            // A register that stays keeps its upper half, too.
+            let (old, new) = (e.get(slot), e.zext(W32, new));
+            let value = e.select(equal, new, old);
+            e.set(slot, value);
+        }
+        to => {
+            let value = e.select(equal, new, old);
+            e.write(to, value)?;
+        }
     }
     flags::produce(e, Kind::Sub, i.w, expected, old, difference);
     Ok(())

@@ -116,10 +116,13 @@ impl<G: Guest> Cpu<G> {
 
     /// The guest's privilege changed: what code is decoded under and which TLB contexts accesses use.
     pub fn set_mode(&mut self, mode: Mode, fetch_context: usize, data_context: usize) {
+        // Where data is does not change where code is.
+        if (mode, fetch_context) != (self.mode, self.fetch_context) {
+            self.fetch_epoch += 1;
+        }
         self.mode = mode;
         self.fetch_context = fetch_context;
         self.data_context = data_context;
-        self.fetch_epoch += 1;
     }
 
     /// Translations changed under the guest's feet: the next fetch is looked up afresh. Guests call this with every

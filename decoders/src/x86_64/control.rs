@@ -68,7 +68,7 @@ pub const CR0_NW: u64 = 1 << 29;
 /// Cache disable.
 pub const CR0_CD: u64 = 1 << 30;
 /// Bits of CR0 that can be changed; writes to others in the low half are lost.
-const CR0_WRITABLE: u64 =
+pub const CR0_WRITABLE: u64 =
     CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG;
 /// Bits of CR4 that exist.
 pub const CR4_SUPPORTED: u64 = CR4_TSD
@@ -86,7 +86,7 @@ pub const CR4_SUPPORTED: u64 = CR4_TSD
     | CR4_SMEP
     | CR4_SMAP;
 /// Bits of EFER that software can change.
-const EFER_WRITABLE: u64 = EFER_SCE | EFER_LME | EFER_NXE;
+pub const EFER_WRITABLE: u64 = EFER_SCE | EFER_LME | EFER_NXE;
 /// Components of XCR0: x87 and SSE.
 pub const XCR0_SUPPORTED: u64 = 0b11;
 /// The process-context identifier in CR3.

@@ -5,6 +5,7 @@
 
 use super::board::PcBoard;
 use super::insn::Insn;
+use super::restore::{self, StateError};
 use super::spaces::SpaceKey;
 use super::state::State;
 use super::{debug, decode, exception, helpers, interrupt, lift, mmu, mode, trap};
@@ -17,13 +18,14 @@ use c2w_engine::mem::tlb::{Access, Translation};
 use core::ops::{Deref, DerefMut};
 use serde::{Deserialize, Serialize};
 
-/// The system state of a vCPU, with what is derived from it.
+/// The system state of a vCPU, with what is derived from it. Saved as its [`State`]; a state that no running vCPU could
+/// have been in is refused.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(into = "State", try_from = "State")]
 pub struct X86_64 {
     /// The registers.
     pub state: State,
     /// Space numbers of the TLB.
-    #[serde(skip)]
     pub spaces: Spaces<SpaceKey>,
 }
 
@@ -45,6 +47,21 @@ impl X86_64 {
     /// System state around registers.
     pub fn new(state: State) -> Self {
         Self { state, spaces: Spaces::default() }
+    }
+}
+
+impl From<X86_64> for State {
+    fn from(guest: X86_64) -> Self {
+        guest.state
+    }
+}
+
+impl TryFrom<State> for X86_64 {
+    type Error = StateError;
+
+    fn try_from(state: State) -> Result<Self, StateError> {
+        restore::check(&state)?;
+        Ok(Self::new(state))
     }
 }
 
@@ -110,6 +127,7 @@ impl Guest for X86_64 {
     }
 
     fn restored(cpu: &mut Cpu<Self>) {
+        restore::clear_unknown_bits(cpu);
         mmu::select_space(cpu);
         mode::refresh(cpu);
     }

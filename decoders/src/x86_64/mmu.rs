@@ -313,11 +313,16 @@ pub fn read_pdptes(cpu: &Cpu<X86_64>, cr3: u64) -> Result<[u64; 4], Trap> {
     let mut entries = [0; 4];
     for (i, found) in entries.iter_mut().enumerate() {
         *found = cpu.ram.read_u64(Gpa(table + 8 * i as u64)).unwrap_or(u64::MAX);
-        if *found & entry::P != 0 && *found & entry::NO_PDPTE != 0 {
+        if !is_pdpte(*found) {
             return Err(trap::protection(0));
         }
     }
     Ok(entries)
+}
+
+/// Whether an entry is one that [`read_pdptes`] takes.
+pub fn is_pdpte(found: u64) -> bool {
+    found & entry::P == 0 || found & entry::NO_PDPTE == 0
 }
 
 /// CR0, CR4 or EFER have changed from what these values are of the first two: translations follow.

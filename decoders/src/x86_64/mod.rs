@@ -25,6 +25,7 @@ pub(crate) mod operand;
 pub mod msr;
 pub mod random;
 pub mod regs;
+pub mod restore;
 pub mod segment;
 pub mod spaces;
 pub mod stack;

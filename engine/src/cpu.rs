@@ -237,15 +237,15 @@ impl<G: Guest> Cpu<G> {
     #[cold]
     #[inline(never)]
     pub fn load(&mut self, gva: Gva, width: Width) -> Result<u64, Trap> {
-        if let Some(host) = self.tlb.lookup_misaligned(self.data_context, gva, width, Access::Read) {
-            // SAFETY: the TLB holds only pages of `self.ram`, and the access ends inside its page.
-            return Ok(unsafe { host_read(host, width) });
-        }
         self.load_in(gva, width, self.data_context)
     }
 
     /// Loads in a context of the caller's choice.
     pub fn load_in(&mut self, gva: Gva, width: Width, context: usize) -> Result<u64, Trap> {
+        if let Some(host) = self.tlb.lookup_misaligned(context, gva, width, Access::Read) {
+            // SAFETY: the TLB holds only pages of `self.ram`, and the access ends inside its page.
+            return Ok(unsafe { host_read(host, width) });
+        }
         if width.bytes() > gva.bytes_to_page_end() {
             // Both pages are translated before either is read, so that a fault has read nothing from a device.
             let parts = self.crossing(gva, width, Access::Read, context)?;
@@ -264,16 +264,16 @@ impl<G: Guest> Cpu<G> {
     #[cold]
     #[inline(never)]
     pub fn store(&mut self, gva: Gva, width: Width, value: u64) -> Result<(), Trap> {
-        if let Some(host) = self.tlb.lookup_misaligned(self.data_context, gva, width, Access::Write) {
-            // SAFETY: as in `load`; a write tag is given only to pages whose writes need no tracking.
-            unsafe { host_write(host, width, value) };
-            return Ok(());
-        }
         self.store_in(gva, width, value, self.data_context)
     }
 
     /// Stores in a context of the caller's choice.
     pub fn store_in(&mut self, gva: Gva, width: Width, value: u64, context: usize) -> Result<(), Trap> {
+        if let Some(host) = self.tlb.lookup_misaligned(context, gva, width, Access::Write) {
+            // SAFETY: as in `load_in`; a write tag is given only to pages whose writes need no tracking.
+            unsafe { host_write(host, width, value) };
+            return Ok(());
+        }
         if width.bytes() > gva.bytes_to_page_end() {
             let parts = self.crossing(gva, width, Access::Write, context)?;
             for i in 0..width.bytes() {

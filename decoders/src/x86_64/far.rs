@@ -320,3 +320,6 @@ fn iret_flags(cpu: &Cpu<X86_64>, w: Width) -> u64 {
     }
     mask
 }
+
+#[cfg(test)]
+mod tests;

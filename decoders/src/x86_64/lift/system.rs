@@ -1,12 +1,13 @@
 //! Meanings of system instructions. Nearly all is done by helpers, which check what decoding could not.
 
 use super::Done;
+use super::integer::stack;
 use super::operands::X86Emit;
 use crate::x86_64::flags;
 use crate::x86_64::helpers::system::Helper;
-use crate::x86_64::insn::{Condition, Insn, InsnFlags, Operand, SegmentCheck, SystemOp as Op};
+use crate::x86_64::insn::{Condition, Insn, Operand, SystemOp as Op};
 use crate::x86_64::io::StringForm;
-use crate::x86_64::regs::{RAX, RFLAGS, RSP, SS_BASE};
+use crate::x86_64::regs::{RAX, RFLAGS, RSP};
 use crate::x86_64::segment::SegmentRegister;
 use crate::x86_64::trap::{self, Kind, vector};
 use c2w_engine::addr::Width::{self, W16, W32, W64};
@@ -311,53 +312,15 @@ fn push_segment<E: Emit>(e: &mut E, i: &Insn, from: SegmentRegister) -> Done<E> 
     let number = e.imm(from as u64);
     let selector = e.helper(Helper::Selector.id(), &[number])?;
     let stored = if i.w == W32 { W16 } else { i.w };
-    push(e, i, stored, selector)
+    stack::push_low(e, i, stored, selector)
 }
 
 fn pop_segment<E: Emit>(e: &mut E, i: &Insn, to: SegmentRegister) -> Done<E> {
-    let (selector, new_top) = top(e, i)?;
+    let (selector, new_top) = stack::top(e, i)?;
     let (number, holds) = (e.imm(to as u64), e.imm(1));
     e.helper(Helper::LoadSegment.id(), &[number, selector, holds])?;
     set_top(e, i.stack_width, new_top);
     Ok(())
-}
-
-/// The linear address of an access of `w` on the stack.
-#[inline(always)]
-fn stack_address<E: Emit>(
-    e: &mut E,
-    i: &Insn,
-    w: Width,
-    offset: E::Val,
-    write: bool,
-) -> Result<E::Val, E::Stop> {
-    if i.flags.contains(InsnFlags::SEGMENTED) {
-        e.checked_linear(SS_BASE, SegmentCheck::new(w.bytes(), write), offset)
-    } else {
-        Ok(offset)
-    }
-}
-
-/// Moves the stack pointer down by `i.w` and stores the low `w` bits of a value there.
-#[inline(always)]
-fn push<E: Emit>(e: &mut E, i: &Insn, w: Width, value: E::Val) -> Done<E> {
-    let (top, size) = (e.get(RSP), e.imm(i.w.bytes()));
-    let new_top = e.sub(i.stack_width, top, size);
-    let addr = stack_address(e, i, w, new_top, true)?;
-    e.store(w, addr, value)?;
-    set_top(e, i.stack_width, new_top);
-    Ok(())
-}
-
-/// What is on top of the stack, and the stack pointer above it.
-#[inline(always)]
-fn top<E: Emit>(e: &mut E, i: &Insn) -> Result<(E::Val, E::Val), E::Stop> {
-    let top = e.get(RSP);
-    let top = e.zext(i.stack_width, top);
-    let addr = stack_address(e, i, i.w, top, false)?;
-    let value = e.load(i.w, addr)?;
-    let size = e.imm(i.w.bytes());
-    Ok((value, e.add(i.stack_width, top, size)))
 }
 
 #[inline(always)]
@@ -370,13 +333,13 @@ fn set_top<E: Emit>(e: &mut E, w: Width, new_top: E::Val) {
 fn pushf<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     let (system, arithmetic) = (e.get(RFLAGS), flags::all(e)?);
     let value = e.or(W64, system, arithmetic);
-    push(e, i, i.w, value)
+    stack::push_value(e, i, value)
 }
 
 /// POPF.
 #[inline(always)]
 fn popf<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
-    let (value, new_top) = top(e, i)?;
+    let (value, new_top) = stack::top(e, i)?;
     let w = e.imm(i.w as u64);
     call(e, Helper::SetFlags, &[value, w])?;
     set_top(e, i.stack_width, new_top);

@@ -12,7 +12,7 @@ mod flag;
 mod other;
 mod rotate;
 mod shift;
-mod stack;
+pub(super) mod stack;
 mod string;
 
 use super::Done;

@@ -5,7 +5,7 @@ use crate::x86_64::insn::{Insn, InsnFlags, Operand, SegmentCheck};
 use crate::x86_64::lift::Done;
 use crate::x86_64::lift::operands::X86Emit;
 use crate::x86_64::regs::{self, RBP, RSP, SS_BASE};
-use c2w_engine::addr::Width::W64;
+use c2w_engine::addr::Width::{self, W64};
 use c2w_engine::emit::{Emit, Slot};
 
 /// The stack pointer, or a register used like it.
@@ -27,18 +27,24 @@ fn address<E: Emit>(e: &mut E, i: &Insn, offset: E::Val, write: bool) -> Result<
 
 /// Stores a value below the stack pointer and moves that there.
 #[inline(always)]
-fn push_value<E: Emit>(e: &mut E, i: &Insn, value: E::Val) -> Done<E> {
+pub(in crate::x86_64::lift) fn push_value<E: Emit>(e: &mut E, i: &Insn, value: E::Val) -> Done<E> {
+    push_low(e, i, i.w, value)
+}
+
+/// The same, but only the low `w` bits of what was reserved are stored.
+#[inline(always)]
+pub(in crate::x86_64::lift) fn push_low<E: Emit>(e: &mut E, i: &Insn, w: Width, value: E::Val) -> Done<E> {
     let (top, size) = (e.get(RSP), e.imm(i.w.bytes()));
     let new_top = e.sub(i.stack_width, top, size);
     let addr = address(e, i, new_top, true)?;
-    e.store(i.w, addr, value)?;
+    e.store(w, addr, value)?;
     e.set_gpr(RSP, i.stack_width, new_top);
     Ok(())
 }
 
 /// What is on top of the stack, and the stack pointer above it.
 #[inline(always)]
-fn top<E: Emit>(e: &mut E, i: &Insn) -> Result<(E::Val, E::Val), E::Stop> {
+pub(in crate::x86_64::lift) fn top<E: Emit>(e: &mut E, i: &Insn) -> Result<(E::Val, E::Val), E::Stop> {
     let top = pointer(e, i, RSP);
     let addr = address(e, i, top, false)?;
     let value = e.load(i.w, addr)?;

@@ -26,7 +26,7 @@ impl LargePages {
 
     fn place(&self, gva: Gva) -> (usize, u64) {
         let number = gva.0 / self.len_bytes;
-        let bit = (number ^ number / FILTER_BITS) % FILTER_BITS;
+        let bit = (number ^ (number / FILTER_BITS)) % FILTER_BITS;
         ((bit / 64) as usize, 1 << (bit % 64))
     }
 

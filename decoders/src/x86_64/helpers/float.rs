@@ -12,6 +12,8 @@ mod dot;
 mod estimate;
 mod lanes;
 pub mod mxcsr;
+#[cfg(test)]
+mod tests;
 
 pub use mxcsr::BITS as MXCSR_BITS;
 

@@ -21,6 +21,7 @@ mod add;
 mod compare;
 mod convert;
 mod div;
+pub mod elementary;
 mod env;
 mod f80;
 pub mod fast;

@@ -62,6 +62,14 @@ pub enum StackOp {
     Extract,
     Remainder,
     Scale,
+    Sine,
+    Cosine,
+    SineAndCosine,
+    Tangent,
+    Arctangent,
+    Exponential,
+    Logarithm,
+    LogarithmPlus1,
 }
 
 /// The class of an instruction, or the exception that it always raises; `None` if it is not one of these.
@@ -268,6 +276,14 @@ fn on_stack(insn: &Instruction) -> Option<(StackOp, Operands)> {
         M::Fprem => function(StackOp::Remainder),
         M::Fprem1 => Some((StackOp::Remainder, Operands { operation: 1, ..plain })),
         M::Fscale => function(StackOp::Scale),
+        M::Fsin => function(StackOp::Sine),
+        M::Fcos => function(StackOp::Cosine),
+        M::Fsincos => function(StackOp::SineAndCosine),
+        M::Fptan => function(StackOp::Tangent),
+        M::Fpatan => function(StackOp::Arctangent),
+        M::F2xm1 => function(StackOp::Exponential),
+        M::Fyl2x => function(StackOp::Logarithm),
+        M::Fyl2xp1 => function(StackOp::LogarithmPlus1),
         _ => None,
     }
 }

@@ -188,6 +188,14 @@ fn on_stack<E: Emit>(e: &mut E, i: &Insn, op: StackOp) -> Done<E> {
         StackOp::Extract => Helper::Extract,
         StackOp::Remainder => Helper::Remainder,
         StackOp::Scale => Helper::Scale,
+        StackOp::Sine => Helper::Sine,
+        StackOp::Cosine => Helper::Cosine,
+        StackOp::SineAndCosine => Helper::SineAndCosine,
+        StackOp::Tangent => Helper::Tangent,
+        StackOp::Arctangent => Helper::Arctangent,
+        StackOp::Exponential => Helper::Exponential,
+        StackOp::Logarithm => Helper::Logarithm,
+        StackOp::LogarithmPlus1 => Helper::LogarithmPlus1,
     };
     e.helper(helper.id(), &[operands])?;
     note(e, i, None);

@@ -3,6 +3,7 @@
 //! The fast path is compared with the exact one.
 
 mod cases;
+mod elementary;
 mod generate;
 #[cfg(target_arch = "x86_64")]
 mod hardware;

@@ -4,7 +4,7 @@ use super::form::Operands;
 use super::unit::{C0, C1, C2, C3, INDEFINITE, Unit};
 use crate::x86_64::guest::X86_64;
 use c2w_engine::cpu::Cpu;
-use c2w_engine::fp::{self, Env, F80, Flags, Format, Kind, Quotient, Rounding};
+use c2w_engine::fp::{self, Env, F80, Flags, Format, Kind, Quotient, Rounding, elementary};
 use c2w_engine::guest::Trap;
 
 const SIGN: u128 = 1 << 79;
@@ -165,5 +165,119 @@ pub fn scale(cpu: &mut Cpu<X86_64>, _: [u64; 4]) -> Result<u64, Trap> {
     let mut unit = Unit::of(cpu);
     let env = unit.extended();
     two(&mut unit, env, scaled);
+    Ok(0)
+}
+
+/// C2 tells of an angle that is out of range; everything stays as it is then. A full stack comes first where there are
+/// two results.
+fn in_range(unit: &mut Unit<'_>, results: u8) -> bool {
+    let fits = results == 1 || unit.has_room();
+    let beyond = fits
+        && unit.read(0).is_some_and(|value| {
+            let parts = F80::unpack(value);
+            parts.kind == Kind::Finite && parts.exponent >= 63
+        });
+    unit.set_conditions(C1 | C2, if beyond { C2 } else { 0 });
+    !beyond
+}
+
+/// (): FSIN.
+pub fn sine(cpu: &mut Cpu<X86_64>, _: [u64; 4]) -> Result<u64, Trap> {
+    let mut unit = Unit::of(cpu);
+    if in_range(&mut unit, 1) {
+        let env = unit.extended();
+        one(&mut unit, env, |env, value| elementary::sine(env, value).unwrap_or(value));
+    }
+    Ok(0)
+}
+
+/// (): FCOS.
+pub fn cosine(cpu: &mut Cpu<X86_64>, _: [u64; 4]) -> Result<u64, Trap> {
+    let mut unit = Unit::of(cpu);
+    if in_range(&mut unit, 1) {
+        let env = unit.extended();
+        one(&mut unit, env, |env, value| elementary::cosine(env, value).unwrap_or(value));
+    }
+    Ok(0)
+}
+
+/// (): FSINCOS: the cosine is on top.
+pub fn sine_and_cosine(cpu: &mut Cpu<X86_64>, _: [u64; 4]) -> Result<u64, Trap> {
+    let mut unit = Unit::of(cpu);
+    if in_range(&mut unit, 2) {
+        let env = unit.extended();
+        one_to_two(&mut unit, env, |env, value| {
+            elementary::sine_and_cosine(env, value).unwrap_or((value, value))
+        });
+    }
+    Ok(0)
+}
+
+/// (): FPTAN: a one on top of the tangent.
+pub fn tangent(cpu: &mut Cpu<X86_64>, _: [u64; 4]) -> Result<u64, Trap> {
+    let mut unit = Unit::of(cpu);
+    if in_range(&mut unit, 2) {
+        let env = unit.extended();
+        one_to_two(&mut unit, env, |env, value| {
+            let tangent = elementary::tangent(env, value).unwrap_or(value);
+            // There is no number above a NaN.
+            let above =
+                if is_nan(F80::unpack(tangent).kind) { tangent } else { F80::finite(false, 0, 1 << 63) };
+            (tangent, above)
+        });
+    }
+    Ok(0)
+}
+
+/// (): F2XM1. Above 1 in magnitude, where nothing is defined, the number stays.
+pub fn exponential(cpu: &mut Cpu<X86_64>, _: [u64; 4]) -> Result<u64, Trap> {
+    let mut unit = Unit::of(cpu);
+    let env = unit.extended();
+    one(&mut unit, env, |env, value| {
+        elementary::exp2_minus_1(env, value).unwrap_or_else(|| undefined(env, value))
+    });
+    Ok(0)
+}
+
+/// The result where nothing is defined.
+fn undefined(env: &mut Env, value: u128) -> u128 {
+    env.raise(Flags::INEXACT);
+    value
+}
+
+/// Replaces ST(1) by a function of it and ST(0), and pops.
+fn two_to_one(unit: &mut Unit<'_>, function: impl FnOnce(&mut Env, u128, u128) -> u128) {
+    let (Some(top), Some(second)) = (unit.read(0), unit.read(1)) else {
+        if unit.stack_fault(false) {
+            unit.write(1, INDEFINITE);
+            unit.pop(1);
+        }
+        return;
+    };
+    let mut env = unit.extended();
+    let result = function(&mut env, second, top);
+    if unit.raise(&env) {
+        unit.write(1, result);
+        unit.pop(1);
+    }
+}
+
+/// (): FPATAN.
+pub fn arctangent(cpu: &mut Cpu<X86_64>, _: [u64; 4]) -> Result<u64, Trap> {
+    two_to_one(&mut Unit::of(cpu), elementary::arctangent);
+    Ok(0)
+}
+
+/// (): FYL2X.
+pub fn logarithm(cpu: &mut Cpu<X86_64>, _: [u64; 4]) -> Result<u64, Trap> {
+    two_to_one(&mut Unit::of(cpu), elementary::y_log2_x);
+    Ok(0)
+}
+
+/// (): FYL2XP1.
+pub fn logarithm_plus_1(cpu: &mut Cpu<X86_64>, _: [u64; 4]) -> Result<u64, Trap> {
+    two_to_one(&mut Unit::of(cpu), |env, y, x| {
+        elementary::y_log2_x_plus_1(env, y, x).unwrap_or_else(|| undefined(env, x))
+    });
     Ok(0)
 }

@@ -99,6 +99,22 @@ helpers! { super::FIRST_X87;
     Remainder = "x87_remainder", REGISTERS, function::remainder;
     /// (): FSCALE.
     Scale = "x87_scale", REGISTERS, function::scale;
+    /// (): FSIN.
+    Sine = "x87_sine", REGISTERS, function::sine;
+    /// (): FCOS.
+    Cosine = "x87_cosine", REGISTERS, function::cosine;
+    /// (): FSINCOS.
+    SineAndCosine = "x87_sine_and_cosine", REGISTERS, function::sine_and_cosine;
+    /// (): FPTAN.
+    Tangent = "x87_tangent", REGISTERS, function::tangent;
+    /// (): FPATAN.
+    Arctangent = "x87_arctangent", REGISTERS, function::arctangent;
+    /// (): F2XM1.
+    Exponential = "x87_exponential", REGISTERS, function::exponential;
+    /// (): FYL2X.
+    Logarithm = "x87_logarithm", REGISTERS, function::logarithm;
+    /// (): FYL2XP1.
+    LogarithmPlus1 = "x87_logarithm_plus_1", REGISTERS, function::logarithm_plus_1;
 }
 
 /// What FWAIT raises (SDM 2A, WAIT). CR0.NE counts as set: there is no external interrupt for x87 errors.

@@ -214,8 +214,11 @@ fn run(cpu: &mut Cpu<X86_64>, bytes: &[u8], state: &mut State) {
     state.flags = flags::rflags(cpu);
 }
 
+/// Control and status word, tags, registers, operand, flags.
+type Shown = (u16, u16, u8, [u128; 8], [u8; 16], u64);
+
 /// What is compared of a state: all but pointers, which are looked at one by one.
-fn shown(state: &State) -> (u16, u16, u8, [u128; 8], [u8; 16], u64) {
+fn shown(state: &State) -> Shown {
     let register = |index: usize| {
         let mut bytes = [0; 16];
         bytes[..10].copy_from_slice(&state.area[STACK + 16 * index..][..10]);
@@ -239,6 +242,11 @@ fn pointers(state: &State) -> (u16, bool) {
 }
 
 fn compare(natives: &[Native], rounds: usize) {
+    compare_by(natives, rounds, |found, expected| found == expected);
+}
+
+/// Compares as `same` says.
+fn compare_by(natives: &[Native], rounds: usize, same: fn(&Shown, &Shown) -> bool) {
     let mut cpu = guest();
     let mut random = Random(87);
     let mut failures = Vec::new();
@@ -255,7 +263,7 @@ fn compare(natives: &[Native], rounds: usize) {
             }
             let mut found = before.clone();
             run(&mut cpu, bytes, &mut found);
-            if shown(&found) != shown(&expected) || pointers(&found) != pointers(&expected) {
+            if !same(&shown(&found), &shown(&expected)) || pointers(&found) != pointers(&expected) {
                 bad += 1;
                 if bad <= 2 {
                     failures.push(format!(
@@ -337,6 +345,22 @@ fn comparisons() {
         "fcomi st, st(1)" "fcomip st, st(1)" "fucomi st, st(2)" "fucomip st, st(2)"
     };
     compare(&natives, ROUNDS);
+}
+
+/// Elementary functions are off by a unit in the last place, here or there; and then C1 says another thing.
+#[test]
+fn elementary_functions() {
+    let natives = natives! { "fsin" "fcos" "fsincos" "fptan" "fpatan" "f2xm1" "fyl2x" "fyl2xp1" };
+    compare_by(&natives, ROUNDS, |found, expected| {
+        const C1: u16 = 1 << 9;
+        // Encodings without the leading bit count numbers of one sign.
+        let rank = |number: u128| number >> 64 << 63 | number & (1 << 63) - 1;
+        let close = |(a, b): (&u128, &u128)| a >> 79 == b >> 79 && rank(*a).abs_diff(rank(*b)) <= 1;
+        found.0 == expected.0
+            && found.1 & !C1 == expected.1 & !C1
+            && (found.2, found.4, found.5) == (expected.2, expected.4, expected.5)
+            && found.3.iter().zip(&expected.3).all(close)
+    });
 }
 
 /// Decimal operands have digits only here: what others mean is not defined.

@@ -145,7 +145,7 @@ pub fn finish(insn: &mut Insn, op: IntegerOp, source: &Source<'_>) -> Result<(),
     use IntegerOp as Op;
     let from = source.insn;
     match op {
-        Op::Push | Op::Pop | Op::Call | Op::Ret | Op::Leave => {
+        Op::Push | Op::Pop | Op::Call | Op::Ret => {
             let bytes = u64::from(stack_bytes(from).unsigned_abs());
             insn.w = Width::from_bytes(bytes).ok_or(trap::UNDEFINED)?;
             if op == Op::Pop && insn.memory.base == regs::RSP {
@@ -170,7 +170,7 @@ pub fn finish(insn: &mut Insn, op: IntegerOp, source: &Source<'_>) -> Result<(),
             insn.w = implied_width(from.code());
             insn.imm = i64::from(from.immediate16()) | i64::from(from.immediate8_2nd() & 31) << 16;
         }
-        Op::Cbw | Op::Cwd | Op::Pusha | Op::Popa => insn.w = implied_width(from.code()),
+        Op::Cbw | Op::Cwd | Op::Leave | Op::Pusha | Op::Popa => insn.w = implied_width(from.code()),
         // AL, the index, is added by the lift: it is 8 bits of a register.
         Op::Xlat => insn.memory.index = regs::NONE,
         Op::Xchg => {
@@ -197,8 +197,8 @@ fn stack_bytes(from: &Instruction) -> i32 {
 /// Operand size of instructions without operands that tell.
 fn implied_width(code: Code) -> Width {
     match code {
-        Code::Cbw | Code::Cwd | Code::Pushaw | Code::Popaw | Code::Enterw_imm16_imm8 => W16,
-        Code::Cwde | Code::Cdq | Code::Pushad | Code::Popad | Code::Enterd_imm16_imm8 => W32,
+        Code::Cbw | Code::Cwd | Code::Pushaw | Code::Popaw | Code::Leavew | Code::Enterw_imm16_imm8 => W16,
+        Code::Cwde | Code::Cdq | Code::Pushad | Code::Popad | Code::Leaved | Code::Enterd_imm16_imm8 => W32,
         _ => W64,
     }
 }

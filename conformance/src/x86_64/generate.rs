@@ -7,10 +7,11 @@ use super::values::{self, CONTENTS, Content};
 use super::window::{self, CODE, COMPARED, PAGE};
 use crate::riscv64::random::Random;
 use c2w_decoders::x86_64::flags;
-use iced_x86::{ConstantOffsets, Decoder, DecoderOptions, FlowControl, Instruction, OpKind, Register};
+use iced_x86::{ConstantOffsets, Decoder, DecoderOptions, FlowControl, Instruction};
+use iced_x86::{MemorySize, Mnemonic, OpKind, Register};
 
 /// Prefixes that override segments.
-const SEGMENTS: [u8; 6] = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65];
+pub(super) const SEGMENTS: [u8; 6] = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65];
 const LOCK: u8 = 0xf0;
 /// Bytes that are enough for any instruction.
 const ENOUGH: usize = 24;
@@ -26,6 +27,8 @@ pub struct Case {
     pub state: State,
     /// What to write to memory before, over what is there in all cases.
     pub patches: Vec<(u64, Vec<u8>)>,
+    /// What the processor runs instead, if it knows more instructions than we do.
+    pub substitute: Option<Vec<u8>>,
     /// It is 32-bit code.
     pub code_32: bool,
 }
@@ -77,6 +80,10 @@ impl Generator {
     pub fn case(&mut self, templates: &[Template]) -> Option<Case> {
         let template = &templates[self.random.below(templates.len() as u64) as usize];
         let (bytes, insn, constants) = self.encode(template);
+        // LOCK before MOV of a control register is how AMD names CR8 (APM 3, MOV CRn).
+        if matches!(template.opcode[..], [0x0f, 0x20 | 0x22]) && bytes.iter().take(4).any(|&b| b == LOCK) {
+            return None;
+        }
         let state = self.state();
         let mut draft = Draft { insn, bytes, constants, state, patches: Vec::new(), places: Vec::new() };
         if !insn.is_invalid() {
@@ -95,7 +102,11 @@ impl Generator {
             draft.state.gpr.iter_mut().for_each(|value| *value &= 0xffff_ffff);
         }
         let Draft { insn, bytes, state, patches, .. } = draft;
-        Some(Case { insn, bytes, state, patches, code_32: self.options.bits == 32 })
+        let substitute = match insn.mnemonic() {
+            Mnemonic::Tzcnt | Mnemonic::Lzcnt => Some(tune::as_bit_scan(&bytes)?),
+            _ => None,
+        };
+        Some(Case { insn, bytes, state, patches, substitute, code_32: self.options.bits == 32 })
     }
 
     fn encode(&mut self, template: &Template) -> (Vec<u8>, Instruction, ConstantOffsets) {
@@ -292,9 +303,9 @@ impl Generator {
         if (0..insn.op_count()).all(|index| insn.op_kind(index) != OpKind::Memory) {
             return Some(());
         }
-        let len = match insn.memory_size().size() as u64 {
-            0 => 64,
-            len => len,
+        let len = match insn.memory_size() {
+            MemorySize::Xsave | MemorySize::Xsave64 => 832,
+            size => (size.size() as u64).max(1),
         };
         let address = self.target(len);
         let segment = self.segment_base(draft, address);

@@ -169,12 +169,12 @@ impl Native {
         unsafe { std::slice::from_raw_parts_mut(self.alias, LEN_BYTES as usize) }
     }
 
-    /// Runs the instruction at `state.rip`, in 64-bit or 32-bit code.
+    /// Runs the instruction of this length at `state.rip`, in 64-bit or 32-bit code.
     ///
     /// # Safety
     /// The instruction must not be one that enters the system (SYSCALL, INT) or that runs forever, and what it can
     /// access outside of the window must not be memory of this process.
-    pub unsafe fn run(&mut self, state: &State, code_32: bool) -> Outcome {
+    pub unsafe fn run(&mut self, state: &State, len_bytes: usize, code_32: bool) -> Outcome {
         // SAFETY: `OWNER` is held and no handler runs.
         let exchange = unsafe { &mut *SHARED.0.get() };
         exchange.gpr = state.gpr;
@@ -199,7 +199,9 @@ impl Native {
         after.set_fxsave(&exchange.fxsave);
         let vector = exchange.vector as u8;
         let before_int3 = after.rip.wrapping_sub(1);
-        let event = if vector == 3 && before_int3 != state.rip {
+        // An INT3 within the instruction is the instruction.
+        let behind = before_int3.wrapping_sub(state.rip) >= len_bytes as u64;
+        let event = if vector == 3 && behind {
             after.rip = before_int3;
             Event::Done
         } else {
@@ -263,15 +265,19 @@ fn map_window() -> io::Result<*mut u8> {
     }
 }
 
-/// The entry of signals: alignment checks off, which the handler's code does not expect.
+/// AC, NT and ID in RFLAGS: alignment checks, which the handler's code does not expect, and two that the return from a
+/// signal leaves as they are, so that one instruction's would be the next one's.
+const CLEARED: i32 = 1 << 18 | 1 << 14 | 1 << 21;
+
+/// The entry of signals.
 #[unsafe(naked)]
 extern "C" fn on_signal() {
     naked_asm!(
         "pushfq",
-        "and qword ptr [rsp], {no_ac}",
+        "and qword ptr [rsp], {kept}",
         "popfq",
         "jmp {handle}",
-        no_ac = const !(1i32 << 18),
+        kept = const !CLEARED,
         handle = sym handle,
     )
 }

@@ -1,6 +1,6 @@
 //! What single instructions need to have something to do, and which encodings are not run.
 
-use super::generate::{Draft, Generator, put};
+use super::generate::{Draft, Generator, SEGMENTS, put};
 use super::values::{self, Content};
 use super::window;
 use c2w_decoders::x86_64::flags;
@@ -22,9 +22,28 @@ pub(super) fn is_allowed(draft: &Draft) -> bool {
     if near && draft.bytes.iter().take(4).any(|&byte| byte == 0x66) {
         return false;
     }
+    // The mask of components is in EDX:EAX, which an address would replace.
+    let by_mask = has_component_mask(insn.mnemonic());
+    let registers = [insn.memory_base().full_register(), insn.memory_index().full_register()];
+    if by_mask && registers.iter().any(|register| matches!(register, Register::RAX | Register::RDX)) {
+        return false;
+    }
     // REP and REPNE before LOOPE and LOOPNE: reserved (SDM 2A, 2.1.1); AMD takes the condition of the prefix.
     let loops = matches!(insn.mnemonic(), Mnemonic::Loope | Mnemonic::Loopne);
     !(loops && draft.bytes.iter().take(4).any(|&byte| matches!(byte, 0xf2 | 0xf3)))
+}
+
+/// What stands for TZCNT and LZCNT on a processor that has them: BSF and BSR, which they are without BMI1 and LZCNT. The
+/// prefix that makes them differ becomes one without effect; `None` if that is not possible.
+pub(super) fn as_bit_scan(bytes: &[u8]) -> Option<Vec<u8>> {
+    const DS: u8 = 0x3e;
+    let opcode = bytes.iter().position(|&byte| byte == 0x0f)?;
+    let prefixes = &bytes[..opcode];
+    if prefixes.iter().any(|byte| SEGMENTS.contains(byte)) {
+        return None;
+    }
+    let scan = prefixes.iter().map(|&byte| if byte == 0xf3 { DS } else { byte });
+    Some(scan.chain(bytes[opcode..].iter().copied()).collect())
 }
 
 /// Changes registers and memory.
@@ -147,8 +166,40 @@ pub(super) fn tune(generator: &mut Generator, draft: &mut Draft) {
             draft.state.gpr[7] = address.wrapping_sub(base);
             generator.fill(draft, address, len, Content::Word);
         }
+        mnemonic if has_component_mask(mnemonic) => {
+            let address = place.map_or(0, |(address, _)| address);
+            xsave_area(generator, draft, address);
+        }
         _ => {}
     }
+}
+
+/// XSAVE and its kin.
+fn has_component_mask(mnemonic: Mnemonic) -> bool {
+    use Mnemonic as M;
+    let saves =
+        matches!(mnemonic, M::Xsave | M::Xsave64 | M::Xsaveopt | M::Xsaveopt64 | M::Xsavec | M::Xsavec64);
+    saves || matches!(mnemonic, M::Xrstor | M::Xrstor64)
+}
+
+/// A request for components that both processors know about, and an area for it: x87 and SSE. The processor that tests run
+/// on has more of them.
+fn xsave_area(generator: &mut Generator, draft: &mut Draft, address: u64) {
+    const OTHERS: u64 = 0xe4;
+    const HEADER: u64 = 512;
+    const COMPACT: u64 = 1 << 63;
+    draft.state.gpr[0] &= !OTHERS;
+    let random = &mut generator.random;
+    let mut header = [random.below(4), 0, 0, 0, 0, 0, 0, 0];
+    match random.below(8) {
+        0 => header[random.below(8) as usize] = random.draw() & !OTHERS,
+        1 | 2 => header[1] = COMPACT | 3,
+        _ => {}
+    }
+    let header = header.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let image = generator.state().fxsave().to_vec();
+    put(draft, address, image);
+    put(draft, address.wrapping_add(HEADER), header);
 }
 
 /// A count in CL, unless RCX is an address.

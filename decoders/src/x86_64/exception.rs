@@ -133,7 +133,7 @@ fn note(cpu: &mut Cpu<X86_64>, trap: Trap) {
 }
 
 /// #SS(0) instead of #GP(0) for an address that is not canonical if the instruction accessed the stack segment.
-fn name_segment(cpu: &mut Cpu<X86_64>, trap: Trap) -> Trap {
+pub fn name_segment(cpu: &mut Cpu<X86_64>, trap: Trap) -> Trap {
     if operand::is_on_stack(cpu, Gva(trap.value)) { trap::stack_fault(0) } else { trap::protection(0) }
 }
 

@@ -23,11 +23,20 @@ pub(super) fn is_on_stack(cpu: &mut Cpu<X86_64>, gva: Gva) -> bool {
     for index in 0..insn.op_count() {
         let address = insn.virtual_address(index, 0, |register, _, _| Some(value(cpu, register)));
         let inside = address.is_some_and(|address| gva.0.wrapping_sub(address) < MAX_OPERAND_BYTES);
-        if is_memory(&insn, index) && inside {
-            return insn.op_kind(index) == OpKind::Memory && insn.memory_segment() == Register::SS;
+        // A bit string reaches further than its operand; an instruction that has no stack to access has only the operand.
+        if is_memory(&insn, index) && (inside || !insn.is_stack_instruction()) {
+            return insn.op_kind(index) == OpKind::Memory && is_relative_to_stack(&insn);
         }
     }
     insn.is_stack_instruction()
+}
+
+/// Whether a memory operand in 64-bit code is in the stack segment: prefixes of other segments than FS and GS count for
+/// nothing there (SDM 1 3.4.2.1).
+fn is_relative_to_stack(insn: &Instruction) -> bool {
+    let base = insn.memory_base().full_register();
+    let overridden = matches!(insn.segment_prefix(), Register::FS | Register::GS);
+    !overridden && matches!(base, Register::RSP | Register::RBP)
 }
 
 fn is_memory(insn: &Instruction, index: u32) -> bool {

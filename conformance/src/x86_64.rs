@@ -16,3 +16,37 @@ pub mod window;
 pub mod compare;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod native;
+
+use c2w_decoders::x86_64::board::PcBoard;
+use c2w_decoders::x86_64::guest::X86_64;
+use c2w_decoders::x86_64::state::State as SystemState;
+use c2w_decoders::x86_64::{flags, mode};
+use c2w_engine::addr::{Gpa, Gva};
+use c2w_engine::clock::InstructionClock;
+use c2w_engine::cpu::Cpu;
+use c2w_engine::irq::{Attention, IrqLines};
+use c2w_engine::machine::Machine;
+use c2w_engine::mem::ram::Ram;
+
+/// Start of RAM of a [`user_machine`].
+pub const RAM_BASE: Gpa = Gpa(0x1000_0000);
+const USER_RAM_BYTES: u64 = 64 << 20;
+
+/// A machine in user mode over memory that is mapped as it is, with an image at the start of RAM, where it starts.
+/// Exceptions reset it.
+///
+/// # Panics
+/// If the image does not fit.
+pub fn user_machine(image: &[u8]) -> Machine<X86_64> {
+    let attention = Attention::default();
+    let lines = IrqLines::new(&attention);
+    let clock = Box::new(InstructionClock::new(1));
+    let guest = X86_64::new(SystemState::flat_64(3));
+    let ram = Ram::new(RAM_BASE, USER_RAM_BYTES);
+    let mut cpu = Cpu::new(guest, ram, PcBoard::bare(), lines, attention, clock);
+    cpu.ram.write(RAM_BASE, image).expect("the image fits RAM");
+    cpu.pc = Gva(RAM_BASE.0);
+    flags::set_rflags(&mut cpu, flags::IF);
+    mode::refresh(&mut cpu);
+    Machine::new(cpu)
+}

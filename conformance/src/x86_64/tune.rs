@@ -107,6 +107,10 @@ pub(super) fn tune(generator: &mut Generator, draft: &mut Draft) {
             let gpr = &mut draft.state.gpr;
             gpr[3] = address.wrapping_sub(base).wrapping_sub(gpr[0] & 0xff);
         }
+        Mnemonic::Popa | Mnemonic::Popad => {
+            // Registers popped before a fault keep their new values on some processors: nothing faults.
+            gpr[4] = window::page(window::STACK_PAGES.start) + random.below(window::PAGE - 32);
+        }
         Mnemonic::Leave => {
             gpr[5] = window::page(window::STACK_PAGES.start) + random.below(2 * window::PAGE - 8);
         }

@@ -154,8 +154,11 @@ pub(super) fn pusha<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
         bottom = e.sub(i.stack_width, top, distance);
         *place = address(e, i, bottom, true)?;
     }
-    e.check_crossing_write(places[7], 8 * i.w.bytes() as u16)?;
-    for (number, &place) in (0..8).zip(&places).rev() {
+    // All of them before any is written, in the order of single pushes.
+    for &place in &places {
+        e.load_to_modify(i.w, place)?;
+    }
+    for (number, &place) in (0..8).zip(&places) {
         let value = e.get(regs::gpr(number));
         e.store(i.w, place, value)?;
     }

@@ -12,13 +12,13 @@ use c2w_decoders::riscv64::regs;
 use c2w_decoders::riscv64::table::Operand;
 use c2w_engine::addr::{Gpa, PAGE_BYTES, Page, Width};
 use c2w_engine::cpu::{Cpu, Reservation};
-use c2w_engine::eager::{BlockEnd, run_block, run_ir};
+use c2w_engine::eager::{BlockEnd, run_ir};
 use c2w_engine::emit::{SLOTS, Slot};
 use c2w_engine::guest::Guest;
 use c2w_engine::ir::block::Block;
 use c2w_engine::ir::replay::Replay;
 use c2w_engine::ir::verify::verify;
-use c2w_engine::record::{Recorder, record};
+use c2w_engine::record::Recorder;
 use c2w_engine::snapshot::CpuState;
 
 const RAM_BYTES: u64 = 4 * PAGE_BYTES;
@@ -56,14 +56,14 @@ fn replayed_ir_is_the_instruction() {
     for &op in Op::ALL {
         for _ in 0..ROUNDS {
             let code = code(&mut random, op, &direct);
-            let block = record::<Riscv64>(&code.insns, &code.offsets, code.len_bytes);
+            let block = Riscv64::record(&code.insns, &code.offsets, code.len_bytes);
             verify(&block, Riscv64::HELPERS).unwrap_or_else(|error| panic!("{error}: {:?}", code.insns));
             assert_eq!(copied(&block), block, "{:?}", code.insns);
 
             let before = random.clone();
             prepare(&mut direct, &start, &mut random);
             let pc = direct.pc;
-            let end = run_block(&mut direct, pc, code.len_bytes.into(), &code.insns, &code.offsets);
+            let end = Riscv64::run_block(&mut direct, pc, code.len_bytes.into(), &code.insns, &code.offsets);
             let want = outcome(&mut direct, end);
             prepare(&mut replayed, &start, &mut before.clone());
             let end = run_ir(&mut replayed, pc, &block);

@@ -11,7 +11,6 @@ use c2w_engine::emit::Slot;
 use c2w_engine::guest::{Guest, Mode};
 use c2w_engine::ir::text::Text;
 use c2w_engine::ir::verify::verify;
-use c2w_engine::record::record;
 use std::path::Path;
 
 /// Decodes all of `bytes` as one block and prints what is recorded of it.
@@ -23,7 +22,7 @@ fn print<G: Guest>(bytes: &[u8], mode: Mode, slot_name: fn(Slot) -> String) -> a
         offsets.push(at as u16);
         at += usize::from(decoded.len_bytes);
     }
-    let block = record::<G>(&insns, &offsets, at as u16);
+    let block = G::record(&insns, &offsets, at as u16);
     verify(&block, G::HELPERS)?;
     Ok(Text { block: &block, helpers: G::HELPERS, slot_name }.to_string())
 }

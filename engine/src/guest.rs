@@ -5,7 +5,9 @@
 
 use crate::addr::{Gpa, Gva};
 use crate::cpu::Cpu;
+use crate::eager::BlockEnd;
 use crate::emit::Emit;
+use crate::ir::block::Block;
 use crate::mem::device::Board;
 use crate::mem::tlb::{Access, Translation};
 use serde::de::DeserializeOwned;
@@ -97,6 +99,19 @@ pub trait Guest: Sized + Clone + Serialize + DeserializeOwned + 'static {
 
     /// The meaning of an instruction.
     fn lift<E: Emit>(e: &mut E, insn: &Self::Insn) -> Result<(), E::Stop>;
+
+    /// Runs a block by [`crate::eager::run_block`], which an implementation calls and nothing else. It is asked of the
+    /// guest so that the interpreter is compiled with it, once, and not with every program that has a machine.
+    fn run_block(
+        cpu: &mut Cpu<Self>,
+        block_pc: Gva,
+        len_bytes: u64,
+        insns: &[Self::Insn],
+        offsets: &[u16],
+    ) -> BlockEnd;
+
+    /// Records a block by [`crate::record::record`]; a method for the same reason.
+    fn record(insns: &[Self::Insn], offsets: &[u16], len_bytes: u16) -> Block;
 
     /// Runs a helper.
     fn helper(cpu: &mut Cpu<Self>, id: HelperId, args: [u64; 4]) -> Result<u64, Trap>;

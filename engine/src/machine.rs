@@ -5,7 +5,7 @@
 use crate::addr::Gva;
 use crate::cache::{BlockCache, BlockId};
 use crate::cpu::Cpu;
-use crate::eager::{BlockEnd, run_block};
+use crate::eager::BlockEnd;
 use crate::guest::Guest;
 use crate::mem::device::{Board, Request};
 
@@ -149,7 +149,7 @@ impl<G: Guest> Machine<G> {
             let count = block.count() as u64;
             cpu.retired += count;
             let (insns, offsets) = self.cache.code(id);
-            match run_block(cpu, pc, block.len_bytes(), insns, offsets) {
+            match G::run_block(cpu, pc, block.len_bytes(), insns, offsets) {
                 BlockEnd::Next(next) => {
                     cpu.pc = next;
                     came_from = Some((id, pc));

@@ -16,12 +16,11 @@ use c2w_decoders::x86_64::{flags, mmu, mode, regs};
 use c2w_engine::addr::{Gpa, Gva};
 use c2w_engine::clock::InstructionClock;
 use c2w_engine::cpu::Cpu;
-use c2w_engine::eager::{BlockEnd, run_block, run_ir};
+use c2w_engine::eager::{BlockEnd, run_ir};
 use c2w_engine::guest::{Guest, Mode, Trap};
 use c2w_engine::ir::verify::verify;
 use c2w_engine::irq::{Attention, IrqLines};
 use c2w_engine::mem::ram::Ram;
-use c2w_engine::record::record;
 
 /// Which builder runs our side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,9 +186,9 @@ impl Ours {
             let decoded = decode(code, self.cpu.mode()).expect("no instruction is longer");
             let (insns, len) = ([decoded.insn], decoded.len_bytes);
             let end = match tier {
-                Tier::Eager => run_block(&mut self.cpu, start, u64::from(len), &insns, &[0]),
+                Tier::Eager => X86_64::run_block(&mut self.cpu, start, u64::from(len), &insns, &[0]),
                 Tier::Ir => {
-                    let block = record::<X86_64>(&insns, &[0], u16::from(len));
+                    let block = X86_64::record(&insns, &[0], u16::from(len));
                     verify(&block, X86_64::HELPERS).map_err(|error| format!("{error}: {insns:?}"))?;
                     run_ir(&mut self.cpu, start, &block)
                 }

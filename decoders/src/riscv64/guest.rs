@@ -11,10 +11,13 @@ use super::spaces::SpaceKey;
 use super::{decode, envcfg, helpers, irq, lift, mmu, satp, status, trap};
 use c2w_engine::addr::{Gpa, Gva};
 use c2w_engine::cpu::Cpu;
+use c2w_engine::eager::{BlockEnd, run_block};
 use c2w_engine::emit::Emit;
 use c2w_engine::guest::{Decoded, Guest, HelperId, HelperInfo, Mode, Trap};
+use c2w_engine::ir::block::Block;
 use c2w_engine::mem::spaces::Spaces;
 use c2w_engine::mem::tlb::{Access, Translation};
+use c2w_engine::record::record;
 use serde::{Deserialize, Serialize};
 
 /// Control and status registers and the privilege level.
@@ -206,6 +209,22 @@ impl Guest for Riscv64 {
     #[inline(always)]
     fn lift<E: Emit>(e: &mut E, insn: &Self::Insn) -> Result<(), E::Stop> {
         lift::lift(e, insn)
+    }
+
+    #[inline(never)]
+    fn run_block(
+        cpu: &mut Cpu<Self>,
+        block_pc: Gva,
+        len_bytes: u64,
+        insns: &[Self::Insn],
+        offsets: &[u16],
+    ) -> BlockEnd {
+        run_block(cpu, block_pc, len_bytes, insns, offsets)
+    }
+
+    #[inline(never)]
+    fn record(insns: &[Self::Insn], offsets: &[u16], len_bytes: u16) -> Block {
+        record::<Self>(insns, offsets, len_bytes)
     }
 
     #[inline(always)]

@@ -236,6 +236,20 @@ impl Guest for Toy {
         Ok(())
     }
 
+    fn run_block(
+        cpu: &mut Cpu<Self>,
+        block_pc: Gva,
+        len_bytes: u64,
+        insns: &[Self::Insn],
+        offsets: &[u16],
+    ) -> c2w_engine::eager::BlockEnd {
+        c2w_engine::eager::run_block(cpu, block_pc, len_bytes, insns, offsets)
+    }
+
+    fn record(insns: &[Self::Insn], offsets: &[u16], len_bytes: u16) -> c2w_engine::ir::block::Block {
+        c2w_engine::record::record::<Self>(insns, offsets, len_bytes)
+    }
+
     fn helper(cpu: &mut Cpu<Self>, id: HelperId, args: [u64; 4]) -> Result<u64, Trap> {
         match id {
             MAP => map(cpu, args[0], args[1]),

@@ -12,7 +12,7 @@ use c2w_engine::addr::Width::W64;
 use c2w_engine::emit::Emit;
 
 /// The meaning of an instruction.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: FloatOp) -> Done<E> {
     macro_rules! forms {
         ($($form:ident: $($op:ident)*;)*) => {

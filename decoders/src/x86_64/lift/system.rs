@@ -14,7 +14,7 @@ use c2w_engine::addr::Width::{self, W16, W32, W64};
 use c2w_engine::emit::{Cond, Emit};
 
 /// The meaning of an instruction.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: Op) -> Done<E> {
     match op {
         // These are in every system call and interrupt of a guest; the others need not be part of the interpreter's loop.

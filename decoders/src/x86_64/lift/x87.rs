@@ -11,7 +11,7 @@ use c2w_engine::addr::Width::{W16, W32, W64};
 use c2w_engine::emit::Emit;
 
 /// The meaning of an instruction.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: X87Op) -> Done<E> {
     match op {
         X87Op::Fninit => call(e, Helper::Init, &[]),

@@ -13,7 +13,8 @@ use crate::x86_64::{mode, trap};
 use c2w_engine::addr::{Gpa, Gva};
 use c2w_engine::clock::InstructionClock;
 use c2w_engine::cpu::Cpu;
-use c2w_engine::eager::{BlockEnd, run_block};
+use c2w_engine::eager::BlockEnd;
+use c2w_engine::guest::Guest;
 use c2w_engine::guest::{Mode, TrapCause};
 use c2w_engine::irq::{Attention, IrqLines};
 use c2w_engine::mem::ram::Ram;
@@ -52,7 +53,7 @@ fn cpu() -> Cpu<X86_64> {
 fn run(cpu: &mut Cpu<X86_64>, code: &[u8]) -> Option<TrapCause> {
     let decoded = decode(code, Mode(CODE.bits())).expect("complete");
     assert_eq!(usize::from(decoded.len_bytes), code.len());
-    match run_block(cpu, Gva(0), code.len() as u64, &[decoded.insn], &[0]) {
+    match X86_64::run_block(cpu, Gva(0), code.len() as u64, &[decoded.insn], &[0]) {
         BlockEnd::Next(_) => None,
         BlockEnd::Trapped { trap, .. } => Some(trap.cause),
         end => panic!("{end:?}"),

@@ -9,7 +9,7 @@ use crate::x86_64::{flags, mode, regs};
 use c2w_engine::addr::{Gpa, Gva};
 use c2w_engine::clock::InstructionClock;
 use c2w_engine::cpu::Cpu;
-use c2w_engine::eager::{BlockEnd, run_block};
+use c2w_engine::eager::BlockEnd;
 use c2w_engine::guest::Guest;
 use c2w_engine::irq::{Attention, IrqLines};
 use c2w_engine::mem::ram::Ram;
@@ -205,7 +205,7 @@ fn run(cpu: &mut Cpu<X86_64>, bytes: &[u8], state: &mut State) {
     cpu.slots[usize::from(regs::RDI.0)] = OPERAND;
     cpu.ram.write(Gpa(OPERAND), &state.operand).expect("there is RAM");
     let decoded = X86_64::decode(bytes, cpu.mode()).expect("the instruction is complete");
-    let end = run_block(cpu, Gva(CODE), bytes.len() as u64, &[decoded.insn], &[0]);
+    let end = X86_64::run_block(cpu, Gva(CODE), bytes.len() as u64, &[decoded.insn], &[0]);
     assert_eq!(end, BlockEnd::Next(Gva(CODE + bytes.len() as u64)), "{bytes:x?}");
     super::area::put_x87(&super::unit::Unit::of(cpu), form, &mut state.area);
     super::memory::put(&mut state.area, 28, [0; 4]);

@@ -17,7 +17,7 @@ use crate::x86_64::insn::{Insn, InsnFlags, Operand, VectorOp};
 use c2w_engine::emit::{Emit, Slot};
 
 /// The meaning of an instruction.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: VectorOp) -> Done<E> {
     match op {
         VectorOp::Emms => {

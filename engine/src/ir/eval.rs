@@ -61,8 +61,12 @@ pub const fn binary(op: Binary, w: Width, a: u64, b: u64) -> u64 {
         Binary::ShrS => (sa >> count) as u64,
         Binary::Rotl => rotate_left(w, ua, count),
         Binary::Rotr => rotate_left(w, ua, (bits - count) & (bits - 1)),
-        Binary::ClMul => carryless_product(ua, ub) as u64,
-        Binary::ClMulHigh => (carryless_product(ua, ub) >> bits) as u64,
+        Binary::ClMul => carryless_low(ua, ub),
+        Binary::ClMulHigh => match w {
+            // The lowest bit of the product of the mirrored operands is the highest of 127.
+            Width::W64 => carryless_low(ua.reverse_bits(), ub.reverse_bits()).reverse_bits() >> 1,
+            _ => carryless_low(ua, ub) >> bits,
+        },
     };
     result & w.mask()
 }
@@ -77,13 +81,24 @@ const fn rotate_left(w: Width, value: u64, count: u32) -> u64 {
     }
 }
 
-/// Product of polynomials over GF(2).
-const fn carryless_product(a: u64, b: u64) -> u128 {
-    let mut product = 0u128;
-    let mut rest = b;
-    while rest != 0 {
-        product ^= (a as u128) << rest.trailing_zeros();
-        rest &= rest - 1;
+/// Low half of the product of polynomials over GF(2).
+///
+/// Every fourth bit of an operand is multiplied at a time: the three bits between take up the carries of a column's sum,
+/// which is at most 16, and 16 only in the highest column, from where the carry leaves.
+const fn carryless_low(a: u64, b: u64) -> u64 {
+    const EVERY_FOURTH: u64 = 0x1111_1111_1111_1111;
+    let mut product = 0;
+    let mut column = 0;
+    while column < 4 {
+        let mut sum = 0;
+        let mut i = 0;
+        while i < 4 {
+            let (from_a, from_b) = (EVERY_FOURTH << i, EVERY_FOURTH << ((column + 4 - i) & 3));
+            sum ^= (a & from_a).wrapping_mul(b & from_b);
+            i += 1;
+        }
+        product |= sum & EVERY_FOURTH << column;
+        column += 1;
     }
     product
 }
@@ -141,6 +156,26 @@ pub const fn amo(op: Amo, w: Width, old: u64, operand: u64) -> u64 {
 mod tests {
     use super::*;
     use Width::*;
+
+    #[test]
+    fn carryless_products_are_sums_of_shifts() {
+        let mut operand = 0x0123_4567_89ab_cdef_u64;
+        let mut draw = || {
+            operand = operand.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            operand ^ operand >> 29
+        };
+        let drawn: Vec<_> = (0..1000).map(|_| (draw(), draw())).collect();
+        for &(a, b) in drawn.iter().chain(&[(u64::MAX, u64::MAX), (1 << 63, 1 << 63)]) {
+            for w in Width::ALL {
+                let shifted = |bit: u32| u128::from(a & w.mask()) << bit;
+                let set = (0..w.bits()).filter(|bit| b >> bit & 1 != 0);
+                let product = set.map(shifted).fold(0, |sum, term| sum ^ term);
+                let halves = (product as u64 & w.mask(), (product >> w.bits()) as u64 & w.mask());
+                let got = (binary(Binary::ClMul, w, a, b), binary(Binary::ClMulHigh, w, a, b));
+                assert_eq!(got, halves, "{w:?} {a:#x} {b:#x}");
+            }
+        }
+    }
 
     #[test]
     fn edges() {

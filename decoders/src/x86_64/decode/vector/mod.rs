@@ -1,6 +1,8 @@
 //! Instructions on MMX and vector registers: which there are, and what decoding resolves for them.
 
 mod ops;
+#[cfg(test)]
+mod tests;
 
 pub use ops::{
     ElementOp, ExtendOp, GatherOp, LaneOp, MoveOp, ShiftOp, ShuffleOp, SimpleOp, SpecialOp, StringOp, TestOp,

@@ -2,32 +2,24 @@
 
 /// Applies a function to the lanes of two operands.
 macro_rules! by_lane {
-    ($name:ident, $lane:ident) => {
+    ($name:ident, $lane:ident, $unsigned:ident) => {
         #[inline(always)]
         fn $name(a: u64, b: u64, f: impl Fn($lane, $lane) -> $lane) -> u64 {
-            const BYTES: usize = size_of::<$lane>();
-            let (a, b) = (a.to_le_bytes(), b.to_le_bytes());
-            let mut result = [0; 8];
-            for ((to, a), b) in
-                result.chunks_exact_mut(BYTES).zip(a.chunks_exact(BYTES)).zip(b.chunks_exact(BYTES))
-            {
-                let lane = |bytes: &[u8]| {
-                    let mut whole = [0; BYTES];
-                    whole.copy_from_slice(bytes);
-                    $lane::from_le_bytes(whole)
-                };
-                to.copy_from_slice(&f(lane(a), lane(b)).to_le_bytes());
+            let mut result = 0;
+            for first in (0..64).step_by($lane::BITS as usize) {
+                let lane = f((a >> first) as $lane, (b >> first) as $lane);
+                result |= u64::from(lane as $unsigned) << first;
             }
-            u64::from_le_bytes(result)
+            result
         }
     };
 }
-by_lane!(signed_8, i8);
-by_lane!(signed_16, i16);
-by_lane!(signed_32, i32);
-by_lane!(unsigned_8, u8);
-by_lane!(unsigned_16, u16);
-by_lane!(unsigned_32, u32);
+by_lane!(signed_8, i8, u8);
+by_lane!(signed_16, i16, u16);
+by_lane!(signed_32, i32, u32);
+by_lane!(unsigned_8, u8, u8);
+by_lane!(unsigned_16, u16, u16);
+by_lane!(unsigned_32, u32, u32);
 
 /// Names functions that apply an expression to each lane.
 macro_rules! lane_functions {
@@ -79,8 +71,6 @@ lane_functions! {
     least_signed_16 = signed_16 |a, b| a.min(b);
     /// PMINSD.
     least_signed_32 = signed_32 |a, b| a.min(b);
-    /// PMINUB.
-    least_8 = unsigned_8 |a, b| a.min(b);
     /// PMINUW.
     least_16 = unsigned_16 |a, b| a.min(b);
     /// PMINUD.
@@ -91,8 +81,6 @@ lane_functions! {
     greatest_signed_16 = signed_16 |a, b| a.max(b);
     /// PMAXSD.
     greatest_signed_32 = signed_32 |a, b| a.max(b);
-    /// PMAXUB.
-    greatest_8 = unsigned_8 |a, b| a.max(b);
     /// PMAXUW.
     greatest_16 = unsigned_16 |a, b| a.max(b);
     /// PMAXUD.
@@ -113,6 +101,28 @@ lane_functions! {
     sign_16 = signed_16 |a, b| a.wrapping_mul(b.signum());
     /// PSIGND.
     sign_32 = signed_32 |a, b| a.wrapping_mul(b.signum());
+}
+
+/// Ones in the bytes of `a` that are less than those of `b`, unsigned.
+#[inline(always)]
+fn less_8(a: u64, b: u64) -> u64 {
+    const SIGNS: u64 = 0x8080_8080_8080_8080;
+    // A sign stays where the low seven bits of `a` are not less; signs of the operands decide where they differ.
+    let not_less = (a | SIGNS) - (b & !SIGNS);
+    let less = (!a & b | !(a ^ b) & !not_less) & SIGNS;
+    (less >> 7) * 0xff
+}
+
+/// PMINUB.
+#[inline(always)]
+pub fn least_8(a: u64, b: u64) -> u64 {
+    b ^ (a ^ b) & less_8(a, b)
+}
+
+/// PMAXUB.
+#[inline(always)]
+pub fn greatest_8(a: u64, b: u64) -> u64 {
+    a ^ (a ^ b) & less_8(a, b)
 }
 
 /// PCMPGTQ.

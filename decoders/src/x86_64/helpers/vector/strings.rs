@@ -41,16 +41,15 @@ struct Text {
 impl Text {
     /// The lanes before the first zero, or as many as an explicit length says.
     fn new(low: u64, high: u64, control: Control, explicit_len: Option<usize>) -> Self {
-        let bytes = (u128::from(high) << 64 | u128::from(low)).to_le_bytes();
-        let mut lanes = [0; 16];
-        for (n, lane) in lanes.iter_mut().enumerate().take(control.lanes()) {
-            *lane = match (control.lane_bits(), control.is_signed()) {
-                (8, false) => bytes[n].into(),
-                (8, true) => (bytes[n] as i8).into(),
-                (_, false) => u16::from_le_bytes([bytes[2 * n], bytes[2 * n + 1]]).into(),
-                (_, true) => i16::from_le_bytes([bytes[2 * n], bytes[2 * n + 1]]).into(),
-            };
-        }
+        let vector = u128::from(high) << 64 | u128::from(low);
+        let bytes = vector.to_le_bytes();
+        let word = |n: usize| if n < 8 { (vector >> (16 * n)) as u16 } else { 0 };
+        let lanes: [i32; 16] = match (control.lane_bits(), control.is_signed()) {
+            (8, false) => bytes.map(i32::from),
+            (8, true) => bytes.map(|byte| (byte as i8).into()),
+            (_, false) => core::array::from_fn(|n| word(n).into()),
+            (_, true) => core::array::from_fn(|n| (word(n) as i16).into()),
+        };
         let most = control.lanes();
         let implicit = || lanes[..most].iter().position(|&lane| lane == 0).unwrap_or(most);
         Self { lanes, len: explicit_len.map_or_else(implicit, |len| len.min(most)) }
@@ -59,6 +58,11 @@ impl Text {
     fn valid(&self) -> &[i32] {
         &self.lanes[..self.len]
     }
+}
+
+/// The lowest `count` bits, at most 16.
+fn ones(count: usize) -> u32 {
+    (1 << count) - 1
 }
 
 /// A bit for each lane of `b` for which the comparison holds: the first intermediate result.
@@ -73,13 +77,11 @@ fn compare(control: Control, a: &Text, b: &Text) -> u32 {
         // In a range.
         1 => set(&|lane| a.valid().chunks_exact(2).any(|range| range[0] <= lane && lane <= range[1])),
         // Equal to the one at its place: past both ends, lanes are equal.
-        2 => (0..lanes).fold(0, |bits, n| {
-            let holds = match (n < a.len, n < b.len) {
-                (true, true) => a.lanes[n] == b.lanes[n],
-                (in_a, in_b) => in_a == in_b,
-            };
-            bits | u32::from(holds) << n
-        }),
+        2 => {
+            let (both, neither) = (ones(a.len.min(b.len)), !ones(a.len.max(b.len)));
+            let equal = (0..16).fold(0, |bits, n| bits | u32::from(a.lanes[n] == b.lanes[n]) << n);
+            equal & both | neither
+        }
         // `a`, or as much of it as there is room for, starts here.
         _ => (0..lanes).fold(0, |bits, start| {
             let needed = a.len.min(lanes - start);
@@ -105,11 +107,11 @@ pub fn compare_strings(cpu: &mut Cpu<X86_64>, [what, low, high, _]: [u64; 4]) ->
     let a = Text::new(cpu.slots[first], cpu.slots[first + 1], control, explicit_len(cpu, RAX.0));
     let b = Text::new(low, high, control, explicit_len(cpu, RDX.0));
     let lanes = control.lanes();
-    let all = u32::MAX >> (32 - lanes);
+    let all = ones(lanes);
     let found = compare(control, &a, &b) & all;
     let found = match control.0 >> 4 & 3 {
         1 => !found & all,
-        3 => found ^ ((1 << b.len) - 1),
+        3 => found ^ ones(b.len),
         _ => found,
     };
     let last = control.0 & 1 << 6 != 0;

@@ -322,8 +322,10 @@ pub fn boot(options: &BootOptions) -> Result<(Box<dyn Computer>, CharHost)> {
             )
         }
         Some(Architecture::X86_64) => x86_64_machine(files, parts),
-        // What is of neither has to be explained by one of them.
-        Some(Architecture::Riscv64) | None => riscv64_machine(files, firmware, parts),
+        Some(Architecture::Riscv64) => riscv64_machine(files, firmware, parts),
+        // Firmware may know what to do with it.
+        None if options.bios != Bios::BuiltIn => riscv64_machine(files, firmware, parts),
+        None => Err(anyhow!("cannot boot the kernel: {}", formats::no_kernel(&files.kernel))),
     };
     Ok((computer.with_context(|| options.kernel.display().to_string())?, host))
 }

@@ -1,6 +1,7 @@
 //! What kind of file something is, told from its first bytes: which guest runs a kernel, and what a file is that none
 //! can run as it is.
 
+use crate::x86_64::boot::multiboot::Header;
 use object::elf::{
     EM_386, EM_AARCH64, EM_ARM, EM_LOONGARCH, EM_MIPS, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64,
 };
@@ -91,13 +92,37 @@ pub fn linux_image_name(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// The guest that is meant to run a kernel; `None` if that cannot be told.
+/// The processor that a kernel is for, if that can be told.
+fn processor(bytes: &[u8]) -> Option<&'static str> {
+    if is_elf(bytes) {
+        return elf_machine(bytes).map(machine_name);
+    }
+    let multiboot = || matches!(Header::find(bytes), Ok(Some(_)));
+    linux_image_name(bytes).or_else(|| multiboot().then_some("i386"))
+}
+
+/// The guest that is meant to run a kernel; `None` if there is none, or it cannot be told.
 pub fn architecture(bytes: &[u8]) -> Option<Architecture> {
-    let name = if is_elf(bytes) { machine_name(elf_machine(bytes)?) } else { linux_image_name(bytes)? };
-    match name {
+    match processor(bytes)? {
         "riscv64" => Some(Architecture::Riscv64),
         "x86_64" | "i386" => Some(Architecture::X86_64),
         _ => None,
+    }
+}
+
+/// Why [`architecture`] finds no guest for a file.
+pub fn no_kernel(bytes: &[u8]) -> String {
+    const KERNELS: &str = "a Linux Image for riscv64, a bzImage, an ELF file or a Multiboot kernel";
+    if bytes.is_empty() {
+        "it is empty".into()
+    } else if let Some(name) = compression(bytes) {
+        format!("it is compressed with {name}: unpack it first, a kernel is {KERNELS}")
+    } else if let Some(name) = processor(bytes) {
+        format!("it is for {name}, and there are machines for x86_64 and riscv64")
+    } else if is_elf(bytes) {
+        "damaged or unsupported ELF file: it ends in its header".into()
+    } else {
+        format!("it is not {KERNELS}")
     }
 }
 
@@ -131,6 +156,16 @@ mod tests {
             (vec![], None),
         ] {
             assert_eq!(architecture(&file), expected);
+        }
+        for (file, says) in [
+            (vec![], "it is empty"),
+            (b"\x7fELF".to_vec(), "damaged or unsupported ELF file: it ends in its header"),
+            (with(56, b"ARM\x64"), "it is for aarch64, and there are machines for x86_64 and riscv64"),
+            (with(0, b"\xfd7zXZ\0"), "it is compressed with xz: unpack it first, a kernel is "),
+            (with(0, b"#!/bin/sh"), "it is not a Linux Image for riscv64, a bzImage, an ELF file "),
+        ] {
+            let said = no_kernel(&file);
+            assert!(said.starts_with(says), "{said:?} instead of {says:?}");
         }
         assert_eq!(compression(b"\x1f\x8b\x08"), Some("gzip"));
         assert_eq!(compression(b"MZ\0\0zimg"), Some("the EFI zboot wrapper"));

@@ -24,7 +24,7 @@ const ESCAPE: u8 = 0x01;
 /// The status is 0 after power-off and for a passed test program, else 1. In a terminal, Ctrl-A x ends the machine.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Linux `Image`, `bzImage` or ELF file; it says which machine it needs.
+    /// Linux `Image` or `bzImage`, ELF file or Multiboot kernel; it says which machine it needs.
     #[arg(long, value_name = "FILE")]
     kernel: PathBuf,
     /// Initial RAM disk.

@@ -2,7 +2,7 @@
 
 use crate::formats;
 use object::LittleEndian;
-use object::elf::{EM_386, EM_X86_64, ET_DYN, ET_EXEC, FileHeader32, FileHeader64, PT_LOAD};
+use object::elf::{EM_386, EM_X86_64, ET_DYN, ET_EXEC, FileHeader32, FileHeader64, PT_INTERP, PT_LOAD};
 use object::read::elf::{FileHeader, ProgramHeader};
 use std::ops::Range;
 
@@ -21,6 +21,9 @@ pub enum ElfError {
     /// An object file or a core dump.
     #[error("it is not an executable ELF file")]
     NotExecutable,
+    /// It asks for a dynamic linker.
+    #[error("it is a program that runs under an operating system, not a kernel for x86_64")]
+    Program,
     /// It loads nothing.
     #[error("it has nothing to load")]
     Empty,
@@ -81,6 +84,9 @@ impl Elf {
         let mut segments = Vec::new();
         let mut pvh_entry = None;
         for program in header.program_headers(endian, bytes).map_err(damaged)? {
+            if program.p_type(endian) == PT_INTERP {
+                return Err(ElfError::Program);
+            }
             if let Some(notes) = program.notes(endian, bytes).map_err(damaged)? {
                 pvh_entry = pvh_entry.or(find_pvh_entry::<H>(notes)?);
             }

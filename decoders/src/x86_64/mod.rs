@@ -27,6 +27,7 @@ pub mod random;
 pub mod regs;
 pub mod restore;
 pub mod segment;
+pub mod snapshot;
 pub mod spaces;
 pub mod stack;
 pub mod state;

@@ -9,7 +9,7 @@ use super::undefined;
 use super::window::{self, COMPARED, Rights};
 use c2w_decoders::x86_64::flags;
 use c2w_engine::guest::Mode;
-use iced_x86::{Formatter, InstructionInfoFactory, IntelFormatter, Mnemonic, Register};
+use iced_x86::{Formatter, InstructionInfoFactory, IntelFormatter, Mnemonic, OpKind, Register};
 use std::fmt::Write as _;
 
 /// What of RFLAGS is compared. RF is set in what a fault leaves behind, and belongs to the delivery of exceptions.
@@ -164,8 +164,11 @@ fn normalise(case: &Case, want: &mut Outcome, got: &mut Outcome) {
     if want.state.x87.status & PENDING == 0 {
         let (from, to) = (&got.state.x87, &mut want.state.x87);
         (to.opcode, to.ip, to.dp) = (from.opcode, from.ip, from.dp);
+    } else if !(0..case.insn.op_count()).any(|index| case.insn.op_kind(index) == OpKind::Memory) {
+        // Then the data pointer is from before, and was not loaded.
+        want.state.x87.dp = got.state.x87.dp;
     }
-    approximate::forgive(&case.insn, want, got);
+    approximate::forgive(&case.insn, case.state.x87.status, want, got);
     // Memory operands of SHA must be aligned for Intel (SDM 2A 2.4, type 4), not for AMD.
     if is_sha(case.insn.mnemonic()) && address_of_memory(case) % 16 != 0 && got.event == PROTECTION {
         got.clone_from(want);

@@ -13,6 +13,7 @@ use bitflags::bitflags;
 use c2w_engine::addr::Gva;
 use c2w_engine::cpu::Cpu;
 use c2w_engine::guest::Trap;
+use c2w_engine::mem::tlb::Access;
 
 bitflags! {
     /// Which form of a saving or restoring instruction it is.
@@ -131,8 +132,18 @@ pub(super) fn fxsave(cpu: &mut Cpu<X86_64>, [at, form, ..]: [u64; 4]) -> Result<
     put_mxcsr(cpu, &mut image);
     put_vectors(cpu, form, &mut image);
     let len_bytes = VECTORS + 16 * usize::from(form.vectors());
+    check_end(cpu, at, Access::Write)?;
     write(cpu, Gva(at), &image[..len_bytes])?;
     Ok(0)
+}
+
+/// The end of an area is accessed first.
+fn check_end(cpu: &mut Cpu<X86_64>, at: u64, access: Access) -> Result<(), Trap> {
+    let gva = Gva(at);
+    if gva.bytes_to_page_end() < AREA as u64 {
+        cpu.translate(gva.offset(gva.bytes_to_page_end()), access, cpu.data_context())?;
+    }
+    Ok(())
 }
 
 /// FXRSTOR.
@@ -140,6 +151,7 @@ pub(super) fn fxrstor(cpu: &mut Cpu<X86_64>, [at, form, ..]: [u64; 4]) -> Result
     let form = Form::from_bits_truncate(form);
     check_alignment(at, 16)?;
     let mut image = [0; AREA];
+    check_end(cpu, at, Access::Read)?;
     cpu.read_bytes(Gva(at), &mut image)?;
     let mxcsr = mxcsr_in(&image)?;
     load_x87(&mut Unit::of(cpu), form, &image);

@@ -67,9 +67,11 @@ pub fn store(cpu: &mut Cpu<X86_64>, [operands, at, ..]: [u64; 4]) -> Result<u64,
     let invalid_is_masked = unit.control() & 1 != 0;
     let delivers =
         if empty || env.flags.contains(Flags::INVALID) { invalid_is_masked } else { raised.is_empty() };
+    // Memory must be writable even where nothing is stored.
+    let len_bytes = operands.source.len_bytes();
+    memory::check_write(cpu, Gva(at), len_bytes)?;
     if delivers {
-        let bytes = image.to_le_bytes();
-        memory::write(cpu, Gva(at), &bytes[..operands.source.len_bytes() as usize])?;
+        memory::write_checked(cpu, Gva(at), &image.to_le_bytes()[..len_bytes as usize])?;
     }
     let mut unit = Unit::of(cpu);
     if empty {

@@ -6,4 +6,5 @@ mod rootfs;
 mod shares;
 mod terminal;
 
+#[allow(unused_imports, reason = "not every test program has more to boot")]
 pub use boot::{boot, boot_initrd};

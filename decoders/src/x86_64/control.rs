@@ -216,3 +216,6 @@ pub fn load_machine_status(cpu: &mut Cpu<X86_64>, value: u16) -> Result<(), Trap
     let value = u64::from(value) & WRITABLE;
     write_cr0(cpu, cpu.guest.cr0 & !WRITABLE | value)
 }
+
+#[cfg(test)]
+mod tests;

@@ -175,3 +175,92 @@ fn set_tsc_adjust(cpu: &mut Cpu<X86_64>, adjust: u64) {
     cpu.with_board(|board, env| board.set_tsc_adjust(adjust, env));
     cpu.recheck_interrupts();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::x86_64::control::{EFER_LME, EFER_SCE};
+    use crate::x86_64::testing::cpu;
+
+    const GP: Trap = trap::protection(0);
+
+    #[test]
+    fn what_is_written_is_read() {
+        let canonical = 0xffff_8000_1234_5678;
+        let cases = [
+            (SPEC_CTRL, 1),
+            (SYSENTER_CS, 0x10),
+            (SYSENTER_ESP, canonical),
+            (SYSENTER_EIP, canonical),
+            (PAT, 0x0405_0607_0001_0406),
+            (STAR, u64::MAX),
+            (LSTAR, canonical),
+            (CSTAR, canonical),
+            (FMASK, 0x4_7700),
+            (FS_BASE_MSR, canonical),
+            (GS_BASE_MSR, canonical),
+            (KERNEL_GS_BASE, canonical),
+            (TSC_AUX, 5),
+            (TSC_ADJUST, u64::MAX - 5),
+            (MISC_ENABLE, MISC_ENABLE_RESET & !1),
+        ];
+        let mut cpu = cpu();
+        for (index, value) in cases {
+            assert_eq!(write(&mut cpu, index, value), Ok(()), "{index:#x}");
+            assert_eq!(read(&mut cpu, index), Ok(value), "{index:#x}");
+        }
+    }
+
+    #[test]
+    fn what_is_refused() {
+        let crooked = 1 << 47;
+        let cases = [
+            (0, 0),
+            (ARCH_CAPABILITIES, 0),
+            (SPEC_CTRL, 4),
+            (PRED_CMD, 2),
+            (SYSENTER_ESP, crooked),
+            (SYSENTER_EIP, crooked),
+            (LSTAR, crooked),
+            (CSTAR, crooked),
+            (FS_BASE_MSR, crooked),
+            (GS_BASE_MSR, crooked),
+            (KERNEL_GS_BASE, crooked),
+            (FMASK, 1 << 32),
+            (TSC_AUX, 1 << 32),
+            (PAT, 2),
+            (PAT, 8 << 56),
+            (MISC_ENABLE, 1 << 34),
+            (DEBUGCTL, 2),
+            (EFER, 1 << 12),
+            (0x2ff, 0),
+            (u32::MAX, 0),
+        ];
+        let mut cpu = cpu();
+        for (index, value) in cases {
+            assert_eq!(write(&mut cpu, index, value), Err(GP), "{index:#x} {value:#x}");
+        }
+        for index in [0, PRED_CMD, 0x2ff, 0xda0, u32::MAX] {
+            assert_eq!(read(&mut cpu, index), Err(GP), "{index:#x}");
+        }
+    }
+
+    #[test]
+    fn the_counter_and_its_offset_are_one() {
+        let mut cpu = cpu();
+        cpu.retired = 100;
+        let now_ns = cpu.now_ns();
+        write(&mut cpu, TSC, 1 << 40).expect("it can be written");
+        assert_eq!(read(&mut cpu, TSC), Ok(1 << 40));
+        assert_eq!(read(&mut cpu, TSC_ADJUST), Ok((1 << 40) - now_ns));
+        write(&mut cpu, TSC_ADJUST, 0).expect("it can be written");
+        assert_eq!(read(&mut cpu, TSC), Ok(now_ns));
+    }
+
+    #[test]
+    fn efer_is_checked_like_a_control_register() {
+        let mut cpu = cpu();
+        write(&mut cpu, EFER, EFER_LME).expect("paging is off");
+        assert_eq!(cpu.guest.efer & EFER_SCE, 0);
+    }
+}

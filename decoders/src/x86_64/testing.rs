@@ -7,10 +7,14 @@ use super::state::State;
 use c2w_engine::addr::{Gpa, Gva, PAGE_BYTES};
 use c2w_engine::clock::InstructionClock;
 use c2w_engine::cpu::Cpu;
+use c2w_engine::eager::{BlockEnd, run_block};
 use c2w_engine::emit::Slot;
+use c2w_engine::guest::{Guest, Trap};
+use c2w_engine::ir::verify::verify;
 use c2w_engine::irq::{Attention, IrqLines};
 use c2w_engine::machine::Machine;
 use c2w_engine::mem::ram::Ram;
+use c2w_engine::record::record;
 
 /// Pages of RAM, from address 0.
 const RAM_PAGES: u64 = 64;
@@ -32,6 +36,20 @@ pub fn cpu_with(state: State) -> Cpu<X86_64> {
     super::mmu::select_space(&mut cpu);
     mode::refresh(&mut cpu);
     cpu
+}
+
+/// Executes one instruction, put at [`CODE`]: the address it continues at, or the trap it raises. What is recorded of it
+/// must keep the rules of the IR, too.
+pub fn step(cpu: &mut Cpu<X86_64>, code: &[u8]) -> Result<u64, Trap> {
+    start(cpu, CODE, code);
+    let decoded = X86_64::decode(code, cpu.mode()).unwrap_or_else(|| panic!("{code:x?} goes on"));
+    let (insns, offsets, len_bytes) = ([decoded.insn], [0], decoded.len_bytes);
+    let block = record::<X86_64>(&insns, &offsets, len_bytes.into());
+    assert_eq!(verify(&block, X86_64::HELPERS), Ok(()), "{code:x?}");
+    match run_block(cpu, Gva(CODE), len_bytes.into(), &insns, &offsets) {
+        BlockEnd::Next(pc) | BlockEnd::Cut { next: pc, .. } => Ok(pc.0),
+        BlockEnd::Trapped { trap, .. } => Err(trap),
+    }
 }
 
 /// A vCPU in flat 64-bit code at privilege level 0.

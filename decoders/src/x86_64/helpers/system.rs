@@ -521,3 +521,6 @@ fn xsetbv(cpu: &mut Cpu<X86_64>, _: Args) -> Result<u64, Trap> {
     supervisor(cpu)?;
     control::write_extended(cpu, get(cpu, RCX) as u32, get_pair(cpu)).map(|()| 0)
 }
+
+#[cfg(test)]
+mod tests;

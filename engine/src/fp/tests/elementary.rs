@@ -131,7 +131,7 @@ fn results_are_the_nearest_numbers() {
 #[test]
 fn directions_enclose_the_nearest_number() {
     for &(name, a, b, nearest) in CASES {
-        let mut rounded = |rounding| apply(name, &mut env(rounding), a, b).unwrap_or(0);
+        let rounded = |rounding| apply(name, &mut env(rounding), a, b).unwrap_or(0);
         let (down, up) = (rounded(Rounding::Down), rounded(Rounding::Up));
         let (low, high) = if nearest >> 79 == 0 { (down, up) } else { (up, down) };
         // Without the leading bit encodings count numbers.
@@ -147,8 +147,9 @@ fn directions_enclose_the_nearest_number() {
 fn tiny_arguments_round_by_what_is_cut_off() {
     const ONE: u128 = 0x3fff << 64 | 1 << 63;
     const TINY: u128 = 0x2000 << 64 | 1 << 63;
-    let below =
-        |number: u128| if number as u64 == 1 << 63 { number - (1 << 63) - 1 | 1 << 63 } else { number - 1 };
+    let below = |number: u128| {
+        if number as u64 == 1 << 63 { (number - (1 << 63) - 1) | (1 << 63) } else { number - 1 }
+    };
     for (name, a, b, exact, less) in [
         ("sine", TINY, 0, TINY, true),
         ("tangent", TINY, 0, TINY, false),

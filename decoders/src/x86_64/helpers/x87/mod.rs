@@ -15,6 +15,8 @@ mod memory;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod native;
 mod store;
+#[cfg(test)]
+mod tests;
 mod unit;
 mod xsave;
 

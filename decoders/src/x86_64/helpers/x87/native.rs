@@ -175,9 +175,11 @@ impl Random {
             1 => u128::from(self.next() >> self.below(64)),
             2 => u128::from((self.next() >> self.below(64)).wrapping_neg()),
             // Singles and doubles at their limits.
-            3 => u128::from(self.below(2) << 31 | self.below(4) * 0x7f80_0000 / 3 | self.below(0x80_0000)),
+            3 => {
+                u128::from((self.below(2) << 31) | (self.below(4) * 0x7f80_0000 / 3) | self.below(0x80_0000))
+            }
             4 => u128::from(
-                self.below(2) << 63 | self.below(4) * 0x7ff0_0000_0000_0000 / 3 | self.next() >> 12,
+                (self.below(2) << 63) | (self.below(4) * 0x7ff0_0000_0000_0000 / 3) | (self.next() >> 12),
             ),
             5 => u128::from(self.below(2) << 63 | self.next() >> (12 + self.below(52))),
             _ => self.number(),
@@ -354,7 +356,7 @@ fn elementary_functions() {
     compare_by(&natives, ROUNDS, |found, expected| {
         const C1: u16 = 1 << 9;
         // Encodings without the leading bit count numbers of one sign.
-        let rank = |number: u128| number >> 64 << 63 | number & (1 << 63) - 1;
+        let rank = |number: u128| ((number >> 64) << 63) | (number & ((1 << 63) - 1));
         let close = |(a, b): (&u128, &u128)| a >> 79 == b >> 79 && rank(*a).abs_diff(rank(*b)) <= 1;
         found.0 == expected.0
             && found.1 & !C1 == expected.1 & !C1

@@ -30,7 +30,7 @@ fn spread_16(value: u64) -> u64 {
 pub fn sign_extend_8(value: u64) -> u64 {
     let low = spread_8(value);
     let negative = low >> 7 & 0x0001_0001_0001_0001;
-    low | negative * 0xff00
+    low | (negative * 0xff00)
 }
 
 /// For each of eight places the byte there in `high:low`, counted modulo 16; 0 for negative places.

@@ -52,11 +52,11 @@ lane_functions! {
     /// PMULLW.
     multiply_16 = signed_16 |a, b| a.wrapping_mul(b);
     /// PMULHW.
-    multiply_high_signed_16 = signed_16 |a, b| (i32::from(a) * i32::from(b) >> 16) as i16;
+    multiply_high_signed_16 = signed_16 |a, b| ((i32::from(a) * i32::from(b)) >> 16) as i16;
     /// PMULHUW.
-    multiply_high_16 = unsigned_16 |a, b| (u32::from(a) * u32::from(b) >> 16) as u16;
+    multiply_high_16 = unsigned_16 |a, b| ((u32::from(a) * u32::from(b)) >> 16) as u16;
     /// PMULHRSW.
-    multiply_rounded_16 = signed_16 |a, b| (((i32::from(a) * i32::from(b) >> 14) + 1) >> 1) as i16;
+    multiply_rounded_16 = signed_16 |a, b| ((((i32::from(a) * i32::from(b)) >> 14) + 1) >> 1) as i16;
     /// PMULLD.
     multiply_32 = signed_32 |a, b| a.wrapping_mul(b);
     /// PCMPGTB.

@@ -140,7 +140,7 @@ mod tests {
             }
             low as u32
         };
-        let is_prime = |n: &u32| (2..*n).all(|d| n % d != 0);
+        let is_prime = |n: &u32| (2..*n).all(|d| !n.is_multiple_of(d));
         let constants: Vec<u32> = (2..).filter(is_prime).take(64).map(root).collect();
         let mut message: Vec<u32> = ABC.to_vec();
         for from in (0..48).step_by(4) {

@@ -56,7 +56,7 @@ fn test_programs_end_with_their_verdict() {
     let passed = parts(&bare(&verdict("passes", 1), &["--bios", "none"]));
     assert_eq!(passed, (0, String::new(), String::new()));
     let failed = bare(&verdict("fails", 42 << 1 | 1), &["--bios", "none"]);
-    assert_one_line(&failed, 1, "test number 42 failed");
+    assert_one_line(&failed, 42, "status 42");
 }
 
 #[test]

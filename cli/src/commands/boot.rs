@@ -21,7 +21,8 @@ const ESCAPE: u8 = 0x01;
 
 /// Boot a kernel, firmware or bare-metal program with its serial console on standard input and output.
 ///
-/// The status is 0 after power-off and for a passed test program, else 1. In a terminal, Ctrl-A x ends the machine.
+/// The status is 0 after power-off and for a test program that passed; one that ends the run with another status of its
+/// own gives that. In a terminal, Ctrl-A x ends the machine.
 #[derive(clap::Args)]
 pub struct Args {
     /// Linux `Image` or `bzImage`, ELF file or Multiboot kernel; it says which machine it needs.
@@ -91,6 +92,12 @@ pub fn run(args: &Args) -> Result<u8> {
                 drop(raw);
                 bail!("{message}");
             }
+            End::Finished(number) => {
+                drop(raw);
+                eprintln!("c2w: the guest ended the run with status {number}");
+                // As a shell would see it, but never success.
+                return Ok((number as u8).max(exit::FAILURE));
+            }
         }
     };
     drop(raw);
@@ -102,6 +109,8 @@ enum End {
     Status(u8),
     Reboot,
     Failed(String),
+    /// With a status of the guest's own that is not success.
+    Finished(u64),
 }
 
 /// The standard streams as a serial console.
@@ -157,9 +166,7 @@ impl Console {
                     return Ok(match request {
                         Request::PowerOff | Request::Finish(0) => End::Status(0),
                         Request::Reset => End::Reboot,
-                        Request::Finish(number) => {
-                            End::Failed(format!("the guest's test number {number} failed"))
-                        }
+                        Request::Finish(number) => End::Finished(number),
                     });
                 }
             }

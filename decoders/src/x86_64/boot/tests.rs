@@ -8,6 +8,8 @@ use crate::x86_64::segment::SegmentRegister;
 use c2w_devices::backend::char::NullChar;
 use c2w_engine::addr::Gva;
 use c2w_engine::clock::InstructionClock;
+use c2w_engine::machine::Exit;
+use c2w_engine::mem::device::Request;
 use object::elf::{EM_386, EM_RISCV, EM_X86_64, ET_EXEC, ET_REL};
 
 const MIB: u64 = 1 << 20;
@@ -48,6 +50,9 @@ fn bzimage() -> Vec<u8> {
     file.extend(b"the protected-mode part".iter().chain(&[0; 41]));
     file
 }
+
+/// mov al, 0x10; out 0xf4, al: ends the run with status 0x21.
+const END: [u8; 4] = [0xb0, 0x10, 0xe6, 0xf4];
 
 /// An ELF file with 16 bytes of code at 1 MiB, mapped 1 GiB further up, in 32; and a note if there is a PVH entry.
 fn elf(is_64: bool, machine: u16, kind: u16, paddr: u64, pvh_entry: Option<u32>) -> Vec<u8> {
@@ -95,7 +100,8 @@ fn elf(is_64: bool, machine: u16, kind: u16, paddr: u64, pvh_entry: Option<u32>)
     };
     program(1, code_at, [vaddr, paddr], [16, 32]);
     program(4, note_at, [0, 0], [note.len() as u64, 0]);
-    file.extend([0x90; 16]);
+    file.extend([0x90; 12]);
+    file.extend(END);
     file.extend(note);
     file
 }
@@ -108,7 +114,8 @@ fn multiboot_1(flags: u32) -> Vec<u8> {
     for word in [magic, flags, checksum, 0x10_0010, 0x10_0000, 0x10_0040, 0x10_0060, 0x10_0030] {
         file.extend(word.to_le_bytes());
     }
-    file.resize(64, 0x90);
+    file.resize(60, 0x90);
+    file.extend(END);
     file
 }
 
@@ -317,6 +324,21 @@ fn multiboot_kernels_get_their_information() {
             tag = (tag + u64::from(field(tag + 4))).next_multiple_of(8);
         }
         assert_eq!((kinds, tag + 8 - at), (vec![1, 2, 3, 4, 6, 15], field(at).into()));
+    }
+}
+
+#[test]
+fn programs_run_to_their_end_whatever_starts_them() {
+    let header = multiboot_2(0, &[&[0, 8]]);
+    for kernel in [
+        elf(true, EM_X86_64, ET_EXEC, MIB, None),
+        elf(true, EM_X86_64, ET_EXEC, MIB, Some(0x10_0008)),
+        elf(false, EM_386, ET_EXEC, MIB, Some(0x10_000c)),
+        with_header(elf(false, EM_386, ET_EXEC, MIB, None), &header),
+        multiboot_1(0x1_0003),
+    ] {
+        let mut machine = build(&with_kernel(kernel), 64 * MIB).unwrap();
+        assert_eq!(machine.run(100), Exit::Request(Request::Finish(0x21)));
     }
 }
 

@@ -6,7 +6,9 @@ pub mod features;
 pub mod forms;
 pub mod generate;
 pub mod ours;
+pub mod programs;
 pub mod state;
+pub mod system;
 mod tune;
 pub mod undefined;
 pub mod values;
@@ -14,6 +16,8 @@ pub mod window;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod compare;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub mod kvm;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod native;
 

@@ -51,9 +51,15 @@ fn is_known(templates: &[Template], mode: Mode) -> bool {
     templates.iter().any(|template| {
         let mut bytes = forms::prefixes(template.selector, template.address_size, template.wide);
         bytes.extend(&template.opcode);
-        bytes.push(template.next[0]);
+        let at = bytes.len();
         bytes.resize(24, 0);
-        [mode, supervisor].iter().any(|&mode| decode(&bytes, mode).is_some_and(|d| d.insn.op != Op::Raise))
+        // Some values of an operand may raise exceptions.
+        let next = [template.next.first(), template.next.last()];
+        next.into_iter().flatten().any(|&next| {
+            bytes[at] = next;
+            let known = |&mode: &Mode| decode(&bytes, mode).is_some_and(|d| d.insn.op != Op::Raise);
+            [mode, supervisor].iter().any(known)
+        })
     })
 }
 
@@ -62,11 +68,18 @@ const NOT_COMPARABLE: &str = "not comparable on this processor";
 
 /// Forms that the guest's processor must have and the decoder does not know.
 fn missing(bits: u32) -> Vec<Code> {
-    // They are known by always raising #UD.
-    let undefined = |code: Code| matches!(code.mnemonic(), Mnemonic::Ud0 | Mnemonic::Ud1 | Mnemonic::Ud2);
+    // They are known by always raising #UD or, without performance counters, #GP.
+    let raises = |code: Code| {
+        matches!(code.mnemonic(), Mnemonic::Ud0 | Mnemonic::Ud1 | Mnemonic::Ud2 | Mnemonic::Rdpmc)
+    };
+    // 64-bit code alone has these, except on processors of AMD; these NOPs are undefined there.
+    let makers = |code: Code| {
+        let calls = matches!(code, Code::Syscall | Code::Sysretd) && bits == 32;
+        calls || format!("{code:?}").ends_with("0F0D")
+    };
     let mode = Ours::new().mode(bits == 32);
     let forms = forms::all(bits).into_iter();
-    let demanded = forms.filter(|(code, _)| is_demanded(*code) && !undefined(*code));
+    let demanded = forms.filter(|(code, _)| is_demanded(*code) && !raises(*code) && !makers(*code));
     demanded.filter(|(_, templates)| !is_known(templates, mode)).map(|(code, _)| code).collect()
 }
 

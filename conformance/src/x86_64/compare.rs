@@ -121,6 +121,42 @@ impl Bench {
 /// #GP(0).
 const PROTECTION: Event = Event::Exception { vector: 13, error: Some(0), address: None };
 
+impl Bench {
+    /// Runs instructions that access no memory and end behind the last of them, and compares general registers and the
+    /// flags in `defined`.
+    pub fn check_sequence(&mut self, code: &[u8], state: &State, defined: u64) -> Option<String> {
+        let at = (state.rip - window::BASE) as usize;
+        self.native.bytes()[at..at + code.len()].copy_from_slice(code);
+        self.ours.bytes()[at..at + code.len()].copy_from_slice(code);
+        // SAFETY: the caller's instructions access no memory and go forward.
+        let mut want = unsafe { self.native.run(state, 0, false) };
+        want.state.rflags &= defined;
+        let mut report = None;
+        for tier in TIERS {
+            let end = state.rip + code.len() as u64;
+            let mut text = format!("  {code:02x?} {tier:?}\n");
+            match self.ours.run_sequence(state, end, tier) {
+                Err(error) => text.push_str(&error),
+                Ok(mut got) => {
+                    got.state.rflags &= defined;
+                    if want.event == got.event
+                        && (want.state.gpr, want.state.rip, want.state.rflags)
+                            == (got.state.gpr, got.state.rip, got.state.rflags)
+                    {
+                        continue;
+                    }
+                    differences(&mut text, state, &want, &got);
+                }
+            }
+            report = Some(text);
+            break;
+        }
+        self.native.bytes()[at..at + code.len()].fill(0xcc);
+        self.ours.bytes()[at..at + code.len()].fill(0xcc);
+        report
+    }
+}
+
 /// Removes what is not compared.
 fn normalise(case: &Case, want: &mut Outcome, got: &mut Outcome) {
     let mask = FLAGS & !undefined::flags(case);

@@ -7,12 +7,45 @@ use kvm_bindings::{
     kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How long a program may run before the hypervisor is taken to have lost it: a hundred times what the slowest needs.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A virtual machine with one processor and memory from address 0.
 pub struct Hypervisor {
     vcpu: VcpuFd,
     _vm: VmFd,
     memory: *mut u8,
+    /// Number of the program that runs; 0 between programs, `u64::MAX` at the end.
+    running: Arc<AtomicU64>,
+    programs: u64,
+}
+
+/// Whether the system's hypervisor is one in software, which does not have all of the processor's checks: what it says is
+/// printed, and counts for nothing.
+pub fn is_software() -> bool {
+    std::path::Path::new("/sys/module/kvm_pvm").exists()
+}
+
+extern "C" fn wake(_signal: libc::c_int) {}
+
+/// Interrupts a thread in the hypervisor if a program does not end.
+fn watch(thread: libc::pthread_t, running: &AtomicU64) {
+    let mut seen = 0;
+    loop {
+        std::thread::sleep(PATIENCE);
+        match running.load(Ordering::SeqCst) {
+            u64::MAX => return,
+            // SAFETY: the thread owns the hypervisor, and says so by `running` until it drops it.
+            number if number == seen && number != 0 => unsafe {
+                libc::pthread_kill(thread, libc::SIGUSR1);
+            },
+            number => seen = number,
+        }
+    }
 }
 
 /// Numbers of model-specific registers (SDM 4).
@@ -46,7 +79,17 @@ impl Hypervisor {
         unsafe { vm.set_user_memory_region(region)? };
         let vcpu = vm.create_vcpu(0)?;
         vcpu.set_cpuid2(&kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?)?;
-        Ok(Self { vcpu, _vm: vm, memory: memory.cast() })
+        let running = Arc::new(AtomicU64::new(0));
+        // SAFETY: all zero is a valid action; the handler does nothing. The thread is this one.
+        let thread = unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = wake as extern "C" fn(libc::c_int) as usize;
+            libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut());
+            libc::pthread_self()
+        };
+        let watched = Arc::clone(&running);
+        std::thread::spawn(move || watch(thread, &watched));
+        Ok(Self { vcpu, _vm: vm, memory: memory.cast(), running, programs: 0 })
     }
 
     fn ram(&mut self) -> &mut [u8] {
@@ -124,7 +167,16 @@ impl Hypervisor {
         let entries = values.map(|(index, data)| kvm_msr_entry { index, data, ..Default::default() });
         let entries = Msrs::from_entries(&entries).expect("a short list fits");
         self.vcpu.set_msrs(&entries)?;
-        let end = match self.vcpu.run()? {
+        self.programs += 1;
+        self.running.store(self.programs, Ordering::SeqCst);
+        let exit = self.vcpu.run();
+        self.running.store(0, Ordering::SeqCst);
+        let end = match exit {
+            Err(error) if error.errno() == libc::EINTR => return Ok(None),
+            Err(error) => return Err(error),
+            Ok(exit) => exit,
+        };
+        let end = match end {
             VcpuExit::Hlt => End::Halt,
             VcpuExit::Shutdown => End::Shutdown,
             VcpuExit::InternalError | VcpuExit::FailEntry(..) => return Ok(None),
@@ -155,6 +207,7 @@ impl Hypervisor {
 
 impl Drop for Hypervisor {
     fn drop(&mut self) {
+        self.running.store(u64::MAX, Ordering::SeqCst);
         // SAFETY: mapped in `new` with this length; the virtual machine does not run any more.
         unsafe { libc::munmap(self.memory.cast(), RAM_BYTES as usize) };
     }

@@ -216,6 +216,48 @@ impl Ours {
         Err(format!("still at {:#x} after {MAX_RESTARTS} times", start.0))
     }
 
+    /// Runs the instructions from `state.rip` to `end`, in blocks as the machine would.
+    ///
+    /// # Errors
+    /// Recorded IR broke an invariant, or the instructions did not get to `end`; the text says which.
+    pub fn run_sequence(&mut self, state: &State, end: u64, tier: Tier) -> Result<Outcome, String> {
+        const MAX_BLOCKS: usize = 8;
+        self.select_code(false);
+        self.load(state);
+        for _ in 0..MAX_BLOCKS {
+            let start = self.cpu.pc;
+            if start.0 == end {
+                return Ok(self.outcome(None));
+            }
+            let code = self.cpu.ram.slice(Gpa(start.0), end.wrapping_sub(start.0));
+            let code = code.map_err(|error| error.to_string())?.to_vec();
+            let (mut insns, mut offsets, mut at) = (Vec::new(), Vec::new(), 0);
+            while at < code.len() {
+                let decoded =
+                    decode(&code[at..], self.cpu.mode()).ok_or("code ends within an instruction")?;
+                insns.push(decoded.insn);
+                offsets.push(at as u16);
+                at += usize::from(decoded.len_bytes);
+                if decoded.ends_block {
+                    break;
+                }
+            }
+            let next = match tier {
+                Tier::Eager => X86_64::run_block(&mut self.cpu, start, at as u64, &insns, &offsets),
+                Tier::Ir => {
+                    let block = X86_64::record(&insns, &offsets, at as u16);
+                    verify(&block, X86_64::HELPERS).map_err(|error| format!("{error}: {insns:?}"))?;
+                    run_ir(&mut self.cpu, start, &block)
+                }
+            };
+            match next {
+                BlockEnd::Next(next) => self.cpu.pc = next,
+                other => return Err(format!("{other:?}: {insns:?}")),
+            }
+        }
+        Err(format!("{:#x} is not {end:#x}", self.cpu.pc.0))
+    }
+
     fn outcome(&mut self, trap: Option<Trap>) -> Outcome {
         let event = match trap {
             None => Event::Done,

@@ -58,7 +58,7 @@ fn paging(random: &mut Random) -> Program {
         ("push", &[0x48, 0x89, 0xf4, 0x50, HLT]),
     ]);
     let mut program = Program::new(String::new(), Code::Long, cpl, access.1);
-    let mut entry = |random: &mut Random| {
+    let entry = |random: &mut Random| {
         // Mostly all is allowed on one level.
         let mut bits = 7;
         if random.below(3) == 0 {

@@ -9,7 +9,7 @@ use super::undefined;
 use super::window::{self, COMPARED, Rights};
 use c2w_decoders::x86_64::flags;
 use c2w_engine::guest::Mode;
-use iced_x86::{Formatter, InstructionInfoFactory, IntelFormatter, Mnemonic, OpKind, Register};
+use iced_x86::{Code, Formatter, InstructionInfoFactory, IntelFormatter, Mnemonic, OpKind, Register};
 use std::fmt::Write as _;
 
 /// What of RFLAGS is compared. RF is set in what a fault leaves behind, and belongs to the delivery of exceptions.
@@ -118,6 +118,8 @@ impl Bench {
     }
 }
 
+/// ES in the x87 status word: an exception is pending.
+const PENDING: u16 = 1 << 7;
 /// #GP(0).
 const PROTECTION: Event = Event::Exception { vector: 13, error: Some(0), address: None };
 
@@ -196,7 +198,6 @@ fn normalise(case: &Case, want: &mut Outcome, got: &mut Outcome) {
     }
     // Processors of AMD load and store the pointers of the last x87 instruction only while an exception is pending (APM 5,
     // FXSAVE).
-    const PENDING: u16 = 1 << 7;
     if want.state.x87.status & PENDING == 0 {
         let (from, to) = (&got.state.x87, &mut want.state.x87);
         (to.opcode, to.ip, to.dp) = (from.opcode, from.ip, from.dp);
@@ -289,6 +290,11 @@ fn memory(case: &Case, want: &[u8], got: &[u8]) -> Option<String> {
         Mnemonic::Push if case.insn.op0_register().is_segment_register() => -6..0,
         Mnemonic::Fxsave | Mnemonic::Fxsave64 | Mnemonic::Xsave | Mnemonic::Xsave64 => 28..32,
         Mnemonic::Xsavec | Mnemonic::Xsavec64 | Mnemonic::Xsaveopt | Mnemonic::Xsaveopt64 => 28..32,
+        // The pointers of the last x87 instruction are lost where the system lets another thread run before this one.
+        Mnemonic::Fnstenv | Mnemonic::Fnsave if case.state.x87.status & PENDING == 0 => {
+            let small = matches!(case.insn.code(), Code::Fnstenv_m14byte | Code::Fnsave_m94byte);
+            if small { 6..14 } else { 12..28 }
+        }
         _ => 0..0,
     };
     let area = area.wrapping_sub(window::BASE);

@@ -22,6 +22,10 @@ pub(super) fn is_allowed(draft: &Draft) -> bool {
     if near && draft.bytes.iter().take(4).any(|&byte| byte == 0x66) {
         return false;
     }
+    // "If the destination is located in a non-writable segment" (SDM 2A, ARPL), even if nothing changes: AMD asks later.
+    if insn.mnemonic() == Mnemonic::Arpl && insn.segment_prefix() == Register::CS {
+        return false;
+    }
     // The mask of components is in EDX:EAX, which an address would replace.
     let by_mask = has_component_mask(insn.mnemonic());
     let registers = [insn.memory_base().full_register(), insn.memory_index().full_register()];
@@ -54,6 +58,12 @@ pub(super) fn tune(generator: &mut Generator, draft: &mut Draft) {
     let random = &mut generator.random;
     if (insn.has_rep_prefix() || insn.has_repne_prefix()) && insn.is_string_instruction() {
         gpr[1] = if random.below(16) == 0 { values::word(random) } else { random.below(20) };
+        if matches!(insn.code().mnemonic(), Mnemonic::Insb | Mnemonic::Insw | Mnemonic::Insd)
+            || matches!(insn.code().mnemonic(), Mnemonic::Outsb | Mnemonic::Outsw | Mnemonic::Outsd)
+        {
+            // Nothing is repeated then (SDM 2B, REP); processors of AMD ask for the port's rights all the same.
+            gpr[1] |= 1;
+        }
         if random.below(4) == 0 {
             // What is compared is equal for a while.
             let (si, di, value) = (gpr[6], gpr[7], random.draw() as u8);

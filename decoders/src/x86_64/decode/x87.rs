@@ -19,6 +19,8 @@ pub enum X87Op {
     Fldcw,
     Fldenv,
     Fnclex,
+    /// FNENI, FNDISI and FNSETPM, which do nothing since the 80387 (SDM 3B 23.18).
+    Fnignored,
     Fninit,
     Fnop,
     Fnsave,
@@ -135,6 +137,7 @@ fn control(mnemonic: Mnemonic) -> Option<X87Op> {
         Mnemonic::Fldcw => Op::Fldcw,
         Mnemonic::Fldenv => Op::Fldenv,
         Mnemonic::Fnclex => Op::Fnclex,
+        Mnemonic::Fneni | Mnemonic::Fndisi | Mnemonic::Fnsetpm => Op::Fnignored,
         Mnemonic::Fninit => Op::Fninit,
         Mnemonic::Fnop => Op::Fnop,
         Mnemonic::Fnsave => Op::Fnsave,

@@ -86,6 +86,8 @@ helpers! { super::FIRST_SYSTEM;
     Selector = "selector", READS, selector;
     /// (1 or 0): sets AC to it.
     SetAc = "set_ac", TRAPPING, set_ac;
+    /// (1 or 0, address, word): stores the word if 1.
+    StoreIf = "store_if", ALL, store_if;
     /// (1 or 0): sets ZF to it.
     SetZero = "set_zero", REGISTERS, set_zero;
     /// (address): stores GDTR.
@@ -292,6 +294,13 @@ fn with_umip<R>(cpu: &mut Cpu<X86_64>, read: fn(&mut Cpu<X86_64>) -> R) -> Resul
         return Err(trap::protection(0));
     }
     Ok(read(cpu))
+}
+
+fn store_if(cpu: &mut Cpu<X86_64>, [wanted, at, word, ..]: [u64; 4]) -> Result<u64, Trap> {
+    if wanted != 0 {
+        cpu.store(Gva(at), Width::W16, word)?;
+    }
+    Ok(0)
 }
 
 /// SGDT and SIDT.

@@ -2,7 +2,7 @@
 
 use super::Done;
 use super::integer::stack;
-use super::operands::X86Emit;
+use super::operands::{Place, X86Emit};
 use crate::x86_64::flags;
 use crate::x86_64::helpers::system::Helper;
 use crate::x86_64::insn::{Condition, Insn, Operand, SystemOp as Op};
@@ -188,7 +188,7 @@ fn behind<E: Emit>(e: &mut E, i: &Insn, addr: E::Val, bytes: u64) -> E::Val {
 /// ARPL: the first selector's RPL becomes at least that of the second.
 fn arpl<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     let to = e.place(i, 0)?;
-    let old = e.read_to_modify(to)?;
+    let old = e.read(to)?;
     let least = e.operand(i, 1)?;
     let (rpl, others) = (e.imm(3), e.imm(!3));
     let (has, needs) = (e.and(W64, old, rpl), e.and(W64, least, rpl));
@@ -196,7 +196,11 @@ fn arpl<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     let cleared = e.and(W64, old, others);
     let raised = e.or(W64, cleared, needs);
     let value = e.select(below, raised, old);
-    e.write(to, value)?;
+    match to {
+        // What stays as it is is not written.
+        Place::Memory { addr, .. } => call(e, Helper::StoreIf, &[below, addr, value])?,
+        to => e.write(to, value)?,
+    }
     call(e, Helper::SetZero, &[below])
 }
 

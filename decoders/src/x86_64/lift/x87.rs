@@ -14,6 +14,7 @@ use c2w_engine::emit::Emit;
 #[inline(never)]
 pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: X87Op) -> Done<E> {
     match op {
+        X87Op::Fnignored => Ok(()),
         X87Op::Fninit => call(e, Helper::Init, &[]),
         X87Op::Fnclex => call(e, Helper::Clear, &[]),
         X87Op::Fwait => call(e, Helper::Wait, &[]),

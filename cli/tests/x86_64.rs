@@ -30,7 +30,7 @@ fn bare_metal(name: &str, head: &str, text: &str) -> PathBuf {
         "-Wl,--build-id=none",
         "-Wl,-z,noseparate-code",
     ]);
-    command.args(["-Wl,-Ttext=0x200000"]).arg(&source).arg("-o").arg(&path);
+    command.args(["-Wl,-Ttext-segment=0x200000"]).arg(&source).arg("-o").arg(&path);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     path

@@ -15,8 +15,8 @@ pub(crate) use apt::{APT_TOOLS, Apt, is_documentation, unpack};
 pub use cross::{cross_gcc, opensbi};
 pub(crate) use packages::{Tool, ensure_packages};
 pub use qemu::{QemuSystem, qemu_riscv64, qemu_system};
-pub(crate) use sources::debian_mirror;
 pub use rust::{GuestRust, RustToolchain, guest_rust, rust_with_std};
+pub(crate) use sources::debian_mirror;
 
 /// Why something that a build needs is not there.
 #[derive(Debug, thiserror::Error)]

@@ -220,9 +220,50 @@ pub fn condition<E: Emit>(e: &mut E, condition: Condition) -> Result<E::Val, E::
         let number = e.imm(u64::from(condition.0));
         return e.helper(Helper::Condition.id(), &[number]);
     };
-    let test = test(e, producer, condition.0 >> 1);
-    let test = if condition.0 & 1 == 0 { test } else { test.negated() };
-    Ok(test.value(e))
+    let number = condition.0 & 15;
+    // What conditional jumps ask most is one comparison, and said as that.
+    if producer.kind == Kind::Sub
+        && let Some(holds) = comparison(e, producer.w, number)
+    {
+        return Ok(holds);
+    }
+    if !matches!(producer.kind, Kind::Flags | Kind::Sub) && matches!(number, 4 | 5 | 8 | 9) {
+        let (result, zero) = (e.get(CC_RES), e.imm(0));
+        return Ok(match number {
+            4 => e.compare(Cond::Eq, producer.w, result, zero),
+            5 => e.compare(Cond::Ne, producer.w, result, zero),
+            8 => e.compare(Cond::LtS, producer.w, result, zero),
+            _ => e.compare(Cond::GeS, producer.w, result, zero),
+        });
+    }
+    Ok(worked_out(e, producer, number))
+}
+
+/// Condition `number` of a difference, if it is a comparison of its operands.
+#[inline(always)]
+fn comparison<E: Emit>(e: &mut E, w: Width, number: u8) -> Option<E::Val> {
+    let (a, b) = (e.get(CC_A), e.get(CC_B));
+    Some(match number {
+        2 => e.compare(Cond::LtU, w, a, b),
+        3 => e.compare(Cond::GeU, w, a, b),
+        4 => e.compare(Cond::Eq, w, a, b),
+        5 => e.compare(Cond::Ne, w, a, b),
+        6 => e.compare(Cond::GeU, w, b, a),
+        7 => e.compare(Cond::LtU, w, b, a),
+        12 => e.compare(Cond::LtS, w, a, b),
+        13 => e.compare(Cond::GeS, w, a, b),
+        14 => e.compare(Cond::GeS, w, b, a),
+        15 => e.compare(Cond::LtS, w, b, a),
+        _ => return None,
+    })
+}
+
+/// Condition `number`, whoever produced the flags.
+#[inline(never)]
+fn worked_out<E: Emit>(e: &mut E, producer: Producer, number: u8) -> E::Val {
+    let test = test(e, producer, number >> 1);
+    let test = if number & 1 == 0 { test } else { test.negated() };
+    test.value(e)
 }
 
 /// CF, 0 or 1.
@@ -259,23 +300,18 @@ pub fn all<E: Emit>(e: &mut E) -> Result<E::Val, E::Stop> {
 
 /// The condition whose number without the negation bit is `number`: O, B, E, BE, S, P, L, LE.
 fn test<E: Emit>(e: &mut E, p: Producer, number: u8) -> Test<E::Val> {
-    let (a, b) = (e.get(CC_A), e.get(CC_B));
-    let compared = |cond, a, b| Test { cond, w: p.w, a, b };
-    match (number, p.kind) {
-        (3, Kind::Sub) => compared(Cond::GeU, b, a),
-        (6, Kind::Sub) => compared(Cond::LtS, a, b),
-        (7, Kind::Sub) => compared(Cond::GeS, b, a),
-        (0, _) => overflow(e, p),
-        (1, _) => carried(e, p),
-        (2, _) => result_test(e, p, ZF),
-        (4, _) => result_test(e, p, SF),
-        (5, _) => result_test(e, p, PF),
-        (3, _) => {
+    match number {
+        0 => overflow(e, p),
+        1 => carried(e, p),
+        2 => result_test(e, p, ZF),
+        4 => result_test(e, p, SF),
+        5 => result_test(e, p, PF),
+        3 => {
             let (carried, zero) = (carried(e, p).value(e), result_test(e, p, ZF).value(e));
             let either = e.or(W8, carried, zero);
             is_set(e, either)
         }
-        (6, _) => less(e, p),
+        6 => less(e, p),
         _ => {
             let (less, zero) = (less(e, p).value(e), result_test(e, p, ZF).value(e));
             let either = e.or(W8, less, zero);

@@ -167,11 +167,58 @@ bitflags! {
     }
 }
 
+/// Which operands an instruction has, if they are some that compilers use most: the interpreter has meanings compiled
+/// for these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Others.
+    Any,
+    /// Two 64-bit registers.
+    Registers64,
+    /// Two 32-bit registers.
+    Registers32,
+    /// A 64-bit register and an immediate.
+    Immediate64,
+    /// A 32-bit register and an immediate.
+    Immediate32,
+    /// A 64-bit register and memory.
+    Load64,
+    /// A 32-bit register and memory.
+    Load32,
+    /// 64 bits of memory and a register.
+    Store64,
+    /// 32 bits of memory and a register.
+    Store32,
+}
+
+impl Shape {
+    /// The shape of an instruction.
+    pub fn of(insn: &Insn) -> Self {
+        use Width::{W32, W64};
+        if insn.operands[2] != Operand::None || insn.flags.contains(InsnFlags::LOCK) {
+            return Self::Any;
+        }
+        match (insn.w, insn.operands[0], insn.operands[1]) {
+            (W64, Operand::Register { w: W64, .. }, Operand::Register { w: W64, .. }) => Self::Registers64,
+            (W32, Operand::Register { w: W32, .. }, Operand::Register { w: W32, .. }) => Self::Registers32,
+            (W64, Operand::Register { w: W64, .. }, Operand::Immediate) => Self::Immediate64,
+            (W32, Operand::Register { w: W32, .. }, Operand::Immediate) => Self::Immediate32,
+            (W64, Operand::Register { w: W64, .. }, Operand::Memory(W64)) => Self::Load64,
+            (W32, Operand::Register { w: W32, .. }, Operand::Memory(W32)) => Self::Load32,
+            (W64, Operand::Memory(W64), Operand::Register { w: W64, .. }) => Self::Store64,
+            (W32, Operand::Memory(W32), Operand::Register { w: W32, .. }) => Self::Store32,
+            _ => Self::Any,
+        }
+    }
+}
+
 /// A decoded instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Insn {
     /// What it does.
     pub op: Op,
+    /// What [`Shape::of`] says of it.
+    pub shape: Shape,
     /// The operands, destination first.
     pub operands: [Operand; 3],
     /// Operand size; for stack operations what is pushed or popped.
@@ -200,6 +247,7 @@ impl Insn {
     pub const fn new(op: Op, len_bytes: u8) -> Self {
         Self {
             op,
+            shape: Shape::Any,
             operands: [Operand::None; 3],
             w: Width::W64,
             len_bytes,

@@ -9,12 +9,8 @@ use crate::addr::Width;
 /// The low `w` bits, sign-extended.
 #[inline(always)]
 pub const fn sign_extend(w: Width, value: u64) -> i64 {
-    match w {
-        Width::W8 => value as i8 as i64,
-        Width::W16 => value as i16 as i64,
-        Width::W32 => value as i32 as i64,
-        Width::W64 => value as i64,
-    }
+    let unused = 64 - w.bits();
+    (value << unused) as i64 >> unused
 }
 
 /// A two-operand operation.

@@ -9,7 +9,7 @@ pub mod system;
 pub mod vector;
 pub mod x87;
 
-use super::insn::{Condition, Insn, InsnFlags, Memory, Op, Operand, SegmentCheck};
+use super::insn::{Condition, Insn, InsnFlags, Memory, Op, Operand, SegmentCheck, Shape};
 use super::mode::ModeBits;
 use super::segment::SegmentRegister;
 use super::{regs, trap};
@@ -126,6 +126,7 @@ fn translate(source: &Source<'_>, len_bytes: u8) -> Result<Decoded<Insn>, TrapCa
         Op::System(op) => system::finish(&mut insn, op, source)?,
         Op::Raise => {}
     }
+    insn.shape = Shape::of(&insn);
     Ok(Decoded { insn, len_bytes, ends_block: class.ends_block })
 }
 

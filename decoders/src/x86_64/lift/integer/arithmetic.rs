@@ -20,21 +20,19 @@ fn modify<E: Emit>(
     operand: impl FnOnce(&mut E) -> E::Val,
     compute: impl FnOnce(&mut E, E::Val) -> E::Val,
 ) -> Result<(E::Val, E::Val), E::Stop> {
-    if let Place::Memory { w, addr } = to {
-        if i.flags.contains(InsnFlags::LOCK) {
+    let locked = i.flags.contains(InsnFlags::LOCK);
+    let old = match to {
+        Place::Memory { w, addr } if locked => {
             let operand = operand(e);
-            let old = e.amo(atomically, w, addr, operand)?;
-            let result = compute(e, old);
-            return Ok((old, result));
+            e.amo(atomically, w, addr, operand)?
         }
-        let old = e.load_to_modify(w, addr)?;
-        let result = compute(e, old);
-        e.store(w, addr, result)?;
-        return Ok((old, result));
-    }
-    let old = e.read(to)?;
+        to => e.read_to_modify(to)?,
+    };
     let result = compute(e, old);
-    e.write(to, result)?;
+    match to {
+        Place::Memory { .. } if locked => {}
+        to => e.write(to, result)?,
+    }
     Ok((old, result))
 }
 

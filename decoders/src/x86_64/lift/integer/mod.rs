@@ -11,6 +11,7 @@ mod exchange;
 mod flag;
 mod other;
 mod rotate;
+mod shape;
 mod shift;
 pub(super) mod stack;
 mod string;
@@ -24,15 +25,15 @@ use c2w_engine::emit::{Binary, Emit};
 #[inline(always)]
 pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: Op) -> Done<E> {
     match op {
-        Op::Add => arithmetic::add(e, i),
+        Op::Add => shape::each(e, i, |e, i| arithmetic::add(e, i)),
         Op::Adc => arithmetic::adc(e, i),
-        Op::Sub => arithmetic::sub(e, i),
+        Op::Sub => shape::each(e, i, |e, i| arithmetic::sub(e, i)),
         Op::Sbb => arithmetic::sbb(e, i),
-        Op::Cmp => arithmetic::cmp(e, i),
-        Op::And => arithmetic::bitwise(e, i, Bitwise::And),
-        Op::Or => arithmetic::bitwise(e, i, Bitwise::Or),
-        Op::Xor => arithmetic::bitwise(e, i, Bitwise::Xor),
-        Op::Test => arithmetic::test(e, i),
+        Op::Cmp => shape::each(e, i, |e, i| arithmetic::cmp(e, i)),
+        Op::And => shape::each(e, i, |e, i| arithmetic::bitwise(e, i, Bitwise::And)),
+        Op::Or => shape::each(e, i, |e, i| arithmetic::bitwise(e, i, Bitwise::Or)),
+        Op::Xor => shape::each(e, i, |e, i| arithmetic::bitwise(e, i, Bitwise::Xor)),
+        Op::Test => shape::each(e, i, |e, i| arithmetic::test(e, i)),
         Op::Inc => arithmetic::inc(e, i),
         Op::Dec => arithmetic::dec(e, i),
         Op::Neg => arithmetic::neg(e, i),
@@ -51,7 +52,7 @@ pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: Op) -> Done<E> {
         Op::Ror => rotate::rotate(e, i, rotate::Direction::Right),
         Op::Rcl => rotate::through_carry(e, i, rotate::Direction::Left),
         Op::Rcr => rotate::through_carry(e, i, rotate::Direction::Right),
-        Op::Mov => data::mov(e, i),
+        Op::Mov => shape::each(e, i, |e, i| data::mov(e, i)),
         Op::Movzx => data::movzx(e, i),
         Op::Movsx => data::movsx(e, i),
         Op::Movbe | Op::Bswap => data::swap_bytes(e, i, op == Op::Bswap),

@@ -1,8 +1,11 @@
-//! Speed of the interpreter on riscv64 loops: nanoseconds per guest instruction are the time over the elements.
+//! Speed of the interpreter on loops of both guests: nanoseconds per guest instruction are the time over the elements.
 
 #![allow(missing_docs, reason = "criterion's macros write functions without")]
 
-use c2w_conformance::riscv64::user_machine;
+mod x86_64;
+
+use c2w_conformance::riscv64;
+use c2w_conformance::x86_64::user_machine;
 use c2w_decoders::riscv64::asm::assemble;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
@@ -10,7 +13,7 @@ use std::hint::black_box;
 /// Instructions a measurement runs.
 const INSNS: u64 = 2_000_000;
 
-/// Loops without an end, by what they are made of.
+/// Loops of riscv64 without an end, by what they are made of.
 const LOOPS: [(&str, &str); 5] = [
     (
         "integer",
@@ -89,12 +92,21 @@ const LOOPS: [(&str, &str); 5] = [
 ];
 
 fn interpreter(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("interpreter");
+    let mut group = criterion.benchmark_group("interpreter_riscv64");
     group.throughput(Throughput::Elements(INSNS));
     for (name, text) in LOOPS {
         let image = assemble(text).expect("the loops assemble");
         group.bench_function(name, |bencher| {
-            let mut machine = user_machine(&image);
+            let mut machine = riscv64::user_machine(&image);
+            bencher.iter(|| black_box(machine.run(INSNS)));
+        });
+    }
+    group.finish();
+    let mut group = criterion.benchmark_group("interpreter_x86_64");
+    group.throughput(Throughput::Elements(INSNS));
+    for (name, insns) in x86_64::LOOPS {
+        group.bench_function(name, |bencher| {
+            let mut machine = user_machine(&insns.concat());
             bencher.iter(|| black_box(machine.run(INSNS)));
         });
     }

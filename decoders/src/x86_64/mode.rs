@@ -91,12 +91,17 @@ pub fn refresh(cpu: &mut Cpu<X86_64>) {
     if !long {
         bits.insert(if code.is_big() { ModeBits::CODE_32 } else { ModeBits::CODE_16 });
         bits.set(ModeBits::STACK_16, !guest.segment(SegmentRegister::Ss).attributes.is_big());
-        let flat = |register| guest.segment(register).is_flat(cpu.slots[register.base_slot().0 as usize]);
         use SegmentRegister::{Cs, Ds, Es, Fs, Gs, Ss};
-        bits.set(ModeBits::SEGMENTED, ![Es, Cs, Ss, Ds].into_iter().all(flat));
+        let flat = |register, base| {
+            let segment = guest.segment(register);
+            // Code in a data segment register refuses writes; accesses through CS are always checked.
+            segment.is_flat(base) && (register == Cs || segment.attributes.is_writable())
+        };
+        let based = |register: SegmentRegister| flat(register, cpu.slots[register.base_slot().0 as usize]);
+        bits.set(ModeBits::SEGMENTED, ![Es, Cs, Ss, Ds].into_iter().all(based));
         // Only the limit and type matter here: their bases are always added.
-        bits.set(ModeBits::FS_CHECKED, !guest.segment(Fs).is_flat(0));
-        bits.set(ModeBits::GS_CHECKED, !guest.segment(Gs).is_flat(0));
+        bits.set(ModeBits::FS_CHECKED, !flat(Fs, 0));
+        bits.set(ModeBits::GS_CHECKED, !flat(Gs, 0));
     }
     let user = guest.cpl == 3;
     bits.set(ModeBits::USER, user);

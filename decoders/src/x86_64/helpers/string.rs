@@ -362,3 +362,6 @@ fn search(cpu: &mut Cpu<X86_64>, insn: Repeat, run: &Run) -> Option<(u64, bool)>
     let ended = compare(cpu, insn, a, b);
     Some((count, ended))
 }
+
+#[cfg(test)]
+mod tests;

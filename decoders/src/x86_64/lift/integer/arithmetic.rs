@@ -9,35 +9,37 @@ use crate::x86_64::regs;
 use c2w_engine::addr::Width::{self, W8, W16, W64};
 use c2w_engine::emit::{Amo, Binary, Cond, Emit};
 
-/// Reads the first operand, computes `compute` of it, and stores that there: atomically, by adding or combining
-/// `operand`, if there is a LOCK prefix. Gives what was read and the result.
+/// Reads the first operand, which [`finish`] writes. With a LOCK prefix it is written now, atomically, with `operand`
+/// added or combined.
 #[inline(always)]
-fn modify<E: Emit>(
+fn begin<E: Emit>(
     e: &mut E,
     i: &Insn,
     to: Place<E::Val>,
     atomically: Amo,
-    operand: impl FnOnce(&mut E) -> E::Val,
-    compute: impl FnOnce(&mut E, E::Val) -> E::Val,
-) -> Result<(E::Val, E::Val), E::Stop> {
-    let locked = i.flags.contains(InsnFlags::LOCK);
-    let old = match to {
-        Place::Memory { w, addr } if locked => {
-            let operand = operand(e);
-            e.amo(atomically, w, addr, operand)?
-        }
-        to => e.read_to_modify(to)?,
-    };
-    let result = compute(e, old);
+    operand: E::Val,
+) -> Result<E::Val, E::Stop> {
     match to {
-        Place::Memory { .. } if locked => {}
-        to => e.write(to, result)?,
+        Place::Memory { w, addr } if i.flags.contains(InsnFlags::LOCK) => e.amo(atomically, w, addr, operand),
+        to => e.read_to_modify(to),
     }
-    Ok((old, result))
 }
 
+/// Writes the first operand, unless that has been done.
 #[inline(always)]
-fn negative<E: Emit>(e: &mut E, value: E::Val) -> E::Val {
+fn finish<E: Emit>(e: &mut E, i: &Insn, to: Place<E::Val>, result: E::Val) -> Done<E> {
+    match to {
+        Place::Memory { .. } if i.flags.contains(InsnFlags::LOCK) => Ok(()),
+        to => e.write(to, result),
+    }
+}
+
+/// What is added atomically where `value` is subtracted; without LOCK nothing is.
+#[inline(always)]
+fn negative<E: Emit>(e: &mut E, i: &Insn, value: E::Val) -> E::Val {
+    if !i.flags.contains(InsnFlags::LOCK) {
+        return value;
+    }
     let zero = e.imm(0);
     e.sub(W64, zero, value)
 }
@@ -46,7 +48,9 @@ fn negative<E: Emit>(e: &mut E, value: E::Val) -> E::Val {
 #[inline(always)]
 pub(super) fn add<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     let (to, b) = (e.place(i, 0)?, e.operand(i, 1)?);
-    let (a, sum) = modify(e, i, to, Amo::Add, |_| b, |e, a| e.add(i.w, a, b))?;
+    let a = begin(e, i, to, Amo::Add, b)?;
+    let sum = e.add(i.w, a, b);
+    finish(e, i, to, sum)?;
     flags::produce(e, Kind::Add, i.w, a, b, sum);
     Ok(())
 }
@@ -57,7 +61,9 @@ pub(super) fn adc<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     let (to, b) = (e.place(i, 0)?, e.operand(i, 1)?);
     let carry = flags::carry(e)?;
     let all = e.add(W64, b, carry);
-    let (a, sum) = modify(e, i, to, Amo::Add, |_| all, |e, a| e.add(i.w, a, all))?;
+    let a = begin(e, i, to, Amo::Add, all)?;
+    let sum = e.add(i.w, a, all);
+    finish(e, i, to, sum)?;
     flags::produce(e, Kind::Adc, i.w, a, b, sum);
     Ok(())
 }
@@ -66,7 +72,10 @@ pub(super) fn adc<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
 #[inline(always)]
 pub(super) fn sub<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     let (to, b) = (e.place(i, 0)?, e.operand(i, 1)?);
-    let (a, difference) = modify(e, i, to, Amo::Add, |e| negative(e, b), |e, a| e.sub(i.w, a, b))?;
+    let operand = negative(e, i, b);
+    let a = begin(e, i, to, Amo::Add, operand)?;
+    let difference = e.sub(i.w, a, b);
+    finish(e, i, to, difference)?;
     flags::produce(e, Kind::Sub, i.w, a, b, difference);
     Ok(())
 }
@@ -77,7 +86,10 @@ pub(super) fn sbb<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     let (to, b) = (e.place(i, 0)?, e.operand(i, 1)?);
     let borrow = flags::carry(e)?;
     let all = e.add(W64, b, borrow);
-    let (a, difference) = modify(e, i, to, Amo::Add, |e| negative(e, all), |e, a| e.sub(i.w, a, all))?;
+    let operand = negative(e, i, all);
+    let a = begin(e, i, to, Amo::Add, operand)?;
+    let difference = e.sub(i.w, a, all);
+    finish(e, i, to, difference)?;
     flags::produce(e, Kind::Sbb, i.w, a, b, difference);
     Ok(())
 }
@@ -108,7 +120,9 @@ pub(super) fn bitwise<E: Emit>(e: &mut E, i: &Insn, which: Bitwise) -> Done<E> {
         Bitwise::Or => (Binary::Or, Amo::Or),
         Bitwise::Xor => (Binary::Xor, Amo::Xor),
     };
-    let (a, result) = modify(e, i, to, amo, |_| b, |e, a| e.binary(op, i.w, a, b))?;
+    let a = begin(e, i, to, amo, b)?;
+    let result = e.binary(op, i.w, a, b);
+    finish(e, i, to, result)?;
     flags::produce(e, Kind::Logic, i.w, a, b, result);
     Ok(())
 }
@@ -138,7 +152,9 @@ pub(super) fn dec<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
 fn step<E: Emit>(e: &mut E, i: &Insn, by: i64, kind: Kind) -> Done<E> {
     let to = e.place(i, 0)?;
     let (carry, by) = (flags::carry(e)?, e.imm(by as u64));
-    let (a, result) = modify(e, i, to, Amo::Add, |_| by, |e, a| e.add(i.w, a, by))?;
+    let a = begin(e, i, to, Amo::Add, by)?;
+    let result = e.add(i.w, a, by);
+    finish(e, i, to, result)?;
     flags::produce(e, kind, i.w, a, carry, result);
     Ok(())
 }
@@ -147,8 +163,9 @@ fn step<E: Emit>(e: &mut E, i: &Insn, by: i64, kind: Kind) -> Done<E> {
 #[inline(always)]
 pub(super) fn not<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     let (to, ones) = (e.place(i, 0)?, e.imm(u64::MAX));
-    modify(e, i, to, Amo::Xor, |_| ones, |e, a| e.xor(i.w, a, ones))?;
-    Ok(())
+    let a = begin(e, i, to, Amo::Xor, ones)?;
+    let result = e.xor(i.w, a, ones);
+    finish(e, i, to, result)
 }
 
 /// NEG: the flags of the difference to 0.

@@ -20,20 +20,21 @@ use super::Done;
 use crate::x86_64::insn::{Insn, IntegerOp as Op};
 use arithmetic::Bitwise;
 use c2w_engine::emit::{Binary, Emit};
+use shape::each;
 
 /// The meaning of an instruction.
 #[inline(always)]
 pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: Op) -> Done<E> {
     match op {
-        Op::Add => shape::each(e, i, |e, i| arithmetic::add(e, i)),
+        Op::Add => each!(e, i, i => arithmetic::add(e, i)),
         Op::Adc => arithmetic::adc(e, i),
-        Op::Sub => shape::each(e, i, |e, i| arithmetic::sub(e, i)),
+        Op::Sub => each!(e, i, i => arithmetic::sub(e, i)),
         Op::Sbb => arithmetic::sbb(e, i),
-        Op::Cmp => shape::each(e, i, |e, i| arithmetic::cmp(e, i)),
-        Op::And => shape::each(e, i, |e, i| arithmetic::bitwise(e, i, Bitwise::And)),
-        Op::Or => shape::each(e, i, |e, i| arithmetic::bitwise(e, i, Bitwise::Or)),
-        Op::Xor => shape::each(e, i, |e, i| arithmetic::bitwise(e, i, Bitwise::Xor)),
-        Op::Test => shape::each(e, i, |e, i| arithmetic::test(e, i)),
+        Op::Cmp => each!(e, i, i => arithmetic::cmp(e, i)),
+        Op::And => each!(e, i, i => arithmetic::bitwise(e, i, Bitwise::And)),
+        Op::Or => each!(e, i, i => arithmetic::bitwise(e, i, Bitwise::Or)),
+        Op::Xor => each!(e, i, i => arithmetic::bitwise(e, i, Bitwise::Xor)),
+        Op::Test => each!(e, i, i => arithmetic::test(e, i)),
         Op::Inc => arithmetic::inc(e, i),
         Op::Dec => arithmetic::dec(e, i),
         Op::Neg => arithmetic::neg(e, i),
@@ -52,7 +53,7 @@ pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: Op) -> Done<E> {
         Op::Ror => rotate::rotate(e, i, rotate::Direction::Right),
         Op::Rcl => rotate::through_carry(e, i, rotate::Direction::Left),
         Op::Rcr => rotate::through_carry(e, i, rotate::Direction::Right),
-        Op::Mov => shape::each(e, i, |e, i| data::mov(e, i)),
+        Op::Mov => each!(e, i, i => data::mov(e, i)),
         Op::Movzx => data::movzx(e, i),
         Op::Movsx => data::movsx(e, i),
         Op::Movbe | Op::Bswap => data::swap_bytes(e, i, op == Op::Bswap),

@@ -3,11 +3,10 @@
 //! The interpreter asks once what the operands are and then runs code in which that is known. Nothing is said twice: a
 //! meaning is the same function, given an instruction of which part is a constant.
 
-use crate::x86_64::insn::{Insn, InsnFlags, Operand, Shape};
-use crate::x86_64::lift::Done;
+use crate::x86_64::insn::{Insn, InsnFlags, Operand};
 use crate::x86_64::regs;
-use c2w_engine::addr::Width::{self, W32, W64};
-use c2w_engine::emit::{Emit, Slot};
+use c2w_engine::addr::Width;
+use c2w_engine::emit::Slot;
 
 /// Slot of a register operand.
 #[inline(always)]
@@ -18,40 +17,66 @@ fn slot(operand: Operand) -> Slot {
     }
 }
 
-/// The instruction with two operands of a width, where `first` and `second` say what they are.
+/// The first two operands, of a width that is known.
 #[inline(always)]
-fn known(
-    i: &Insn,
-    w: Width,
-    first: impl Fn(Operand) -> Operand,
-    second: impl Fn(Operand) -> Operand,
-) -> Insn {
-    Insn {
-        w,
-        operands: [first(i.operands[0]), second(i.operands[1]), Operand::None],
-        flags: i.flags.difference(InsnFlags::LOCK),
-        ..*i
-    }
+pub(super) fn known(i: &Insn, w: Width, first: Operand, second: Operand) -> Insn {
+    let flags = i.flags.difference(InsnFlags::LOCK);
+    Insn { w, operands: [first, second, Operand::None], flags, ..*i }
 }
 
-/// Says a meaning, for the interpreter once for each shape.
+/// Register operand `index`, of a width that is known.
 #[inline(always)]
-pub(super) fn each<E: Emit>(e: &mut E, i: &Insn, meaning: impl Fn(&mut E, &Insn) -> Done<E>) -> Done<E> {
-    let register = |w| move |operand| Operand::Register { slot: slot(operand), w };
-    let memory = |w| move |_| Operand::Memory(w);
-    let immediate = |_| Operand::Immediate;
-    if E::RECORDS {
-        return meaning(e, i);
-    }
-    match i.shape {
-        Shape::Registers64 => meaning(e, &known(i, W64, register(W64), register(W64))),
-        Shape::Registers32 => meaning(e, &known(i, W32, register(W32), register(W32))),
-        Shape::Immediate64 => meaning(e, &known(i, W64, register(W64), immediate)),
-        Shape::Immediate32 => meaning(e, &known(i, W32, register(W32), immediate)),
-        Shape::Load64 => meaning(e, &known(i, W64, register(W64), memory(W64))),
-        Shape::Load32 => meaning(e, &known(i, W32, register(W32), memory(W32))),
-        Shape::Store64 => meaning(e, &known(i, W64, memory(W64), register(W64))),
-        Shape::Store32 => meaning(e, &known(i, W32, memory(W32), register(W32))),
-        Shape::Any => meaning(e, i),
-    }
+pub(super) fn register(i: &Insn, index: usize, w: Width) -> Operand {
+    Operand::Register { slot: slot(i.operands[index]), w }
 }
+
+/// Says a meaning, for the interpreter once for each shape: `each!(e, i, i => meaning(e, i))`. A closure would be
+/// compiled once, and then know nothing.
+macro_rules! each {
+    ($e:ident, $insn:expr, $i:ident => $meaning:expr) => {{
+        use crate::x86_64::insn::{Operand, Shape};
+        use crate::x86_64::lift::integer::shape::{known, register};
+        use c2w_engine::addr::Width::{W32, W64};
+        let insn: &Insn = $insn;
+        let shape = if E::RECORDS { Shape::Any } else { insn.shape };
+        match shape {
+            Shape::Registers64 => {
+                let $i = &known(insn, W64, register(insn, 0, W64), register(insn, 1, W64));
+                $meaning
+            }
+            Shape::Registers32 => {
+                let $i = &known(insn, W32, register(insn, 0, W32), register(insn, 1, W32));
+                $meaning
+            }
+            Shape::Immediate64 => {
+                let $i = &known(insn, W64, register(insn, 0, W64), Operand::Immediate);
+                $meaning
+            }
+            Shape::Immediate32 => {
+                let $i = &known(insn, W32, register(insn, 0, W32), Operand::Immediate);
+                $meaning
+            }
+            Shape::Load64 => {
+                let $i = &known(insn, W64, register(insn, 0, W64), Operand::Memory(W64));
+                $meaning
+            }
+            Shape::Load32 => {
+                let $i = &known(insn, W32, register(insn, 0, W32), Operand::Memory(W32));
+                $meaning
+            }
+            Shape::Store64 => {
+                let $i = &known(insn, W64, Operand::Memory(W64), register(insn, 1, W64));
+                $meaning
+            }
+            Shape::Store32 => {
+                let $i = &known(insn, W32, Operand::Memory(W32), register(insn, 1, W32));
+                $meaning
+            }
+            Shape::Any => {
+                let $i = insn;
+                $meaning
+            }
+        }
+    }};
+}
+pub(super) use each;

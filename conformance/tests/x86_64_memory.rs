@@ -13,7 +13,7 @@ const RSI: usize = 6;
 
 fn program(code: &[u8]) -> Program {
     let mut program = Program::new(String::new(), Code::Long, 0, code);
-    program.put_word(TABLES + 8, TABLES + 0x1000 | 7);
+    program.put_word(TABLES + 8, (TABLES + 0x1000) | 7);
     program
 }
 

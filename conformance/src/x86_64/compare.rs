@@ -401,8 +401,8 @@ fn differences(text: &mut String, before: &State, want: &Outcome, got: &Outcome)
             let _ = writeln!(text, "      {name}: before {before:#x} processor {want:#x} here {got:#x}");
         }
     };
-    for i in 0..16 {
-        line(GPR[i], before.gpr[i], w.gpr[i], g.gpr[i]);
+    for (i, name) in GPR.iter().enumerate() {
+        line(name, before.gpr[i], w.gpr[i], g.gpr[i]);
     }
     line("rip", before.rip, w.rip, g.rip);
     line("rflags", before.rflags, w.rflags, g.rflags);

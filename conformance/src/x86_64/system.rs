@@ -209,7 +209,7 @@ impl Program {
         }
         // A table for each level, and RAM at its addresses.
         for level in 0..3 {
-            self.put_word(TABLES + level * 0x1000, TABLES + (level + 1) * 0x1000 | 7);
+            self.put_word(TABLES + level * 0x1000, (TABLES + (level + 1) * 0x1000) | 7);
         }
         for page in 0..RAM_BYTES >> 12 {
             self.put_word(LEAVES + 8 * page, page << 12 | 7);

@@ -91,6 +91,7 @@ const FEATURES_7B: u32 = bits(&[
     7,  // SMEP
     9,  // REP MOVSB and STOSB are fast
     10, // INVPCID
+    13, // no selectors of x87 instructions and operands
     18, // RDSEED
     20, // SMAP
     23, // CLFLUSHOPT

@@ -1,7 +1,8 @@
 //! The x86_64 guest: long mode with its compatibility mode, 32-bit protected mode, and a small PC.
 //!
 //! Reading order: [`regs`] and [`state`] (where what is), [`mode`], [`insn`], [`decode`], [`lift`] and [`flags`] (what
-//! instructions mean), [`guest`] (the place in the engine), [`trap`], [`exception`], [`interrupt`], [`mmu`], [`board`].
+//! instructions mean), [`guest`] (the place in the engine), [`trap`], [`exception`], [`interrupt`], [`mmu`], [`control`],
+//! [`cpuid`], [`msr`], [`descriptor`], [`far`], [`system_calls`], [`io`], [`board`].
 
 pub mod board;
 pub mod boot;

@@ -102,7 +102,9 @@ fn gp(selector: u16) -> Trap {
 #[test]
 fn jumps() {
     const LONG: bool = true;
-    let cases: &[(bool, u8, u16, u64, Result<Place, Trap>)] = &[
+    // (long mode, level, selector, offset, where it goes on)
+    type Case = (bool, u8, u16, u64, Result<Place, Trap>);
+    let cases: &[Case] = &[
         (LONG, 0, sel::CODE_64, TARGET, Ok((TARGET, sel::CODE_64, sel::DATA, STACK))),
         (LONG, 0, sel::CODE_32, TARGET | 1 << 40, Ok((TARGET, sel::CODE_32, sel::DATA, STACK))),
         (LONG, 0, sel::CONFORMING, TARGET, Ok((TARGET, sel::CONFORMING, sel::DATA, STACK))),
@@ -272,7 +274,7 @@ fn flags_that_iret_changes() {
     // (level, old flags, width, popped, new flags)
     let cases = [
         (0, 0, Width::W64, ALL, ALL),
-        (0, 0, Width::W64, u64::MAX & !NT, ALL & !NT),
+        (0, 0, Width::W64, !NT, ALL & !NT),
         (0, ALL & !NT, Width::W64, 0, FIXED),
         (0, 0, Width::W16, ALL, ALL & 0xffff),
         (3, 0, Width::W32, ALL, ALL & !(IF | IOPL | VIF | VIP)),

@@ -54,9 +54,10 @@ fn rights() {
     const AC: usize = SUPERVISOR_AC;
     let page = |flags| TARGET | flags;
     let (wp, nx, smep, smap) = (CR0_WP, EFER_NXE, CR4_SMEP, CR4_SMAP);
-    // Leaf, flags of the entries above it, context, access, CR0.WP, CR4, EFER: rights or the page fault's code.
+    /// Leaf, flags of the entries above it, context, access, CR0.WP, CR4, EFER: rights or the page fault's code.
+    type Case = (u64, u64, usize, Access, u64, u64, u64, &'static str);
     #[rustfmt::skip]
-    let cases: &[(u64, u64, usize, Access, u64, u64, u64, &str)] = &[
+    let cases: &[Case] = &[
         (page(PWU | AD), PWU, USER, Read, wp, 0, nx, "rwx"),
         (page(PWU | A), PWU, USER, Read, wp, 0, nx, "r-x"),
         (page(PWU), PWU, USER, Write, wp, 0, nx, "rwx"),
@@ -275,12 +276,17 @@ fn is_cached(cpu: &mut Cpu<X86_64>) -> bool {
     cpu.load(Gva(0x1_0000), Width::W64).is_ok()
 }
 
+fn invlpg(cpu: &mut Cpu<X86_64>, gva: u64) -> Result<(), Trap> {
+    flush_page(cpu, Gva(gva));
+    Ok(())
+}
+
 #[test]
 fn what_is_forgotten() {
     type Change = fn(&mut Cpu<X86_64>) -> Result<(), Trap>;
     let cases: &[(&str, Change, bool)] = &[
-        ("INVLPG", |cpu| Ok(flush_page(cpu, Gva(0x1_0fff))), false),
-        ("INVLPG of another page", |cpu| Ok(flush_page(cpu, Gva(0x1_1000))), true),
+        ("INVLPG", |cpu| invlpg(cpu, 0x1_0fff), false),
+        ("INVLPG of another page", |cpu| invlpg(cpu, 0x1_1000), true),
         ("CR3", |cpu| write_cr3(cpu, ROOT | 5), false),
         ("CR3, keeping", |cpu| write_cr3(cpu, ROOT | 5 | 1 << 63), true),
         (

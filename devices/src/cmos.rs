@@ -186,7 +186,7 @@ impl Cmos {
 
     fn encode(&self, value: u64) -> u8 {
         let value = value as u8;
-        if self.byte(B) & b::BINARY != 0 { value } else { value / 10 << 4 | value % 10 }
+        if self.byte(B) & b::BINARY != 0 { value } else { ((value / 10) << 4) | (value % 10) }
     }
 
     fn decode(&self, byte: u8) -> u64 {

@@ -474,13 +474,9 @@ impl Lapic {
             return None;
         }
         let (old, new) = (self.state.base & base::MODES, value & base::MODES);
-        let allowed = match (old, new) {
-            (_, base::X2APIC) => false,
-            (0, base::MODES) => false,
-            (base::MODES, base::ENABLE) => false,
-            _ => true,
-        };
-        if !allowed {
+        let forbidden =
+            matches!((old, new), (_, base::X2APIC) | (0, base::MODES) | (base::MODES, base::ENABLE));
+        if forbidden {
             return None;
         }
         if new == 0 && old != 0 {

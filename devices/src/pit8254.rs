@@ -324,7 +324,7 @@ impl MmioDevice for SpeakerPort<'_> {
         let state = &self.0.state;
         let channel = &state.channels[SPEAKER];
         // Bit 4 toggles with every refresh of memory, every 15 us.
-        let refresh = env.now_ns / 15_085 & 1;
+        let refresh = (env.now_ns / 15_085) & 1;
         u64::from(channel.gate)
             | u64::from(state.speaker) << 1
             | refresh << 4

@@ -18,7 +18,7 @@ fn result_flags(value: u8) -> u64 {
     let mut result = 0;
     result |= if value & 0x80 != 0 { SF } else { 0 };
     result |= if value == 0 { ZF } else { 0 };
-    result | if value.count_ones() % 2 == 0 { PF } else { 0 }
+    result | if value.count_ones().is_multiple_of(2) { PF } else { 0 }
 }
 
 /// Writes AL, AH and the arithmetic flags.

@@ -78,8 +78,9 @@ fn flags_of_masked_and_unmasked_exceptions() {
     let large = ([MAX, LEAST, ONE, ONE], [TWO, HALF, ONE, ONE]);
     let divided = ([DENORMAL, ONE, SIGNALING, ONE], [ONE, 0, ONE, TWO]);
     let tiny = ([LEAST, 0, 0, 0], [HALF, 0, 0, 0]);
+    type Case<'a> = (&'a str, &'a [u8], ([u32; 4], [u32; 4]), u64, u64, Option<[u32; 4]>);
     #[rustfmt::skip]
-    let cases: &[(&str, &[u8], ([u32; 4], [u32; 4]), u64, u64, Option<[u32; 4]>)] = &[
+    let cases: &[Case] = &[
         // name                              code      operands  unmasked   raised     result
         ("all masked",                       MULPS,    mixed,    0,         I | O | P, Some([QUIETED, INFINITY, SMALL, ONE])),
         ("invalid hides the others",         MULPS,    mixed,    I,         I,         None),

@@ -118,8 +118,8 @@ fn fault(state: &State, request: Request, bits: u16) -> Trap {
 /// Bits of entries that must be zero at each level, from the last one on: for tables, then for large pages.
 const RESERVED: [[u64; 2]; LEVELS] = [
     [entry::NO_ADDRESS; 2],
-    [entry::NO_ADDRESS, entry::NO_ADDRESS | (1 << 21) - (1 << 13)],
-    [entry::NO_ADDRESS, entry::NO_ADDRESS | (1 << 30) - (1 << 13)],
+    [entry::NO_ADDRESS, entry::NO_ADDRESS | ((1 << 21) - (1 << 13))],
+    [entry::NO_ADDRESS, entry::NO_ADDRESS | ((1 << 30) - (1 << 13))],
     [entry::NO_ADDRESS, u64::MAX],
 ];
 

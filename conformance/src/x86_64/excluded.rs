@@ -11,18 +11,19 @@ pub struct Reason {
     pub covered_by: &'static str,
 }
 
-const ENTERS_SYSTEM: Reason =
-    Reason { why: "enters the system that the tests run on", covered_by: "x86_64_kvm" };
+const ENTERS_SYSTEM: Reason = Reason {
+    why: "enters the system that the tests run on",
+    covered_by: "x86_64_kvm and decoders/src/x86_64",
+};
 const PROCESSOR: Reason =
     Reason { why: "the result depends on the processor or on time", covered_by: "x86_64_special" };
-const TABLES: Reason =
-    Reason { why: "reads descriptor tables of the system that the tests run on", covered_by: "x86_64_kvm" };
-const EMULATED: Reason =
-    Reason { why: "the system that the tests run on emulates it under UMIP", covered_by: "x86_64_kvm" };
-
-const MAKERS: Reason = Reason {
-    why: "a NOP on processors of Intel (SDM 2D, table A-3), undefined on those of AMD",
-    covered_by: "x86_64_special",
+const TABLES: Reason = Reason {
+    why: "reads descriptor tables of the system that the tests run on",
+    covered_by: "x86_64_kvm and decoders/src/x86_64",
+};
+const EMULATED: Reason = Reason {
+    why: "the system that the tests run on emulates it under UMIP",
+    covered_by: "x86_64_kvm and decoders/src/x86_64",
 };
 
 /// The reason why a form is not compared, if it is not.
@@ -36,7 +37,6 @@ pub fn reason(code: Code) -> Option<Reason> {
         M::Sgdt | M::Sidt | M::Sldt | M::Str | M::Smsw => Some(EMULATED),
         M::Lar | M::Lsl | M::Verr | M::Verw | M::Lds | M::Les | M::Lfs | M::Lgs | M::Lss => Some(TABLES),
         M::Iret | M::Iretd | M::Iretq | M::Retf => Some(TABLES),
-        M::Reservednop if format!("{code:?}").ends_with("0F0D") => Some(MAKERS),
         _ if is_far(code) || loads_segment(code) => Some(TABLES),
         _ => None,
     }

@@ -246,18 +246,23 @@ impl<G: Guest> Cpu<G> {
             // SAFETY: the TLB holds only pages of `self.ram`, and the access ends inside its page.
             return Ok(unsafe { host_read(host, width) });
         }
+        self.read_as(gva, width, Access::Read, context)
+    }
+
+    /// Reads `width` at `gva` under the rights of `access`, which is what a fault reports, too.
+    fn read_as(&mut self, gva: Gva, width: Width, access: Access, context: usize) -> Result<u64, Trap> {
         if width.bytes() > gva.bytes_to_page_end() {
             // Both pages are translated before either is read, so that a fault has read nothing from a device.
-            let parts = self.crossing(gva, width, Access::Read, context)?;
+            let parts = self.crossing(gva, width, access, context)?;
             let mut value = 0;
             for i in (0..width.bytes()).rev() {
                 let byte = self.physical_read(parts.gpa(i), Width::W8);
-                value = value << 8 | byte.ok_or_else(|| G::bus_error(gva, parts.gpa(i), Access::Read))?;
+                value = value << 8 | byte.ok_or_else(|| G::bus_error(gva, parts.gpa(i), access))?;
             }
             return Ok(value);
         }
-        let gpa = self.translate_bytes(gva, width.bytes(), Access::Read, context)?;
-        self.physical_read(gpa, width).ok_or_else(|| G::bus_error(gva, gpa, Access::Read))
+        let gpa = self.translate_bytes(gva, width.bytes(), access, context)?;
+        self.physical_read(gpa, width).ok_or_else(|| G::bus_error(gva, gpa, access))
     }
 
     /// Stores the low bits of `value` at `gva` in the current data context. Any alignment.
@@ -291,13 +296,7 @@ impl<G: Guest> Cpu<G> {
     #[cold]
     #[inline(never)]
     pub fn load_to_modify(&mut self, gva: Gva, width: Width) -> Result<u64, Trap> {
-        let context = self.data_context;
-        if width.bytes() > gva.bytes_to_page_end() {
-            self.crossing(gva, width, Access::Write, context)?;
-        } else {
-            self.translate_bytes(gva, width.bytes(), Access::Write, context)?;
-        }
-        self.load_in(gva, width, context)
+        self.read_as(gva, width, Access::Write, self.data_context)
     }
 
     /// Checks that a write of `len_bytes` that goes beyond the page of `gva` can be made, lowest page first.

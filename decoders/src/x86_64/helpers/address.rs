@@ -46,3 +46,6 @@ pub fn allows(
     };
     attributes.is_present() && by_type && inside
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,7 +60,7 @@ pub struct MachineConfig {
     pub clock: Box<dyn Clock>,
     /// The flag that the back ends in `parts` set.
     pub attention: Attention,
-    /// Entropy for the kernel's random number generator; may be empty.
+    /// Entropy, half of it for the kernel's random number generator and half for RDRAND; may be empty.
     pub rng_seed: Vec<u8>,
 }
 
@@ -148,6 +148,7 @@ impl<'a> Contents<'a> {
 /// Builds a machine that is about to execute the first instruction of what boots.
 pub fn machine(files: &BootFiles, config: MachineConfig) -> Result<Machine<X86_64>, BootError> {
     let MachineConfig { memory_bytes, parts, clock, attention, rng_seed } = config;
+    let (rng_seed, rdrand_seed) = rng_seed.split_at(rng_seed.len().div_ceil(2));
     let program = kernel::recognize(&files.kernel)?;
     check_machine(memory_bytes, &parts.virtio)?;
     if files.cmdline.contains('\0') {
@@ -158,14 +159,14 @@ pub fn machine(files: &BootFiles, config: MachineConfig) -> Result<Machine<X86_6
     let rsdp = tables[..acpi::ROOT_BYTES].to_vec();
     contents.put(ACPI_BASE, tables);
     let start = match &program {
-        Program::BzImage(header) => load_bzimage(&mut contents, header, files, &rng_seed)?,
+        Program::BzImage(header) => load_bzimage(&mut contents, header, files, rng_seed)?,
         Program::Fixed { protocol, entry, segments } => {
             for segment in segments {
                 contents.layout.take("the kernel", segment.memory.clone())?;
                 contents.put(segment.memory.start, &files.kernel[segment.file.clone()]);
             }
             match protocol {
-                Protocol::Linux64 => start_linux(&mut contents, None, *entry, files, &rng_seed)?,
+                Protocol::Linux64 => start_linux(&mut contents, None, *entry, files, rng_seed)?,
                 Protocol::Pvh => start_pvh(&mut contents, *entry, files)?,
                 Protocol::Multiboot(version) => {
                     start_multiboot(&mut contents, *version, *entry, files, &rsdp)?
@@ -184,7 +185,17 @@ pub fn machine(files: &BootFiles, config: MachineConfig) -> Result<Machine<X86_6
     let board = PcBoard::new(parts, &lines);
     let mut cpu = Cpu::new(start.guest(), ram, board, lines, attention, clock);
     start.apply(&mut cpu);
+    cpu.guest.random.reseed(seed_words(rdrand_seed));
     Ok(Machine::new(cpu))
+}
+
+/// Entropy of any length as the seed of a generator.
+fn seed_words(bytes: &[u8]) -> [u64; 4] {
+    let mut words = [0u64; 4];
+    for (i, byte) in bytes.iter().enumerate() {
+        words[i / 8 % 4] ^= u64::from(*byte) << (i % 8 * 8);
+    }
+    words
 }
 
 fn check_machine(memory_bytes: u64, virtio: &[Box<dyn VirtioDevice>]) -> Result<(), BootError> {

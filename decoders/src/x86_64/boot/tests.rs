@@ -21,9 +21,28 @@ fn build(files: &BootFiles, memory_bytes: u64) -> Result<Machine<X86_64>, BootEr
         parts,
         clock: Box::new(InstructionClock::new(10)),
         attention: Attention::default(),
-        rng_seed: vec![7; 32],
+        rng_seed: vec![7; 64],
     };
     machine(files, config)
+}
+
+#[test]
+fn machines_with_other_seeds_draw_other_numbers() {
+    let draw = |seed: u8| {
+        let files = with_kernel(bzimage());
+        let parts =
+            BoardParts { console: Box::new(NullChar), wall_clock: Box::new(|| 0), virtio: Vec::new() };
+        let config = MachineConfig {
+            memory_bytes: 64 * MIB,
+            parts,
+            clock: Box::new(InstructionClock::new(10)),
+            attention: Attention::default(),
+            rng_seed: vec![seed; 64],
+        };
+        machine(&files, config).expect("the machine can be built").cpu.guest.random.draw()
+    };
+    assert_eq!(draw(1), draw(1));
+    assert_ne!(draw(1), draw(2));
 }
 
 fn with_kernel(kernel: Vec<u8>) -> BootFiles {

@@ -1,6 +1,6 @@
 //! The vCPU with what it reaches: registers, TLB, RAM, board and clock, and the slow path of memory accesses.
 
-use crate::addr::{Gpa, Gva, PAGE_BYTES, PAGE_SHIFT, Page, Width};
+use crate::addr::{Gpa, Gva, PAGE_BYTES, Page, Width};
 use crate::clock::Clock;
 use crate::emit::SLOTS;
 use crate::guest::{Guest, Mode, Trap};
@@ -385,10 +385,9 @@ impl<G: Guest> Cpu<G> {
     /// The page of RAM that code at `gva` is fetched from.
     #[inline]
     pub fn fetch_page(&mut self, gva: Gva) -> Result<Page, Trap> {
-        let base = self.ram.host_base() as u64;
         let byte = gva.page_start();
         if let Some(host) = self.tlb.lookup(self.fetch_context, byte, Width::W8, Access::Execute) {
-            return Ok(Page((self.ram.base().0.wrapping_add(host.wrapping_sub(base))) >> PAGE_SHIFT));
+            return Ok(Page::of(self.ram.gpa_of_host(host)));
         }
         let gpa = self.translate(gva, Access::Execute, self.fetch_context)?;
         let page = Page::of(gpa);

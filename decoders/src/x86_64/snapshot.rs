@@ -1,6 +1,6 @@
 //! The state of a whole machine without its RAM, and the machine that goes on from it.
 
-use super::board::map::RAM_BASE;
+use super::board::map::{DEVICES, RAM_BASE};
 use super::board::{BoardParts, BoardRestoreError, BoardState, PcBoard};
 use super::guest::X86_64;
 use super::state::State;
@@ -63,6 +63,7 @@ pub fn restore(parts: RestoreParts, state: &MachineState) -> Result<Machine<X86_
     }
     let lines = IrqLines::new(&attention);
     let board = PcBoard::restore(board, &lines, &state.board)?;
+    let ram = ram.with_hole(DEVICES);
     let mut cpu = Cpu::new(X86_64::new(State::flat_64(0)), ram, board, lines, attention, clock);
     cpu.restore(&state.cpu)?;
     Ok(Machine::new(cpu))

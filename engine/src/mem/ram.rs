@@ -1,4 +1,4 @@
-//! Guest RAM: one contiguous range of physical memory, with dirty and code tracking per page.
+//! Guest RAM: a range of physical memory that may have a hole, with dirty and code tracking per page.
 //!
 //! Every write ends here or goes through a TLB entry whose write tag this file allowed: CPU stores and device
 //! DMA are tracked alike. Invariant: a page that holds decoded code has a non-zero chunk map, and no TLB entry
@@ -6,6 +6,7 @@
 
 use crate::addr::{Gpa, PAGE_BYTES, PAGE_SHIFT, Page};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ops::Range;
 use std::ptr::NonNull;
 
 /// Bytes of a code-tracking chunk: 64 chunks a page, one bit each.
@@ -78,11 +79,13 @@ impl Drop for HeapBacking {
     }
 }
 
-/// Guest RAM at a fixed guest physical address.
+/// Guest RAM at a fixed guest physical address. On the host it is in one piece.
 pub struct Ram {
     backing: Box<dyn RamBacking>,
     base: Gpa,
     len_bytes: u64,
+    /// Distances from `base` that are not RAM, which goes on behind them. Empty, at the end of RAM, without a hole.
+    hole: Range<u64>,
     /// Per page: which 64-byte chunks hold decoded code.
     code: Vec<u64>,
     /// Per page: written since the last `clear_dirty`.
@@ -124,10 +127,23 @@ impl Ram {
             backing,
             base,
             len_bytes,
+            hole: len_bytes..len_bytes,
             code: vec![0; pages],
             dirty: vec![false; pages],
             written_code: Vec::new(),
         }
+    }
+
+    /// The same RAM, of which what would be in `hole` or behind it is behind it.
+    ///
+    /// # Panics
+    /// If the hole begins below RAM or is not made of whole pages.
+    pub fn with_hole(mut self, hole: Range<Gpa>) -> Self {
+        let whole = hole.start.page_offset() == 0 && hole.end.page_offset() == 0 && hole.start <= hole.end;
+        assert!(whole && hole.start >= self.base, "holes are made of whole pages of RAM");
+        let hole = hole.start.0 - self.base.0..hole.end.0 - self.base.0;
+        self.hole = if hole.start < self.len_bytes { hole } else { self.len_bytes..self.len_bytes };
+        self
     }
 
     /// Guest physical address of the first byte.
@@ -143,12 +159,32 @@ impl Ram {
     /// Offset of `gpa` in RAM if all of `gpa..gpa + len_bytes` is RAM.
     #[inline]
     pub fn offset(&self, gpa: Gpa, len_bytes: u64) -> Result<u64, OutsideRam> {
-        let offset = gpa.0.wrapping_sub(self.base.0);
-        if offset < self.len_bytes && len_bytes <= self.len_bytes - offset {
+        let distance = gpa.0.wrapping_sub(self.base.0);
+        let (offset, end) = if distance < self.hole.start {
+            (distance, self.hole.start)
+        } else if distance >= self.hole.end {
+            (distance - (self.hole.end - self.hole.start), self.len_bytes)
+        } else {
+            return Err(OutsideRam { gpa, len_bytes });
+        };
+        if offset < end && len_bytes <= end - offset {
             Ok(offset)
         } else {
             Err(OutsideRam { gpa, len_bytes })
         }
+    }
+
+    /// Guest physical address of an offset in RAM.
+    #[inline]
+    fn gpa(&self, offset: u64) -> Gpa {
+        let skipped = if offset < self.hole.start { 0 } else { self.hole.end - self.hole.start };
+        self.base.offset(offset).offset(skipped)
+    }
+
+    /// Guest physical address of a page of RAM whose host address a TLB entry gave.
+    #[inline]
+    pub fn gpa_of_host(&self, host: u64) -> Gpa {
+        self.gpa(host.wrapping_sub(self.host_base() as u64))
     }
 
     /// Whether the page is RAM.
@@ -166,7 +202,7 @@ impl Ram {
     /// Host address of a page of RAM, as TLB entries hold it.
     #[inline]
     pub fn host_page(&self, page: Page) -> u64 {
-        (self.host_base() as u64).wrapping_add(page.start().0 - self.base.0)
+        (self.host_base() as u64).wrapping_add((self.index(page) as u64) << PAGE_SHIFT)
     }
 
     /// The bytes `gpa..gpa + len_bytes`.
@@ -261,11 +297,15 @@ impl Ram {
 
     fn forget_code(&mut self, index: u64) {
         self.code[index as usize] = 0;
-        self.written_code.push(Page((self.base.0 >> PAGE_SHIFT) + index));
+        self.written_code.push(Page::of(self.gpa(index << PAGE_SHIFT)));
     }
 
+    /// Number of a page of RAM, counted in RAM.
+    #[inline]
     fn index(&self, page: Page) -> usize {
-        (page.0 - (self.base.0 >> PAGE_SHIFT)) as usize
+        let distance = page.start().0 - self.base.0;
+        let skipped = if distance < self.hole.start { 0 } else { self.hole.end - self.hole.start };
+        ((distance - skipped) >> PAGE_SHIFT) as usize
     }
 
     /// Notes that code was decoded from `len_bytes` at `offset` of `page`; true if the page held none before,
@@ -310,8 +350,8 @@ impl Ram {
 
     /// The pages written since the last [`Ram::clear_dirty`], in ascending order.
     pub fn dirty_pages(&self) -> impl Iterator<Item = Page> + '_ {
-        let first = self.base.0 >> PAGE_SHIFT;
-        self.dirty.iter().enumerate().filter(|(_, dirty)| **dirty).map(move |(i, _)| Page(first + i as u64))
+        let dirty = self.dirty.iter().enumerate().filter(|(_, dirty)| **dirty);
+        dirty.map(|(index, _)| Page::of(self.gpa((index as u64) << PAGE_SHIFT)))
     }
 
     /// Starts a new dirty epoch. The caller flushes its TLBs, which hold write tags of the old one.
@@ -342,6 +382,33 @@ mod tests {
             assert!(ram.read(Gpa(gpa), &mut vec![0; len]).is_err(), "{gpa:#x}+{len}");
         }
         assert_eq!(ram.dirty_pages().collect::<Vec<_>>(), [Page(0x80001)]);
+    }
+
+    #[test]
+    fn ram_goes_on_behind_its_hole() {
+        let page = |number: u64| Gpa(number * PAGE_BYTES);
+        let mut ram = Ram::new(page(1), 4 * PAGE_BYTES).with_hole(page(3)..page(10));
+        for (gpa, len_bytes, offset) in [
+            (page(2), PAGE_BYTES, Some(PAGE_BYTES)),
+            (page(2), PAGE_BYTES + 1, None),
+            (page(3), 1, None),
+            (Gpa(page(10).0 - 1), 2, None),
+            (page(10), 2 * PAGE_BYTES, Some(2 * PAGE_BYTES)),
+            (page(10), 2 * PAGE_BYTES + 1, None),
+            (page(12), 1, None),
+            (page(0), 1, None),
+        ] {
+            assert_eq!(ram.offset(gpa, len_bytes).ok(), offset, "{gpa}+{len_bytes}");
+        }
+        for page in [Page(1), Page(2), Page(10), Page(11)] {
+            assert_eq!(ram.gpa_of_host(ram.host_page(page)), page.start());
+            assert!(ram.note_code(page, 0, 4) && ram.holds_code(page));
+            ram.write(page.start(), &[1]).unwrap();
+            assert_eq!(ram.take_written_code(), [page]);
+        }
+        assert_eq!(ram.dirty_pages().map(|page| page.0).collect::<Vec<_>>(), [1, 2, 10, 11]);
+        let mut short = Ram::new(page(1), 2 * PAGE_BYTES).with_hole(page(3)..page(10));
+        assert!(short.write(page(10), &[1]).is_err() && short.write(page(2), &[1]).is_ok());
     }
 
     #[test]

@@ -5,11 +5,12 @@ use c2w_devices::virtio::mmio;
 use c2w_engine::addr::Gpa;
 
 use crate::board::VIRTIO_SLOTS;
+use std::ops::Range;
 
 /// First byte of RAM.
 pub const RAM_BASE: Gpa = Gpa(0);
-/// RAM ends here at the latest: above are the devices.
-pub const RAM_END: u64 = 0xc000_0000;
+/// Where there are devices rather than RAM, which goes on behind.
+pub const DEVICES: Range<Gpa> = Gpa(0xc000_0000)..Gpa(0x1_0000_0000);
 
 /// First virtio slot.
 pub const VIRTIO_BASE: u64 = 0xfeb0_0000;

@@ -2,6 +2,7 @@
 //! want to be, the initial RAM disk at the top.
 
 use super::BootError;
+use crate::x86_64::board::map::DEVICES;
 use c2w_engine::addr::PAGE_BYTES;
 use std::ops::Range;
 
@@ -32,7 +33,10 @@ impl Region {
 
 /// The RAM of a machine while it is being filled.
 pub struct Layout {
+    /// Length of RAM.
     memory_bytes: u64,
+    /// RAM below the devices: everything is placed there.
+    low_bytes: u64,
     /// What is in use, in no order.
     taken: Vec<Range<u64>>,
 }
@@ -44,7 +48,8 @@ fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
 impl Layout {
     /// Empty RAM, but for the first page and for what firmware keeps.
     pub fn new(memory_bytes: u64) -> Self {
-        Self { memory_bytes, taken: vec![0..PAGE_BYTES, FIRMWARE] }
+        let low_bytes = memory_bytes.min(DEVICES.start.0);
+        Self { memory_bytes, low_bytes, taken: vec![0..PAGE_BYTES, FIRMWARE] }
     }
 
     /// The memory map.
@@ -59,12 +64,12 @@ impl Layout {
 
     /// Takes a place that something wants to be at.
     pub fn take(&mut self, what: &'static str, range: Range<u64>) -> Result<(), BootError> {
-        if range.end > self.memory_bytes {
+        if range.end > self.low_bytes {
             return Err(BootError::OutsideMemory {
                 what,
                 start: range.start,
                 end: range.end,
-                memory_bytes: self.memory_bytes,
+                memory_bytes: self.low_bytes,
             });
         }
         if let Some(taken) = self.taken.iter().find(|taken| overlap(taken, &range)) {
@@ -92,7 +97,7 @@ impl Layout {
         let aligned = |at: u64| at.checked_next_multiple_of(align_bytes);
         // The lowest place begins where it may first, or behind something else.
         let starts = self.taken.iter().map(|taken| taken.end).filter(|&end| end >= from).chain([from]);
-        let fits = |&start: &u64| self.is_free(start, len_bytes, self.memory_bytes);
+        let fits = |&start: &u64| self.is_free(start, len_bytes, self.low_bytes);
         let start = starts.filter_map(aligned).filter(fits).min().ok_or(no)?;
         self.taken.push(start..start + len_bytes);
         Ok(start)
@@ -101,7 +106,7 @@ impl Layout {
     /// Places `len_bytes` at the highest free page that lets it end at `limit` or before.
     pub fn take_top(&mut self, what: &'static str, len_bytes: u64, limit: u64) -> Result<u64, BootError> {
         let no = self.does_not_fit(what);
-        let limit = limit.min(self.memory_bytes);
+        let limit = limit.min(self.low_bytes);
         let ends = self.taken.iter().map(|taken| taken.start).filter(|&start| start <= limit).chain([limit]);
         let start_of = |end: u64| Some(end.checked_sub(len_bytes)? & !(PAGE_BYTES - 1));
         let fits = |&start: &u64| start >= HIGH_START && self.is_free(start, len_bytes, limit);
@@ -121,6 +126,20 @@ mod tests {
     use super::*;
 
     const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn memory_goes_on_behind_the_devices() {
+        const GIB: u64 = 1 << 30;
+        let regions = |memory_bytes| {
+            let map = Layout::new(memory_bytes).memory_map();
+            map.into_iter().map(|region| region.range).skip(2).collect::<Vec<_>>()
+        };
+        assert_eq!(regions(3 * GIB), [MIB..3 * GIB]);
+        assert_eq!(regions(3 * GIB + 4096), [MIB..3 * GIB, 4 * GIB..4 * GIB + 4096]);
+        let mut layout = Layout::new(8 * GIB);
+        assert_eq!(layout.take_top("a", MIB, u64::MAX), Ok(3 * GIB - MIB));
+        assert!(matches!(layout.take("b", 4 * GIB..5 * GIB), Err(BootError::OutsideMemory { .. })));
+    }
 
     #[test]
     fn places_do_not_overlap() {

@@ -15,7 +15,7 @@ mod pvh;
 mod tests;
 mod vcpu;
 
-use super::board::map::{RAM_BASE, RAM_END};
+use super::board::map::{DEVICES, RAM_BASE};
 use super::board::{BoardParts, PcBoard, VIRTIO_SLOTS, acpi};
 use super::guest::X86_64;
 use super::regs;
@@ -36,8 +36,8 @@ use vcpu::Start;
 
 /// Least RAM of a machine.
 pub const MIN_MEMORY_BYTES: u64 = 2 << 20;
-/// Most RAM of a machine: RAM is in one piece, and ends where the devices begin.
-pub const MAX_MEMORY_BYTES: u64 = RAM_END;
+/// Most RAM of a machine: what a wasm32 host can address, else what no host has.
+pub const MAX_MEMORY_BYTES: u64 = if usize::BITS == 32 { 3 << 30 } else { 1 << 38 };
 
 /// The files a machine boots from. They are not consumed, so that a reboot can use them again.
 #[derive(Clone, Debug, Default)]
@@ -176,6 +176,7 @@ pub fn machine(files: &BootFiles, config: MachineConfig) -> Result<Machine<X86_6
     };
 
     let mut ram = Ram::try_new(RAM_BASE, memory_bytes).ok_or(BootError::HostMemory(memory_bytes))?;
+    ram = ram.with_hole(DEVICES);
     for (at, bytes) in &contents.pieces {
         ram.write(Gpa(*at), bytes).expect("the layout lies in RAM");
     }

@@ -287,7 +287,7 @@ fn place(cpu: &Cpu<X86_64>, insn: Repeat, slot: Slot, down: bool, count: &mut u6
     *count = fitting.min(*count);
     let access = if slot == RDI && insn.what.writes() { Access::Write } else { Access::Read };
     let host = cpu.tlb.lookup(cpu.data_context(), gva.page_start(), Width::W8, access)?;
-    let page = cpu.ram.base().offset(host.wrapping_sub(cpu.ram.host_base() as u64));
+    let page = cpu.ram.gpa_of_host(host);
     let lowest = if down { gva.page_offset() - (*count - 1) * bytes } else { gva.page_offset() };
     Some(page.offset(lowest))
 }

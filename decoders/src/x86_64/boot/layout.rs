@@ -55,7 +55,13 @@ impl Layout {
     /// The memory map.
     pub fn memory_map(&self) -> Vec<Region> {
         let region = |range, is_ram| Region { range, is_ram };
-        vec![region(0..LOW_END, true), region(FIRMWARE, false), region(HIGH_START..self.memory_bytes, true)]
+        let mut map =
+            vec![region(0..LOW_END, true), region(FIRMWARE, false), region(HIGH_START..self.low_bytes, true)];
+        if self.memory_bytes > self.low_bytes {
+            let behind_bytes = self.memory_bytes - self.low_bytes;
+            map.push(region(DEVICES.end.0..DEVICES.end.0 + behind_bytes, true));
+        }
+        map
     }
 
     fn does_not_fit(&self, what: &'static str) -> BootError {

@@ -186,7 +186,7 @@ fn prepare(cpu: &mut Cpu<Riscv64>, start: &CpuState<Riscv64>, random: &mut Rando
 fn outcome(cpu: &mut Cpu<Riscv64>, end: BlockEnd) -> Outcome {
     Outcome {
         end,
-        slots: cpu.slots,
+        slots: *cpu.slots,
         hart: cpu.guest.clone().into(),
         reservation: cpu.reservation,
         waiting: cpu.is_waiting(),

@@ -7,7 +7,8 @@ use crate::guest::{Guest, Mode, Trap};
 use crate::irq::{Attention, IrqLines};
 use crate::mem::device::{Board, DeviceEnv, Request};
 use crate::mem::ram::Ram;
-use crate::mem::tlb::{Access, Fill, Tlb};
+use crate::mem::tlb::{Access, Fill, MAX_CONTEXTS, Tlb};
+use crate::vcpu::{self, Owner, Part};
 use serde::{Deserialize, Serialize};
 
 /// The address and value of a load-reserved, waiting for its store-conditional.
@@ -24,7 +25,7 @@ pub struct Reservation {
 /// One vCPU and everything it reaches.
 pub struct Cpu<G: Guest> {
     /// Guest registers; what each slot holds is the guest's business.
-    pub slots: [u64; SLOTS],
+    pub slots: Part<[u64; SLOTS]>,
     /// Address of the next instruction.
     pub pc: Gva,
     /// Instructions retired since power-on. Exact at block boundaries and in the last instruction of a block.
@@ -38,7 +39,7 @@ pub struct Cpu<G: Guest> {
     /// Set when a line changed or the host has input.
     pub attention: Attention,
     /// Cached translations.
-    pub tlb: Tlb,
+    pub tlb: Part<Tlb>,
     /// Guest RAM.
     pub ram: Ram,
     /// Devices.
@@ -56,6 +57,8 @@ pub struct Cpu<G: Guest> {
     waiting: bool,
     /// The run loop has something to look at before the next block.
     recheck: bool,
+    /// What the parts above are parts of.
+    vcpu: Owner,
 }
 
 impl<G: Guest> Cpu<G> {
@@ -68,15 +71,18 @@ impl<G: Guest> Cpu<G> {
         attention: Attention,
         clock: Box<dyn Clock>,
     ) -> Self {
+        assert!(G::CONTEXTS <= MAX_CONTEXTS, "the TLB has a table for each of the guest's contexts");
+        let parts = vcpu::allocate();
         Self {
-            slots: [0; SLOTS],
+            slots: parts.slots,
             pc: Gva(0),
             retired: 0,
             reservation: None,
             guest,
             irq,
             attention,
-            tlb: Tlb::new(G::CONTEXTS),
+            tlb: parts.tlb,
+            vcpu: parts.owner,
             ram,
             board,
             clock,

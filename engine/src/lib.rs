@@ -1,7 +1,7 @@
 //! The translation engine of c2w. It knows no instruction set and no device.
 //!
 //! Reading order: [`addr`], [`mem`], [`emit`] (the words instruction meanings are written in), [`guest`] (what an
-//! instruction set provides), [`cpu`], [`eager`] (the interpreter), [`cache`], [`machine`] (the run loop),
+//! instruction set provides), [`cpu`] and [`vcpu`], [`eager`] (the interpreter), [`cache`], [`machine`] (the run loop),
 //! [`record`] and [`ir`] (what compilers read).
 
 pub mod addr;
@@ -18,3 +18,4 @@ pub mod machine;
 pub mod mem;
 pub mod record;
 pub mod snapshot;
+pub mod vcpu;

@@ -78,7 +78,7 @@ impl<G: Guest> Cpu<G> {
         if state.retired >= MAX_RETIRED {
             return Err(CpuStateError::Retired);
         }
-        self.slots = slots;
+        *self.slots = slots;
         self.pc = state.pc;
         self.retired = state.retired;
         self.reservation = state.reservation;

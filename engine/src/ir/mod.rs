@@ -3,6 +3,7 @@
 pub mod block;
 pub mod eval;
 pub mod ops;
+pub mod region;
 pub mod replay;
 pub mod text;
 pub mod verify;

@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn spaces_are_kept_until_flushed() {
-        let mut tlb = Tlb::new(1);
+        let mut tlb = Tlb::default();
         let mut spaces = Spaces::default();
         spaces.select(&mut tlb, 10);
         tlb.fill(0, Gva(0x1000), FILL);
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn reused_numbers_bring_back_no_old_entry() {
-        let mut tlb = Tlb::new(1);
+        let mut tlb = Tlb::default();
         let mut spaces = Spaces::default();
         spaces.select(&mut tlb, 0);
         let old = tlb.space();
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn a_part_of_a_large_page_takes_all_of_it_along() {
         const LARGE: u64 = 1 << 21;
-        let mut tlb = Tlb::new(1);
+        let mut tlb = Tlb::default();
         let mut spaces = Spaces::default();
         spaces.select(&mut tlb, 0);
         let pages = [0x1f_f000, 0x20_0000, 0x3f_f000, 0x40_0000, 0xffff_ffff_8020_1000];

@@ -8,6 +8,8 @@ use crate::addr::{Gva, PAGE_MASK, PAGE_SHIFT, Page, Width};
 
 /// Entries per context. A power of two.
 pub const ENTRIES: usize = 1024;
+/// Most privilege contexts that a guest may have.
+pub const MAX_CONTEXTS: usize = 4;
 /// A tag no access compares equal to: its low bits are those of a misaligned address in space 0.
 const NO_TAG: u64 = PAGE_MASK;
 /// The lowest bit of the space number: above the alignment bits of an 8-byte access.
@@ -17,6 +19,7 @@ pub const SPACES: u64 = (1 << (PAGE_SHIFT - SPACE_SHIFT)) - 1;
 
 /// Number of an address space, below [`SPACES`]. The guest's MMU assigns them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(transparent)]
 pub struct Space(u64);
 
 impl Space {
@@ -44,12 +47,14 @@ pub enum Access {
 /// One translation.
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Entry {
-    read: u64,
-    write: u64,
+pub struct Entry {
+    /// Tag of loads.
+    pub(crate) read: u64,
+    /// Tag of stores.
+    pub(crate) write: u64,
     execute: u64,
     /// Host address minus guest virtual address, wrapping. For `execute` alone it has the same meaning.
-    addend: u64,
+    pub(crate) addend: u64,
 }
 
 const EMPTY: Entry = Entry { read: NO_TAG, write: NO_TAG, execute: NO_TAG, addend: 0 };
@@ -67,10 +72,18 @@ pub struct Fill {
     pub host_page: u64,
 }
 
-/// The TLB of one vCPU: a table for each of the guest's privilege contexts.
+/// The TLB of one vCPU: a table for each of the guest's privilege contexts. Generated code reads it.
+#[repr(C)]
 pub struct Tlb {
-    contexts: Vec<[Entry; ENTRIES]>,
-    space: Space,
+    /// The space number, at its place in a tag.
+    pub(crate) space: Space,
+    pub(crate) contexts: [[Entry; ENTRIES]; MAX_CONTEXTS],
+}
+
+impl Default for Tlb {
+    fn default() -> Self {
+        Self { contexts: [[EMPTY; ENTRIES]; MAX_CONTEXTS], space: Space::default() }
+    }
 }
 
 #[inline]
@@ -79,11 +92,6 @@ fn slot_of(gva: Gva) -> usize {
 }
 
 impl Tlb {
-    /// An empty TLB for `contexts` privilege contexts.
-    pub fn new(contexts: usize) -> Self {
-        Self { contexts: vec![[EMPTY; ENTRIES]; contexts], space: Space::default() }
-    }
-
     /// The address space that lookups and fills concern.
     pub fn space(&self) -> Space {
         self.space
@@ -172,7 +180,7 @@ impl Tlb {
 
     /// Takes the write tags away from every entry that maps the page at host address `host_page`: it now holds code.
     pub fn withhold_writes(&mut self, host_page: u64) {
-        for entry in self.contexts.iter_mut().flatten() {
+        for entry in self.contexts.as_flattened_mut() {
             if entry.write != NO_TAG && (entry.write & !PAGE_MASK).wrapping_add(entry.addend) == host_page {
                 entry.write = NO_TAG;
             }
@@ -181,7 +189,7 @@ impl Tlb {
 
     /// Takes all write tags away: a new dirty epoch begins.
     pub fn withhold_all_writes(&mut self) {
-        for entry in self.contexts.iter_mut().flatten() {
+        for entry in self.contexts.as_flattened_mut() {
             entry.write = NO_TAG;
         }
     }
@@ -208,7 +216,7 @@ mod tests {
 
     #[test]
     fn hits_need_tag_space_and_alignment() {
-        let mut tlb = Tlb::new(2);
+        let mut tlb = Tlb::default();
         let fill = Fill { read: true, write: false, execute: false, host_page: 0x7000_0000 };
         tlb.fill(0, Gva(0x1234), fill);
         let hit = |tlb: &Tlb, gva, width, access| tlb.lookup(0, Gva(gva), width, access);
@@ -228,7 +236,7 @@ mod tests {
 
     #[test]
     fn no_address_matches_an_empty_entry() {
-        let tlb = Tlb::new(1);
+        let tlb = Tlb::default();
         for gva in [0, 0xfff, 0xff8, u64::MAX, 7] {
             for width in Width::ALL {
                 for access in [Access::Read, Access::Write, Access::Execute] {
@@ -240,7 +248,7 @@ mod tests {
 
     #[test]
     fn code_pages_lose_their_write_tags_under_every_alias() {
-        let mut tlb = Tlb::new(1);
+        let mut tlb = Tlb::default();
         let fill = Fill { read: true, write: true, execute: false, host_page: 0x5000 };
         tlb.fill(0, Gva(0x1000), fill);
         tlb.fill(0, Gva(0x2000), fill);

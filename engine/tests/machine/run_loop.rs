@@ -160,7 +160,7 @@ fn a_restored_machine_runs_on_as_the_saved_one_does() {
             let guest = m.cpu.guest.clone();
             (
                 exits,
-                m.cpu.slots,
+                *m.cpu.slots,
                 m.cpu.pc,
                 m.cpu.retired,
                 m.cpu.reservation,

@@ -8,8 +8,9 @@ use crate::irq::{Attention, IrqLines};
 use crate::mem::device::{Board, DeviceEnv, Request};
 use crate::mem::ram::Ram;
 use crate::mem::tlb::{Access, Fill, MAX_CONTEXTS, Tlb};
-use crate::vcpu::{self, Owner, Part};
+use crate::vcpu::{self, Owner, Part, Vcpu, VcpuBacking};
 use serde::{Deserialize, Serialize};
+use std::ptr::NonNull;
 
 /// The address and value of a load-reserved, waiting for its store-conditional.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,8 +72,33 @@ impl<G: Guest> Cpu<G> {
         attention: Attention,
         clock: Box<dyn Clock>,
     ) -> Self {
+        Self::with_parts(vcpu::allocate(), guest, ram, board, irq, attention, clock)
+    }
+
+    /// The same in memory that the caller provides.
+    #[allow(clippy::too_many_arguments, reason = "as `new`, and where")]
+    pub fn with_backing(
+        backing: Box<dyn VcpuBacking>,
+        guest: G,
+        ram: Ram,
+        board: G::Board,
+        irq: IrqLines,
+        attention: Attention,
+        clock: Box<dyn Clock>,
+    ) -> Self {
+        Self::with_parts(vcpu::take_apart(backing), guest, ram, board, irq, attention, clock)
+    }
+
+    fn with_parts(
+        parts: vcpu::Parts,
+        guest: G,
+        ram: Ram,
+        board: G::Board,
+        irq: IrqLines,
+        attention: Attention,
+        clock: Box<dyn Clock>,
+    ) -> Self {
         assert!(G::CONTEXTS <= MAX_CONTEXTS, "the TLB has a table for each of the guest's contexts");
-        let parts = vcpu::allocate();
         Self {
             slots: parts.slots,
             pc: Gva(0),
@@ -94,6 +120,19 @@ impl<G: Guest> Cpu<G> {
             data_context: 0,
             fetch_epoch: 0,
         }
+    }
+
+    /// Where generated code finds this vCPU.
+    #[inline]
+    pub fn vcpu(&self) -> NonNull<Vcpu> {
+        self.vcpu.vcpu()
+    }
+
+    /// What generated code reaches of this vCPU.
+    #[inline]
+    pub fn vcpu_mut(&mut self) -> &mut Vcpu {
+        // SAFETY: the memory is this vCPU's for as long as it lives, and the exclusive borrow of `self` is one of all parts.
+        unsafe { self.vcpu.vcpu().as_mut() }
     }
 
     /// The mode that code is decoded and cached under.
@@ -295,6 +334,32 @@ impl<G: Guest> Cpu<G> {
         }
         let gpa = self.translate_bytes(gva, width.bytes(), Access::Write, context)?;
         self.physical_write(gpa, width, value).ok_or_else(|| G::bus_error(gva, gpa, Access::Write))
+    }
+
+    /// The same, unless code would be overwritten: then false, and nothing is written.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn store_unless_code(&mut self, gva: Gva, width: Width, value: u64) -> Result<bool, Trap> {
+        let context = self.data_context;
+        if self.tlb.lookup_misaligned(context, gva, width, Access::Write).is_none() {
+            let first_bytes = width.bytes().min(gva.bytes_to_page_end());
+            let rest_bytes = width.bytes() - first_bytes;
+            for (at, len_bytes) in [(gva, first_bytes), (gva.offset(first_bytes), rest_bytes)] {
+                if len_bytes != 0 {
+                    let gpa = self.translate_bytes(at, len_bytes, Access::Write, context)?;
+                    if self.ram.is_code(gpa, len_bytes) {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        self.store_in(gva, width, value, context)?;
+        Ok(true)
+    }
+
+    /// Whether what is reserved lies where code was decoded from.
+    pub(crate) fn reservation_is_code(&self) -> bool {
+        self.reservation.is_some_and(|held| self.ram.is_code(held.gpa, held.width.bytes()))
     }
 
     /// Loads `width` at `gva` in the current data context for an instruction that will store there: the access must

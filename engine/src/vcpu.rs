@@ -70,6 +70,20 @@ pub struct Vcpu {
 }
 
 impl Vcpu {
+    /// Makes generated code leave as soon as it can: takes away what it may still retire.
+    pub fn withhold(&mut self) {
+        if self.countdown >= 0 {
+            self.withheld += self.countdown + 1;
+            self.countdown = -1;
+        }
+    }
+
+    /// Notes where the code of an address is, in the current context.
+    pub fn remember_jump(&mut self, pc: u64, code: u64) {
+        let (row, column) = jump_place(pc);
+        self.jumps[row][column] = JumpEntry { pc, tag: self.context_tag, code, _unused: 0 };
+    }
+
     /// Forgets where the code of all addresses is.
     pub fn forget_jumps(&mut self) {
         self.jumps.as_flattened_mut().fill(NO_JUMP);

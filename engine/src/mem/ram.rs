@@ -324,6 +324,12 @@ impl Ram {
         self.code[self.index(page)] != 0
     }
 
+    /// Whether code has been decoded from near `len_bytes` at `gpa`, which lie in one page.
+    pub fn is_code(&self, gpa: Gpa, len_bytes: u64) -> bool {
+        let chunks = chunk_mask(gpa.page_offset(), len_bytes);
+        self.contains_page(Page::of(gpa)) && self.code[self.index(Page::of(gpa))] & chunks != 0
+    }
+
     /// Drops the code mark of every page: the block cache was emptied.
     pub fn forget_all_code(&mut self) {
         self.code.fill(0);

@@ -1,0 +1,5 @@
+//! Hosts: where lowered code runs.
+
+pub mod callout;
+#[cfg(feature = "wasmtime")]
+pub mod wasmtime;

@@ -1,0 +1,3 @@
+//! Lowering: from the IR to code that a host runs.
+
+pub mod wasm;

@@ -5,5 +5,7 @@ mod expressions;
 #[allow(dead_code, reason = "shared with the tests of the machine")]
 mod toy;
 
+mod chain;
+mod flow;
 mod ops;
 mod setup;

@@ -1,12 +1,12 @@
 //! A toy vCPU in a host's memory.
 
-use crate::toy::{RAM, Toy, ToyBoard};
+use crate::toy::{HANDLER, RAM, Toy, ToyBoard};
 use c2w_engine::addr::{Gpa, Gva};
 use c2w_engine::clock::InstructionClock;
 use c2w_engine::cpu::Cpu;
 use c2w_engine::guest::Guest;
 use c2w_engine::host::wasmtime::{Host, Space};
-use c2w_engine::ir::block::{Block, Op, Value};
+use c2w_engine::ir::block::{Args, Block, Op, Value};
 use c2w_engine::ir::region::{Region, RegionBlock, Ways};
 use c2w_engine::ir::verify::verify;
 use c2w_engine::irq::{Attention, IrqLines};
@@ -20,7 +20,7 @@ pub fn vcpu(ram_bytes: u64) -> (Cpu<Toy>, Host<Toy>) {
     let ram = Ram::with_backing(Gpa(RAM), space.ram());
     let clock = Box::new(InstructionClock::new(1));
     let board = ToyBoard::new(lines.line(0));
-    let guest = Toy { handler: RAM, ..Toy::default() };
+    let guest = Toy { handler: HANDLER, ..Toy::default() };
     let mut cpu = Cpu::with_backing(space.vcpu(), guest, ram, board, lines, attention, clock);
     cpu.pc = Gva(RAM);
     let host = Host::new(&space).expect("wasmtime starts");
@@ -51,6 +51,12 @@ impl Builder {
     pub fn push(&mut self, op: Op) -> Value {
         self.0.ops.push(op);
         Value(self.0.ops.len() as u32 - 1)
+    }
+
+    pub fn arguments(&mut self, args: &[Value]) -> Args {
+        let first = self.0.args.len() as u32;
+        self.0.args.extend_from_slice(args);
+        Args { first, count: args.len() as u8 }
     }
 
     pub fn finish(self) -> Block {

@@ -41,7 +41,7 @@ pub struct CodeId(pub u32);
 
 /// A way out of a region that leads to no region yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LinkCell(u32);
+pub struct LinkCell(pub u32);
 
 /// Why [`Host::enter`] returned. `Cpu::pc` is where to continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,8 +8,9 @@ use crate::irq::{Attention, IrqLines};
 use crate::mem::device::{Board, DeviceEnv, Request};
 use crate::mem::ram::Ram;
 use crate::mem::tlb::{Access, Fill, MAX_CONTEXTS, Tlb};
-use crate::vcpu::{self, Owner, Part};
+use crate::vcpu::{self, Owner, Part, Vcpu};
 use serde::{Deserialize, Serialize};
+use std::ptr::NonNull;
 
 /// The address and value of a load-reserved, waiting for its store-conditional.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,6 +170,17 @@ impl<G: Guest> Cpu<G> {
     /// Clears what [`Cpu::recheck_interrupts`] set.
     pub(crate) fn looked(&mut self) {
         self.recheck = false;
+    }
+
+    /// What generated code reaches of the vCPU.
+    #[inline]
+    pub(crate) fn vcpu(&self) -> NonNull<Vcpu> {
+        self.vcpu.vcpu()
+    }
+
+    /// Names all that the code of an address depends on besides the translation of its page.
+    pub(crate) fn context_tag(&self) -> u64 {
+        self.tlb.tag() | u64::from(self.mode.0) << 12 | (self.data_context as u64) << 28
     }
 
     /// Guest time now.

@@ -324,6 +324,17 @@ impl Ram {
         self.code[self.index(page)] != 0
     }
 
+    /// Whether a write of `len_bytes` at `gpa`, in one page, would overwrite code.
+    pub fn is_code(&self, gpa: Gpa, len_bytes: u64) -> bool {
+        match self.offset(gpa, len_bytes) {
+            Ok(offset) => {
+                let map = self.code[(offset >> PAGE_SHIFT) as usize];
+                map != 0 && map & chunk_mask(gpa.page_offset(), len_bytes) != 0
+            }
+            Err(_) => false,
+        }
+    }
+
     /// Drops the code mark of every page: the block cache was emptied.
     pub fn forget_all_code(&mut self) {
         self.code.fill(0);
@@ -422,6 +433,8 @@ mod tests {
         ram.write(Gpa(0xfff), &[0; 0x100]).unwrap();
         assert_eq!(ram.take_written_code(), [Page(1)]);
         assert!(!ram.holds_code(Page(1)));
+        ram.note_code(Page(1), 0x80, 4);
+        assert!(ram.is_code(Gpa(0x107f), 2) && !ram.is_code(Gpa(0x107e), 2) && !ram.is_code(Gpa(0x2000), 1));
         assert_eq!(chunk_mask(0, PAGE_BYTES), u64::MAX);
         assert_eq!(chunk_mask(0xfff, 1), 1 << 63);
     }

@@ -1,0 +1,4 @@
+//! Hosts: where generated code lives and how it is entered.
+
+#[cfg(all(unix, target_arch = "x86_64"))]
+pub mod native;

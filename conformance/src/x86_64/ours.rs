@@ -259,7 +259,7 @@ impl Ours {
         if tier == Tier::Eager {
             return Ok(X86_64::run_block(&mut self.cpu, start, len_bytes.into(), insns, offsets));
         }
-        let block = X86_64::record(insns, offsets, len_bytes);
+        let block = X86_64::record(insns, offsets, len_bytes, &[]);
         verify(&block, X86_64::HELPERS).map_err(|error| format!("{error}: {insns:?}"))?;
         if tier == Tier::Native
             && let Some(end) = self.translator.run_block(&mut self.cpu, start, &block)

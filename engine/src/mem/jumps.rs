@@ -8,7 +8,7 @@ use crate::addr::Gva;
 /// Rows of the jump cache: pages whose numbers differ in their low bits have one each.
 pub const JUMP_ROWS: usize = 64;
 /// Entries of a row.
-pub const JUMP_COLUMNS: usize = 64;
+pub const JUMP_COLUMNS: usize = 256;
 
 /// Where the code of a guest address is: an entry of the jump cache.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,7 @@ const NO_JUMP: JumpEntry = JumpEntry { pc: 0, tag: u64::MAX, code: 0, _unused: 0
 /// Row and column of an address in the jump cache.
 #[inline]
 pub fn jump_place(pc: u64) -> (usize, usize) {
-    ((pc >> 12) as usize & (JUMP_ROWS - 1), (pc ^ pc >> 6) as usize & (JUMP_COLUMNS - 1))
+    ((pc >> 12) as usize & (JUMP_ROWS - 1), (pc ^ pc >> 8) as usize & (JUMP_COLUMNS - 1))
 }
 
 /// The entries, a row for each page.

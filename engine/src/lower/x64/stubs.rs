@@ -60,14 +60,15 @@ pub fn emit(asm: &mut Asm) -> Stubs {
     // The place of RAX in the jump cache, as `jump_place` says.
     let miss = asm.label();
     asm.mov32(Reg::RDX, Reg::RAX);
-    asm.shift_imm(super::asm::Shift::Shr, W32, Reg::RDX, 6);
+    asm.shift_imm(super::asm::Shift::Shr, W32, Reg::RDX, 8);
     asm.mov32(Reg::RCX, Reg::RDX);
     asm.alu(Alu::Xor, W32, Reg::RDX, Reg::RAX);
     asm.alu_imm(Alu::And, W32, Reg::RDX, JUMP_COLUMNS as i32 - 1);
-    // The row is bits 12 and up, of which six have been shifted out.
-    asm.alu_imm(Alu::And, W32, Reg::RCX, ((JUMP_ROWS - 1) << 6) as i32);
+    // The row is bits 12 and up, of which eight have been shifted out; above the column, it is four bits higher.
+    asm.alu_imm(Alu::And, W32, Reg::RCX, ((JUMP_ROWS - 1) << 4) as i32);
+    asm.shift_imm(super::asm::Shift::Shl, W32, Reg::RCX, 4);
     asm.alu(Alu::Or, W32, Reg::RDX, Reg::RCX);
-    const { assert!(JUMP_COLUMNS == 1 << 6) };
+    const { assert!(JUMP_COLUMNS == 1 << 8) };
     asm.shift_imm(super::asm::Shift::Shl, W32, Reg::RDX, JUMP_SHIFT);
     let entry = |field: usize| {
         Mem::sum(STATE, Reg::RDX, (offset_of!(Vcpu, tlb) + offset_of!(Tlb, jumps) + field - BIAS) as i32)

@@ -7,7 +7,7 @@ typedef uint64_t function(uint64_t);
 // What is before a function on its page is never called.
 #define DEFINE(n)                                                                                                          \
     __attribute__((used, noinline, no_reorder, aligned(4096), section(".text.pages"))) static void before##n(void) {       \
-        __asm__ volatile(".skip %c0" : : "i"(n * 64 % 3840 + 64));                                                              \
+        __asm__(".skip " #n " * 64 % 3840 + 64");                                                                          \
     }                                                                                                                      \
     __attribute__((noinline, noclone, no_reorder, section(".text.pages"))) static uint64_t page##n(uint64_t x) {           \
         return (x ^ n) * 0x2545f4914f6cdd1du + (x >> 31);                                                                  \

@@ -50,7 +50,7 @@ pub fn write(results: &Results, title: &str, path: &Path) -> Result<()> {
         .margin(12)
         .x_label_area_size(40)
         .y_label_area_size(NAMES)
-        .build_cartesian_2d(range(&bars).log_scale(), 0.0..workloads.len() as f64)
+        .build_cartesian_2d(scale(&bars).log_scale(), 0.0..workloads.len() as f64)
         .map_err(|error| fail(&error))?;
     chart
         .configure_mesh()
@@ -90,12 +90,17 @@ pub fn write(results: &Results, title: &str, path: &Path) -> Result<()> {
     root.present().map_err(|error| fail(&error))
 }
 
-/// Powers of ten around all bars, which begin at 1.
-fn range(bars: &[(usize, usize, f64)]) -> std::ops::Range<f64> {
-    let speeds = || bars.iter().map(|(_, _, speed)| speed.log10());
-    let least = speeds().fold(0.0, f64::min).floor();
-    let most = speeds().fold(0.0, f64::max).ceil();
-    10f64.powf(least)..10f64.powf(if most > least { most } else { least + 1.0 })
+/// Powers of ten around all bars, which begin at 1, and a little more: at the very ends, plotters rounds marks away.
+fn scale(bars: &[(usize, usize, f64)]) -> std::ops::Range<f64> {
+    let (least, most) = exponents(bars.iter().map(|(_, _, speed)| *speed));
+    10f64.powf(least - 0.001)..10f64.powf(most + 0.001)
+}
+
+fn exponents(speeds: impl Iterator<Item = f64>) -> (f64, f64) {
+    let (least, most) = speeds.fold((0.0, 0.0), |(least, most): (f64, f64), speed| {
+        (least.min(speed.log10().floor()), most.max(speed.log10().ceil()))
+    });
+    (least, if most > least { most } else { least + 1.0 })
 }
 
 #[cfg(test)]
@@ -108,8 +113,8 @@ mod tests {
 
     #[test]
     fn the_scale_holds_every_bar() {
-        assert_eq!(range(&[(0, 0, 0.3), (0, 0, 40.0)]), 0.1..100.0);
-        assert_eq!(range(&[(0, 0, 1.0)]), 1.0..10.0);
+        assert_eq!(exponents([0.3, 40.0].into_iter()), (-1.0, 2.0));
+        assert_eq!(exponents([1.0].into_iter()), (0.0, 1.0));
     }
 
     #[test]

@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn something_is_always_done() {
-        let twenty = WORKLOADS[0];
+        let twenty = Workload { repeats: 20, ..WORKLOADS[0] };
         assert_eq!([2.0, 1.0, 0.12, 0.0].map(|scale| twenty.scaled(scale)), [40, 20, 2, 1]);
     }
 }

@@ -1,4 +1,5 @@
-//! What c2w is measured by, next to QEMU on the same guest: the parts of `src/bin/figures.rs`.
+//! What c2w is measured by, next to QEMU on the same guest: the parts of `src/bin/figures.rs` and, in `workloads`, of
+//! `src/bin/workloads.rs`.
 
 pub mod assets;
 pub mod figure;
@@ -8,3 +9,4 @@ pub mod ours;
 pub mod process;
 pub mod qemu;
 pub mod tasks;
+pub mod workloads;

@@ -4,6 +4,7 @@ use crate::assets::{Assets, MEMORY_BYTES};
 use crate::guest::{Guest, SHARE_TAG};
 use anyhow::{Result, anyhow, bail};
 use c2w::console::ConsoleTail;
+use c2w::jit::Jit;
 use c2w::launch::{LinuxFiles, Parts, linux};
 use c2w::vm::{Step, Vm};
 use c2w_agent::{Event, PORT_NAME, Session};
@@ -64,7 +65,8 @@ impl Ours {
             initrd: Some(fs::read(&assets.initrd)?),
             cmdline: CMDLINE.to_string(),
         };
-        let parts = Parts { console: Box::new(console), virtio, memory_bytes: MEMORY_BYTES, attention };
+        let jit = Jit::default();
+        let parts = Parts { console: Box::new(console), virtio, memory_bytes: MEMORY_BYTES, attention, jit };
         let machine = linux(assets.arch, files, parts)?;
         Ok(Self { vm: Vm::new(machine, port_host), console: ConsoleTail::new(console_host) })
     }

@@ -88,6 +88,11 @@ impl Qemu {
         Ok(Self { process, socket, session: Session::new(), inbox: Vec::new(), taken: 0 })
     }
 
+    /// Another emulator's process, with the other end of the port's socket.
+    pub(crate) fn around(process: Child, socket: UnixStream) -> Self {
+        Self { process, socket, session: Session::new(), inbox: Vec::new(), taken: 0 }
+    }
+
     /// Its process identifier.
     pub fn pid(&self) -> u32 {
         self.process.id()

@@ -4,7 +4,9 @@
 use crate::console::ConsoleTail;
 use crate::exit;
 use crate::host_io::{self, HostEvent, HostIo, Stream};
+use crate::jit::Jit;
 use crate::launch::{self, Launched};
+use crate::stats;
 use crate::terminal::{self, RawMode};
 use crate::vm::{Step, Vm};
 use crate::volume::Volume;
@@ -71,6 +73,10 @@ pub struct RunOptions {
     pub memory_bytes: Option<u64>,
     /// Show the guest kernel's console on stderr.
     pub console: bool,
+    /// How guest code is run.
+    pub jit: Jit,
+    /// Print what the machine did on stderr when it has ended.
+    pub stats: bool,
     /// Command and arguments instead of the image's.
     pub command: Vec<OsString>,
 }
@@ -93,8 +99,12 @@ pub fn run(image: &Image, options: &RunOptions) -> Result<u8> {
     io.catch_signals(&[SIGWINCH]).context("cannot catch signals")?;
     let raw = (options.tty && options.interactive).then(|| RawMode::enter(std::io::stdin())).transpose();
     let raw = raw.context("cannot change the terminal's mode")?;
-    let status = Run::new(launched, io, spec, options).until_end();
+    let mut run = Run::new(launched, io, spec, options);
+    let status = run.until_end();
     drop(raw);
+    if options.stats {
+        eprint!("{}", stats::describe(run.vm.computer()));
+    }
     status
 }
 

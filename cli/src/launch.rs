@@ -3,6 +3,7 @@
 use crate::clock::HostClock;
 use crate::console::ConsoleTail;
 use crate::container::RunOptions;
+use crate::jit::Jit;
 use crate::vm::{Computer, Vm};
 use crate::volume::Volume;
 use anyhow::{Context, Result, anyhow, bail};
@@ -87,7 +88,7 @@ pub fn container(image: &Image, options: &RunOptions) -> Result<Launched> {
         cmdline: cmdline.trim_end().to_string(),
     };
     let memory_bytes = options.memory_bytes.unwrap_or(manifest.machine.memory_bytes);
-    let parts = Parts { console: Box::new(console), virtio, memory_bytes, attention };
+    let parts = Parts { console: Box::new(console), virtio, memory_bytes, attention, jit: options.jit };
     let computer = linux(manifest.machine.arch, files, parts)?;
     Ok(Launched { vm: Vm::new(computer, port_host), console: ConsoleTail::new(console_host) })
 }
@@ -102,6 +103,8 @@ pub struct Parts {
     pub memory_bytes: u64,
     /// The flag that the back ends set.
     pub attention: Attention,
+    /// How guest code is run.
+    pub jit: Jit,
 }
 
 /// What Linux boots from.
@@ -128,7 +131,7 @@ pub fn linux(arch: Arch, files: LinuxFiles, parts: Parts) -> Result<Box<dyn Comp
 fn riscv64_machine(files: LinuxFiles, firmware: Firmware, parts: Parts) -> Result<Box<dyn Computer>> {
     use riscv64::boot::{BootFiles, MachineConfig, machine};
     let LinuxFiles { kernel, initrd, cmdline } = files;
-    let Parts { console, virtio, memory_bytes, attention } = parts;
+    let Parts { console, virtio, memory_bytes, attention, jit } = parts;
     let files = BootFiles { firmware, kernel: Some(kernel), initrd, cmdline };
     let config = MachineConfig {
         memory_bytes,
@@ -137,13 +140,15 @@ fn riscv64_machine(files: LinuxFiles, firmware: Firmware, parts: Parts) -> Resul
         attention,
         rng_seed: rng_seed()?,
     };
-    Ok(Box::new(machine(&files, config)?))
+    let mut machine = machine(&files, config)?;
+    jit.prepare(&mut machine);
+    Ok(Box::new(machine))
 }
 
 fn x86_64_machine(files: LinuxFiles, parts: Parts) -> Result<Box<dyn Computer>> {
     use x86_64::boot::{BootFiles, MachineConfig, machine};
     let LinuxFiles { kernel, initrd, cmdline } = files;
-    let Parts { console, virtio, memory_bytes, attention } = parts;
+    let Parts { console, virtio, memory_bytes, attention, jit } = parts;
     let files = BootFiles { kernel, initrd, cmdline };
     let config = MachineConfig {
         memory_bytes,
@@ -152,7 +157,9 @@ fn x86_64_machine(files: LinuxFiles, parts: Parts) -> Result<Box<dyn Computer>> 
         attention,
         rng_seed: rng_seed()?,
     };
-    Ok(Box::new(machine(&files, config)?))
+    let mut machine = machine(&files, config)?;
+    jit.prepare(&mut machine);
+    Ok(Box::new(machine))
 }
 
 /// Entropy for the guest kernel's random number generator.
@@ -287,6 +294,8 @@ pub struct BootOptions {
     pub memory_bytes: u64,
     /// What runs before the kernel.
     pub bios: Bios,
+    /// How guest code is run.
+    pub jit: Jit,
 }
 
 /// Builds the machine of a raw boot; also gives the host's end of its serial console.
@@ -313,7 +322,13 @@ pub fn boot(options: &BootOptions) -> Result<(Box<dyn Computer>, CharHost)> {
     for directory in &options.shares {
         virtio.push(share(&directory.tag, &directory.directory, directory.read_only)?);
     }
-    let parts = Parts { console: Box::new(console), virtio, memory_bytes: options.memory_bytes, attention };
+    let parts = Parts {
+        console: Box::new(console),
+        virtio,
+        memory_bytes: options.memory_bytes,
+        attention,
+        jit: options.jit,
+    };
     let computer = match formats::architecture(&files.kernel) {
         Some(Architecture::X86_64) if options.bios != Bios::BuiltIn => {
             bail!(

@@ -3,6 +3,7 @@
 use c2w_agent::{Event, Session, SessionError};
 use c2w_devices::backend::char::CharHost;
 use c2w_engine::guest::Guest;
+use c2w_engine::jit::TranslatorStatistics;
 use c2w_engine::machine::{Exit, Machine, Statistics};
 use c2w_engine::mem::device::Request;
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub trait Computer {
     fn now_ns(&self) -> u64;
     /// What the machine has done so far.
     fn statistics(&self) -> Statistics;
+    /// What its translator has done so far, if it has one.
+    fn translator_statistics(&self) -> Option<TranslatorStatistics>;
     /// Whether the guest has enabled an interrupt that a device could raise.
     fn devices_can_wake(&self) -> bool;
 }
@@ -35,6 +38,10 @@ impl<G: Guest> Computer for Machine<G> {
 
     fn statistics(&self) -> Statistics {
         Machine::statistics(self)
+    }
+
+    fn translator_statistics(&self) -> Option<TranslatorStatistics> {
+        Machine::translator_statistics(self)
     }
 
     fn devices_can_wake(&self) -> bool {

@@ -7,6 +7,7 @@
 use crate::addr::{Gpa, Gva, PAGE_BYTES, PAGE_MASK, Page};
 use crate::cpu::Cpu;
 use crate::guest::{Guest, Mode, Trap};
+use crate::mem::tlb::MAX_CONTEXTS;
 use std::collections::HashMap;
 
 /// Longest block, in instructions.
@@ -43,9 +44,44 @@ pub struct Block {
     /// The page that a crossing instruction continues in.
     second: Option<Page>,
     links: [Link; 2],
+    /// Number of the translated code that starts with it, by context of data accesses.
+    translated: [u32; MAX_CONTEXTS],
+    /// How often the interpreter has run it.
+    heat: u32,
 }
 
 impl Block {
+    /// How often the interpreter has run it.
+    #[inline]
+    pub fn heat(&self) -> u32 {
+        self.heat
+    }
+
+    /// Physical address of its first byte.
+    #[inline]
+    pub fn gpa(&self) -> Gpa {
+        self.gpa
+    }
+
+    /// Where in its page it starts.
+    #[inline]
+    pub fn page_offset(&self) -> u64 {
+        self.gpa.page_offset()
+    }
+
+    /// Whether it lies in one page.
+    #[inline]
+    pub fn is_in_one_page(&self) -> bool {
+        self.second.is_none()
+    }
+
+    /// Number of the translated code that starts with it, for a context of data accesses.
+    #[inline]
+    pub fn translated(&self, context: usize) -> Option<u32> {
+        let number = self.translated[context];
+        (number != NONE).then_some(number)
+    }
+
     /// Number of instructions.
     #[inline]
     pub fn count(&self) -> usize {
@@ -111,6 +147,36 @@ impl<I: Copy> BlockCache<I> {
         (&self.insns[range.clone()], &self.offsets[range])
     }
 
+    /// Counts a run of a block; gives how many there have been.
+    #[inline]
+    pub fn heat_up(&mut self, id: BlockId) -> u32 {
+        let heat = &mut self.blocks[id.0 as usize].heat;
+        *heat = heat.saturating_add(1);
+        *heat
+    }
+
+    /// Notes the translated code that starts with a block.
+    pub fn set_translated(&mut self, id: BlockId, context: usize, number: u32) {
+        self.blocks[id.0 as usize].translated[context] = number;
+    }
+
+    /// Forgets all translated code, and how often blocks have run.
+    pub fn forget_translated(&mut self) {
+        for block in &mut self.blocks {
+            block.translated = [NONE; MAX_CONTEXTS];
+            block.heat = 0;
+        }
+    }
+
+    /// The block of the same mode `to` bytes from the start of the page of `of`, if it has been decoded and lies in that
+    /// page.
+    pub fn neighbour(&self, of: BlockId, to: i64) -> Option<BlockId> {
+        let offset = u64::try_from(to).ok().filter(|&to| to < PAGE_BYTES)?;
+        let of = self.block(of);
+        let id = *self.index.get(&key(of.gpa.page_start().offset(offset), of.mode))?;
+        self.blocks[id as usize].second.is_none().then_some(BlockId(id))
+    }
+
     /// Number of instructions decoded so far.
     pub fn decoded(&self) -> u64 {
         self.decoded
@@ -144,9 +210,10 @@ impl<I: Copy> BlockCache<I> {
         }
     }
 
-    /// Drops every block with bytes in `page`.
-    pub fn invalidate(&mut self, page: Page) {
+    /// Drops every block with bytes in `page`; gives all pages that lost blocks.
+    pub fn invalidate(&mut self, page: Page) -> Vec<Page> {
         let mut pages = vec![page];
+        let mut all = pages.clone();
         self.invalidated_pages += 1;
         // A block that crosses out of or into the page is linked from its own first page, which goes with it.
         while let Some(page) = pages.pop() {
@@ -162,9 +229,11 @@ impl<I: Copy> BlockCache<I> {
                 }
                 if block.second.is_some() && Page::of(block.gpa) != page {
                     pages.push(Page::of(block.gpa));
+                    all.push(Page::of(block.gpa));
                 }
             }
         }
+        all
     }
 
     /// Whether the cache has reached its size limit and is to be cleared.
@@ -266,6 +335,8 @@ impl<I: Copy> BlockCache<I> {
             gpa,
             second,
             links,
+            translated: [NONE; MAX_CONTEXTS],
+            heat: 0,
         });
         for page in [Some(page), second].into_iter().flatten() {
             self.pages.entry(page).or_default().push(id);

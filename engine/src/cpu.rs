@@ -122,15 +122,9 @@ impl<G: Guest> Cpu<G> {
         }
     }
 
-    /// Where generated code finds this vCPU.
-    #[inline]
-    pub fn vcpu(&self) -> NonNull<Vcpu> {
-        self.vcpu.vcpu()
-    }
-
     /// What generated code reaches of this vCPU.
     #[inline]
-    pub fn vcpu_mut(&mut self) -> &mut Vcpu {
+    pub(crate) fn vcpu_mut(&mut self) -> &mut Vcpu {
         // SAFETY: the memory is this vCPU's for as long as it lives, and the exclusive borrow of `self` is one of all parts.
         unsafe { self.vcpu.vcpu().as_mut() }
     }
@@ -208,6 +202,17 @@ impl<G: Guest> Cpu<G> {
     /// Clears what [`Cpu::recheck_interrupts`] set.
     pub(crate) fn looked(&mut self) {
         self.recheck = false;
+    }
+
+    /// What generated code reaches of the vCPU.
+    #[inline]
+    pub(crate) fn vcpu(&self) -> NonNull<Vcpu> {
+        self.vcpu.vcpu()
+    }
+
+    /// Names all that the code of an address depends on besides the translation of its page.
+    pub(crate) fn context_tag(&self) -> u64 {
+        self.tlb.tag() | u64::from(self.mode.0) << 12 | (self.data_context as u64) << 28
     }
 
     /// Guest time now.
@@ -334,32 +339,6 @@ impl<G: Guest> Cpu<G> {
         }
         let gpa = self.translate_bytes(gva, width.bytes(), Access::Write, context)?;
         self.physical_write(gpa, width, value).ok_or_else(|| G::bus_error(gva, gpa, Access::Write))
-    }
-
-    /// The same, unless code would be overwritten: then false, and nothing is written.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn store_unless_code(&mut self, gva: Gva, width: Width, value: u64) -> Result<bool, Trap> {
-        let context = self.data_context;
-        if self.tlb.lookup_misaligned(context, gva, width, Access::Write).is_none() {
-            let first_bytes = width.bytes().min(gva.bytes_to_page_end());
-            let rest_bytes = width.bytes() - first_bytes;
-            for (at, len_bytes) in [(gva, first_bytes), (gva.offset(first_bytes), rest_bytes)] {
-                if len_bytes != 0 {
-                    let gpa = self.translate_bytes(at, len_bytes, Access::Write, context)?;
-                    if self.ram.is_code(gpa, len_bytes) {
-                        return Ok(false);
-                    }
-                }
-            }
-        }
-        self.store_in(gva, width, value, context)?;
-        Ok(true)
-    }
-
-    /// Whether what is reserved lies where code was decoded from.
-    pub(crate) fn reservation_is_code(&self) -> bool {
-        self.reservation.is_some_and(|held| self.ram.is_code(held.gpa, held.width.bytes()))
     }
 
     /// Loads `width` at `gva` in the current data context for an instruction that will store there: the access must

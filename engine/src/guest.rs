@@ -6,7 +6,7 @@
 use crate::addr::{Gpa, Gva};
 use crate::cpu::Cpu;
 use crate::eager::BlockEnd;
-use crate::emit::Emit;
+use crate::emit::{Emit, Slot};
 use crate::ir::block::Block;
 use crate::mem::device::Board;
 use crate::mem::tlb::{Access, Translation};
@@ -92,6 +92,9 @@ pub trait Guest: Sized + Clone + Serialize + DeserializeOwned + 'static {
     const CONTEXTS: usize;
     /// The helpers, indexed by [`HelperId`].
     const HELPERS: &'static [HelperInfo];
+    /// Slots that lifts ask [`Emit::known`] of: where code that leads to a block leaves a constant in one, the block is
+    /// recorded for that constant.
+    const KNOWN_SLOTS: &'static [Slot] = &[];
 
     /// Decodes the instruction at the start of `bytes`. Undefined encodings decode to an instruction that traps;
     /// `None` means that the instruction continues past the end of `bytes`.
@@ -111,7 +114,7 @@ pub trait Guest: Sized + Clone + Serialize + DeserializeOwned + 'static {
     ) -> BlockEnd;
 
     /// Records a block by [`crate::record::record`]; a method for the same reason.
-    fn record(insns: &[Self::Insn], offsets: &[u16], len_bytes: u16) -> Block;
+    fn record(insns: &[Self::Insn], offsets: &[u16], len_bytes: u16, known: &[(Slot, u64)]) -> Block;
 
     /// Runs a helper.
     fn helper(cpu: &mut Cpu<Self>, id: HelperId, args: [u64; 4]) -> Result<u64, Trap>;

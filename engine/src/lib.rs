@@ -15,6 +15,7 @@ pub mod guest;
 pub mod host;
 pub mod ir;
 pub mod irq;
+pub mod jit;
 pub mod lower;
 pub mod machine;
 pub mod mem;

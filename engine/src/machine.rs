@@ -7,6 +7,8 @@ use crate::cache::{BlockCache, BlockId};
 use crate::cpu::Cpu;
 use crate::eager::BlockEnd;
 use crate::guest::Guest;
+use crate::jit::call_out::Leave;
+use crate::jit::{End, Translator, TranslatorStatistics};
 use crate::mem::device::{Board, Request};
 
 /// Why [`Machine::run`] returned.
@@ -39,12 +41,25 @@ pub struct Machine<G: Guest> {
     /// The vCPU and what it reaches.
     pub cpu: Cpu<G>,
     cache: BlockCache<G::Insn>,
+    translator: Option<Translator>,
 }
 
 impl<G: Guest> Machine<G> {
     /// A machine around a vCPU that is ready to run.
     pub fn new(cpu: Cpu<G>) -> Self {
-        Self { cpu, cache: BlockCache::default() }
+        Self { cpu, cache: BlockCache::default(), translator: None }
+    }
+
+    /// Translates code to code of the host from now on, when it has run `threshold` times ([`crate::jit::THRESHOLD`] is a
+    /// good number); false if the host does not allow it.
+    pub fn translate(&mut self, threshold: u32) -> bool {
+        self.translator = Translator::new(threshold);
+        self.translator.is_some()
+    }
+
+    /// What the translator has done so far, if there is one.
+    pub fn translator_statistics(&self) -> Option<TranslatorStatistics> {
+        self.translator.as_ref().map(Translator::statistics)
     }
 
     /// What the machine has done so far.
@@ -84,7 +99,11 @@ impl<G: Guest> Machine<G> {
             G::tick(cpu, now_ns);
         }
         for page in cpu.ram.take_written_code() {
-            self.cache.invalidate(page);
+            for page in self.cache.invalidate(page) {
+                if let Some(translator) = &mut self.translator {
+                    translator.invalidate(cpu, page);
+                }
+            }
         }
         if let Some(request) = cpu.request.take() {
             return Some(Exit::Request(request));
@@ -109,6 +128,8 @@ impl<G: Guest> Machine<G> {
         let mut came_from: Option<(BlockId, Gva)> = None;
         let mut epoch = self.cpu.fetch_epoch();
         let mut first = true;
+        // Whatever is translated, the next block is the interpreter's.
+        let mut interpret = false;
         while first || !self.cpu.needs_look() && self.cpu.retired < *limit {
             first = false;
             let cpu = &mut self.cpu;
@@ -118,6 +139,9 @@ impl<G: Guest> Machine<G> {
                 came_from = None;
             }
             if self.cache.is_full() {
+                if let Some(translator) = &mut self.translator {
+                    translator.clear(&mut self.cache, cpu);
+                }
                 self.cache.clear();
                 cpu.ram.forget_all_code();
                 came_from = None;
@@ -145,6 +169,25 @@ impl<G: Guest> Machine<G> {
                     }
                 },
             };
+            if let Some(translator) = &mut self.translator {
+                if !interpret
+                    && !cpu.needs_look()
+                    && let Some(unit) = self.cache.block(id).translated(cpu.data_context())
+                {
+                    came_from = None;
+                    match translator.run(cpu, unit, *limit) {
+                        End::Next | End::Left(Leave::Look) => {}
+                        End::Left(Leave::Interpret) => interpret = true,
+                        End::Left(Leave::Trap(trap)) => {
+                            G::deliver(cpu, trap);
+                            *limit = limit.saturating_sub(1);
+                        }
+                    }
+                    continue;
+                }
+                interpret = false;
+                translator.heat_up::<G>(&mut self.cache, cpu, id);
+            }
             let block = self.cache.block(id);
             let count = block.count() as u64;
             cpu.retired += count;

@@ -21,12 +21,16 @@ pub struct Recorder {
     /// What each slot holds, as far as this block has seen.
     slots: Box<[Option<Value>; SLOTS]>,
     helpers: &'static [HelperInfo],
+    /// What slots hold before the first instruction.
+    known: Vec<(Slot, u64)>,
 }
 
 /// Records the meaning of a run of instructions. `offsets` says where in the block each starts, `len_bytes` where the
-/// last one ends. Instructions behind one that always traps are left out.
-pub fn record<G: Guest>(insns: &[G::Insn], offsets: &[u16], len_bytes: u16) -> Block {
+/// last one ends; `known` are slots with what they hold before the first one, in every run. Instructions behind one that
+/// always traps are left out.
+pub fn record<G: Guest>(insns: &[G::Insn], offsets: &[u16], len_bytes: u16, known: &[(Slot, u64)]) -> Block {
     let mut recorder = Recorder::new(G::HELPERS);
+    recorder.known = known.to_vec();
     let ends = offsets.iter().skip(1).copied().chain([len_bytes]);
     for ((insn, &offset), end) in insns.iter().zip(offsets).zip(ends) {
         recorder.begin_insn(offset, (end - offset) as u8);
@@ -40,7 +44,7 @@ pub fn record<G: Guest>(insns: &[G::Insn], offsets: &[u16], len_bytes: u16) -> B
 impl Recorder {
     /// An empty block for a guest with these helpers.
     pub fn new(helpers: &'static [HelperInfo]) -> Self {
-        Self { block: Block::default(), slots: Box::new([None; SLOTS]), helpers }
+        Self { block: Block::default(), slots: Box::new([None; SLOTS]), helpers, known: Vec::new() }
     }
 
     /// What follows is the meaning of the instruction `offset` bytes into the block.
@@ -78,7 +82,8 @@ impl Emit for Recorder {
         match self.slots[slot.0 as usize] {
             Some(value) => value,
             None => {
-                let value = self.push(Op::Get(slot));
+                let known = self.known.iter().find(|(of, _)| *of == slot);
+                let value = self.push(known.map_or(Op::Get(slot), |&(_, number)| Op::Const(number)));
                 self.slots[slot.0 as usize] = Some(value);
                 value
             }
@@ -173,6 +178,7 @@ impl Emit for Recorder {
         let result = self.push(Op::Helper { id, args: Args { first, count: args.len() as u8 } });
         if self.helpers[id.0 as usize].effects.writes_state {
             self.slots.fill(None);
+            self.known.clear();
         }
         Ok(result)
     }

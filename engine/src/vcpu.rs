@@ -10,32 +10,35 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
-/// Rows of the jump cache: pages whose numbers differ in their low bits have one each.
-pub const JUMP_ROWS: usize = 64;
-/// Entries of a row.
-pub const JUMP_COLUMNS: usize = 64;
+/// Values that generated code can put aside: more than a block has slots and operands at once.
+pub const SPILLS: usize = 512;
 
-/// Where the code of a guest address is: an entry of the jump cache.
+/// Addresses that native code needs.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct JumpEntry {
-    /// Guest virtual address of the code.
-    pub pc: u64,
-    /// The [`Vcpu::context_tag`] that it was found under.
-    pub tag: u64,
-    /// What a host jumps to: an address or a table index.
-    pub code: u64,
-    _unused: u64,
+pub struct Links {
+    /// What sites call.
+    pub call_out: u64,
+    /// Where code jumps that leaves; a register says why.
+    pub leave: u64,
+    /// Where code jumps that goes on at an address in a register.
+    pub jump: u64,
+    /// Where ways out lead that have not been linked.
+    pub unlinked: u64,
+    /// The function of the run loop that carries out sites.
+    pub function: u64,
+    /// What that function is called with.
+    pub argument: u64,
 }
 
-/// An entry that no look-up finds: context tags are never all ones.
-const NO_JUMP: JumpEntry = JumpEntry { pc: 0, tag: u64::MAX, code: 0, _unused: 0 };
-
-/// Row and column of an address in the jump cache.
-#[inline]
-pub fn jump_place(pc: u64) -> (usize, usize) {
-    ((pc >> 12) as usize & (JUMP_ROWS - 1), (pc ^ pc >> 6) as usize & (JUMP_COLUMNS - 1))
-}
+/// Why generated code left: it has counted down, or something asks for a look. It goes on at [`Vcpu::pc`].
+pub const EXIT_COUNT: u64 = 0;
+/// The code of the address in [`Vcpu::pc`] is not in the jump cache.
+pub const EXIT_JUMP: u64 = 1;
+/// A site left; what carried it out knows the rest.
+pub const EXIT_SITE: u64 = 2;
+/// A way out is not linked; this plus its number.
+pub const EXIT_UNLINKED: u64 = 16;
 
 /// What generated code reaches of a vCPU.
 #[repr(C)]
@@ -55,38 +58,25 @@ pub struct Vcpu {
     /// Names all that the code of an address depends on: mode, TLB contexts, address space. Entries of the jump cache
     /// with another tag are not used.
     pub context_tag: u64,
-    /// Addresses that the host's generated code needs: of functions, and of what they are called with.
-    pub links: [u64; 8],
+    /// Addresses that native code needs.
+    pub links: Links,
     /// Registers of the host while a function of the run loop is called.
     pub saved: [u64; 16],
     /// Vector registers of the host while a function of the run loop is called.
     pub saved_vectors: [[u64; 2]; 16],
     /// Values that do not fit the host's registers.
-    pub spill: [u64; 64],
-    /// Where the code of recent jump targets is.
-    pub jumps: [[JumpEntry; JUMP_COLUMNS]; JUMP_ROWS],
+    pub spill: [u64; SPILLS],
     /// Cached translations.
     pub tlb: Tlb,
 }
 
 impl Vcpu {
     /// Makes generated code leave as soon as it can: takes away what it may still retire.
-    pub fn withhold(&mut self) {
+    pub(crate) fn withhold(&mut self) {
         if self.countdown >= 0 {
             self.withheld += self.countdown + 1;
             self.countdown = -1;
         }
-    }
-
-    /// Notes where the code of an address is, in the current context.
-    pub fn remember_jump(&mut self, pc: u64, code: u64) {
-        let (row, column) = jump_place(pc);
-        self.jumps[row][column] = JumpEntry { pc, tag: self.context_tag, code, _unused: 0 };
-    }
-
-    /// Forgets where the code of all addresses is.
-    pub fn forget_jumps(&mut self) {
-        self.jumps.as_flattened_mut().fill(NO_JUMP);
     }
 }
 
@@ -191,7 +181,7 @@ pub(crate) fn take_apart(backing: Box<dyn VcpuBacking>) -> Parts {
     unsafe {
         vcpu.as_ptr().write_bytes(0, 1);
         (*vcpu.as_ptr()).tlb.flush();
-        (*vcpu.as_ptr()).forget_jumps();
+        (*vcpu.as_ptr()).tlb.jumps.forget();
         let part = |offset: usize| vcpu.cast::<u8>().add(offset);
         Parts {
             slots: Part(part(core::mem::offset_of!(Vcpu, slots)).cast()),

@@ -1,6 +1,7 @@
 //! `c2w-run`: runs an image.c2w like `docker run` runs a container.
 
 use c2w::container::{RunOptions, run};
+use c2w::jit::Jit;
 use c2w::volume::{self, Volume};
 use c2w::{exit, size, usage};
 use c2w_packer::cache::Cache;
@@ -53,6 +54,12 @@ struct Args {
     /// Show the guest kernel's messages on standard error.
     #[arg(long)]
     console: bool,
+    /// How guest code is run.
+    #[arg(long, value_enum, default_value_t, env = "C2W_JIT")]
+    jit: Jit,
+    /// Print on standard error what the machine did, when it has ended.
+    #[arg(long)]
+    stats: bool,
     /// Command to run instead of the image's, with its arguments.
     #[arg(trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -85,6 +92,8 @@ fn main() -> ExitCode {
             read_only: args.read_only,
             memory_bytes: args.memory,
             console: args.console,
+            jit: args.jit,
+            stats: args.stats,
             command: args.command,
         };
         run(&image, &options)

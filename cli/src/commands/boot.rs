@@ -2,6 +2,7 @@
 
 use crate::exit;
 use crate::host_io::{HostEvent, HostIo, Stream};
+use crate::jit::Jit;
 use crate::launch::{self, Bios, BootOptions, Disk, Share};
 use crate::size;
 use crate::terminal::RawMode;
@@ -47,6 +48,9 @@ pub struct Args {
     /// the kernel.
     #[arg(long, value_name = "none|FILE")]
     bios: Option<String>,
+    /// How guest code is run.
+    #[arg(long, value_enum, default_value_t, env = "C2W_JIT")]
+    jit: Jit,
 }
 
 /// Runs the command.
@@ -63,6 +67,7 @@ pub fn run(args: &Args) -> Result<u8> {
             Some("none") => Bios::None,
             Some(path) => Bios::File(path.into()),
         },
+        jit: args.jit,
     };
     // A first machine before the terminal changes: what is wrong with the options is said in plain lines.
     let mut first = Some(launch::boot(&options)?);

@@ -8,7 +8,7 @@ use c2w_decoders::x86_64::control;
 use c2w_decoders::x86_64::decode::decode;
 use c2w_decoders::x86_64::exception::name_segment;
 use c2w_decoders::x86_64::guest::X86_64;
-use c2w_decoders::x86_64::insn::InsnFlags;
+use c2w_decoders::x86_64::insn::{Insn, InsnFlags};
 use c2w_decoders::x86_64::segment::{Segment, SegmentRegister};
 use c2w_decoders::x86_64::state::State as SystemState;
 use c2w_decoders::x86_64::trap::{Kind, error_of, is_non_canonical, kind_of, vector_of};
@@ -20,6 +20,7 @@ use c2w_engine::eager::{BlockEnd, run_ir};
 use c2w_engine::guest::{Guest, Mode, Trap};
 use c2w_engine::ir::verify::verify;
 use c2w_engine::irq::{Attention, IrqLines};
+use c2w_engine::jit::Translator;
 use c2w_engine::mem::ram::Ram;
 
 /// Which builder runs our side.
@@ -29,10 +30,12 @@ pub enum Tier {
     Eager,
     /// Recorded IR.
     Ir,
+    /// Code for this processor.
+    Native,
 }
 
-/// Both.
-pub const TIERS: [Tier; 2] = [Tier::Eager, Tier::Ir];
+/// All of them.
+pub const TIERS: [Tier; 3] = [Tier::Eager, Tier::Ir, Tier::Native];
 
 /// Longest instruction.
 const MAX_BYTES: u64 = 15;
@@ -51,6 +54,7 @@ const NO_EXECUTE: u64 = 1 << 63;
 pub struct Ours {
     /// The vCPU.
     pub cpu: Cpu<X86_64>,
+    translator: Translator,
     code_32: bool,
 }
 
@@ -75,7 +79,8 @@ impl Ours {
         mmu::select_space(&mut cpu);
         flags::set_rflags(&mut cpu, flags::FIXED | flags::IF);
         mode::refresh(&mut cpu);
-        let mut ours = Self { cpu, code_32: true };
+        let translator = Translator::new(0).expect("this host runs generated code");
+        let mut ours = Self { cpu, translator, code_32: true };
         ours.select_code(false);
         ours
     }
@@ -185,14 +190,7 @@ impl Ours {
             let code = self.cpu.ram.slice(Gpa(start.0), MAX_BYTES).expect("code is in the window");
             let decoded = decode(code, self.cpu.mode()).expect("no instruction is longer");
             let (insns, len) = ([decoded.insn], decoded.len_bytes);
-            let end = match tier {
-                Tier::Eager => X86_64::run_block(&mut self.cpu, start, u64::from(len), &insns, &[0]),
-                Tier::Ir => {
-                    let block = X86_64::record(&insns, &[0], u16::from(len));
-                    verify(&block, X86_64::HELPERS).map_err(|error| format!("{error}: {insns:?}"))?;
-                    run_ir(&mut self.cpu, start, &block)
-                }
-            };
+            let end = self.run_block(start, &insns, &[0], u16::from(len), tier)?;
             // Trap delivery would need tables; what it would be told is all that counts here.
             self.cpu.request = None;
             let next = match end {
@@ -242,20 +240,33 @@ impl Ours {
                     break;
                 }
             }
-            let next = match tier {
-                Tier::Eager => X86_64::run_block(&mut self.cpu, start, at as u64, &insns, &offsets),
-                Tier::Ir => {
-                    let block = X86_64::record(&insns, &offsets, at as u16);
-                    verify(&block, X86_64::HELPERS).map_err(|error| format!("{error}: {insns:?}"))?;
-                    run_ir(&mut self.cpu, start, &block)
-                }
-            };
-            match next {
+            match self.run_block(start, &insns, &offsets, at as u16, tier)? {
                 BlockEnd::Next(next) => self.cpu.pc = next,
                 other => return Err(format!("{other:?}: {insns:?}")),
             }
         }
         Err(format!("{:#x} is not {end:#x}", self.cpu.pc.0))
+    }
+
+    fn run_block(
+        &mut self,
+        start: Gva,
+        insns: &[Insn],
+        offsets: &[u16],
+        len_bytes: u16,
+        tier: Tier,
+    ) -> Result<BlockEnd, String> {
+        if tier == Tier::Eager {
+            return Ok(X86_64::run_block(&mut self.cpu, start, len_bytes.into(), insns, offsets));
+        }
+        let block = X86_64::record(insns, offsets, len_bytes, &[]);
+        verify(&block, X86_64::HELPERS).map_err(|error| format!("{error}: {insns:?}"))?;
+        if tier == Tier::Native
+            && let Some(end) = self.translator.run_block(&mut self.cpu, start, &block)
+        {
+            return Ok(end);
+        }
+        Ok(run_ir(&mut self.cpu, start, &block))
     }
 
     fn outcome(&mut self, trap: Option<Trap>) -> Outcome {

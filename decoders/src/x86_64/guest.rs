@@ -8,11 +8,11 @@ use super::insn::Insn;
 use super::restore::{self, StateError};
 use super::spaces::SpaceKey;
 use super::state::State;
-use super::{debug, decode, exception, helpers, interrupt, lift, mmu, mode, trap};
+use super::{debug, decode, exception, helpers, interrupt, lift, mmu, mode, regs, trap};
 use c2w_engine::addr::{Gpa, Gva};
 use c2w_engine::cpu::Cpu;
 use c2w_engine::eager::{BlockEnd, run_block};
-use c2w_engine::emit::Emit;
+use c2w_engine::emit::{Emit, Slot};
 use c2w_engine::guest::{Decoded, Guest, HelperId, HelperInfo, Mode, Trap};
 use c2w_engine::ir::block::Block;
 use c2w_engine::mem::spaces::Spaces;
@@ -73,6 +73,7 @@ impl Guest for X86_64 {
     type Board = PcBoard;
     const CONTEXTS: usize = mode::CONTEXTS;
     const HELPERS: &'static [HelperInfo] = &helpers::HELPERS;
+    const KNOWN_SLOTS: &'static [Slot] = &[regs::CC_OP];
 
     fn decode(bytes: &[u8], mode: Mode) -> Option<Decoded<Insn>> {
         decode::decode(bytes, mode)
@@ -95,8 +96,8 @@ impl Guest for X86_64 {
     }
 
     #[inline(never)]
-    fn record(insns: &[Insn], offsets: &[u16], len_bytes: u16) -> Block {
-        record::<Self>(insns, offsets, len_bytes)
+    fn record(insns: &[Insn], offsets: &[u16], len_bytes: u16, known: &[(Slot, u64)]) -> Block {
+        record::<Self>(insns, offsets, len_bytes, known)
     }
 
     #[inline(always)]

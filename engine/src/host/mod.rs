@@ -1,5 +1,6 @@
-//! Hosts: where lowered code runs.
+//! Hosts: where generated code lives and how it is entered.
 
-pub mod callout;
+#[cfg(all(unix, target_arch = "x86_64"))]
+pub mod native;
 #[cfg(feature = "wasmtime")]
 pub mod wasmtime;

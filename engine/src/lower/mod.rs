@@ -1,3 +1,5 @@
-//! Lowering: from the IR to code that a host runs.
+//! Lowerings: from a region of IR to code of a host.
 
 pub mod wasm;
+#[cfg(target_arch = "x86_64")]
+pub mod x64;

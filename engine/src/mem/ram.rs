@@ -324,10 +324,15 @@ impl Ram {
         self.code[self.index(page)] != 0
     }
 
-    /// Whether code has been decoded from near `len_bytes` at `gpa`, which lie in one page.
+    /// Whether a write of `len_bytes` at `gpa`, in one page, would overwrite code.
     pub fn is_code(&self, gpa: Gpa, len_bytes: u64) -> bool {
-        let chunks = chunk_mask(gpa.page_offset(), len_bytes);
-        self.contains_page(Page::of(gpa)) && self.code[self.index(Page::of(gpa))] & chunks != 0
+        match self.offset(gpa, len_bytes) {
+            Ok(offset) => {
+                let map = self.code[(offset >> PAGE_SHIFT) as usize];
+                map != 0 && map & chunk_mask(gpa.page_offset(), len_bytes) != 0
+            }
+            Err(_) => false,
+        }
     }
 
     /// Drops the code mark of every page: the block cache was emptied.
@@ -428,6 +433,8 @@ mod tests {
         ram.write(Gpa(0xfff), &[0; 0x100]).unwrap();
         assert_eq!(ram.take_written_code(), [Page(1)]);
         assert!(!ram.holds_code(Page(1)));
+        ram.note_code(Page(1), 0x80, 4);
+        assert!(ram.is_code(Gpa(0x107f), 2) && !ram.is_code(Gpa(0x107e), 2) && !ram.is_code(Gpa(0x2000), 1));
         assert_eq!(chunk_mask(0, PAGE_BYTES), u64::MAX);
         assert_eq!(chunk_mask(0xfff, 1), 1 << 63);
     }

@@ -4,6 +4,7 @@
 //! that kind of access to the slow path. Tags carry a space number in the bits between the access size and
 //! the page, so that switching address spaces flushes nothing.
 
+use super::jumps::Jumps;
 use crate::addr::{Gva, PAGE_MASK, PAGE_SHIFT, Page, Width};
 
 /// Entries per context. A power of two.
@@ -78,11 +79,20 @@ pub struct Tlb {
     /// The space number, at its place in a tag.
     pub(crate) space: Space,
     pub(crate) contexts: [[Entry; ENTRIES]; MAX_CONTEXTS],
+    /// Where the code of virtual addresses is.
+    pub(crate) jumps: Jumps,
+    /// Changes whenever translations of more than a page are forgotten.
+    generation: u32,
 }
 
 impl Default for Tlb {
     fn default() -> Self {
-        Self { contexts: [[EMPTY; ENTRIES]; MAX_CONTEXTS], space: Space::default() }
+        Self {
+            space: Space::default(),
+            contexts: [[EMPTY; ENTRIES]; MAX_CONTEXTS],
+            jumps: Jumps::default(),
+            generation: 0,
+        }
     }
 }
 
@@ -95,6 +105,11 @@ impl Tlb {
     /// The address space that lookups and fills concern.
     pub fn space(&self) -> Space {
         self.space
+    }
+
+    /// Names the translations that are in force: the same only as long as they are, but for those of single pages.
+    pub fn tag(&self) -> u64 {
+        u64::from(self.generation) << 32 | self.space.0
     }
 
     /// Switches to another address space; entries of the old one stay.
@@ -145,6 +160,7 @@ impl Tlb {
 
     /// Forgets everything.
     pub fn flush(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
         for context in &mut self.contexts {
             context.fill(EMPTY);
         }
@@ -152,6 +168,7 @@ impl Tlb {
 
     /// Forgets the page of `gva` in every context and space.
     pub fn flush_page(&mut self, gva: Gva) {
+        self.jumps.forget_page(gva);
         for context in &mut self.contexts {
             context[slot_of(gva)] = EMPTY;
         }
@@ -160,6 +177,7 @@ impl Tlb {
     /// Forgets the pages of `start..start + len_bytes`, a power of two to which `start` is aligned, in every context and
     /// space.
     pub fn flush_range(&mut self, start: Gva, len_bytes: u64) {
+        self.generation = self.generation.wrapping_add(1);
         let first = slot_of(start);
         let count = ((len_bytes >> PAGE_SHIFT) as usize).min(ENTRIES);
         for context in &mut self.contexts {
@@ -175,6 +193,7 @@ impl Tlb {
 
     /// Forgets one context.
     pub fn flush_context(&mut self, context: usize) {
+        self.generation = self.generation.wrapping_add(1);
         self.contexts[context].fill(EMPTY);
     }
 

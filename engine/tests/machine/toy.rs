@@ -252,8 +252,13 @@ impl Guest for Toy {
         c2w_engine::eager::run_block(cpu, block_pc, len_bytes, insns, offsets)
     }
 
-    fn record(insns: &[Self::Insn], offsets: &[u16], len_bytes: u16) -> c2w_engine::ir::block::Block {
-        c2w_engine::record::record::<Self>(insns, offsets, len_bytes)
+    fn record(
+        insns: &[Self::Insn],
+        offsets: &[u16],
+        len_bytes: u16,
+        known: &[(Slot, u64)],
+    ) -> c2w_engine::ir::block::Block {
+        c2w_engine::record::record::<Self>(insns, offsets, len_bytes, known)
     }
 
     fn helper(cpu: &mut Cpu<Self>, id: HelperId, args: [u64; 4]) -> Result<u64, Trap> {

@@ -5,6 +5,7 @@ use crate::toy::{RAM, Toy};
 use c2w_engine::addr::{Gpa, Gva, PAGE_BYTES, Page, Width};
 use c2w_engine::cpu::Cpu;
 use c2w_engine::emit::Slot;
+use c2w_engine::guest::Mode;
 use c2w_engine::host::wasmtime::{CodeId, Host, Left, LinkCell};
 use c2w_engine::ir::block::Op;
 use c2w_engine::ir::ops::Binary;
@@ -73,13 +74,13 @@ fn jumps_are_looked_up_under_their_context() {
     assert_eq!(enter(&mut host, &mut cpu, jump, RAM + 0x40, 100), Left::Jump);
     assert_eq!((cpu.pc.0, cpu.slots[1]), (target, RAM + 0x40));
     // Its code runs in the page that it is entered in.
-    cpu.vcpu_mut().remember_jump(target, u64::from(jump.0));
+    host.note_jump(&mut cpu, Gva(target), jump);
     let retired = cpu.retired;
     assert_eq!(enter(&mut host, &mut cpu, jump, RAM + 0x40, 9), Left::Countdown);
     assert_eq!((cpu.pc.0, cpu.slots[1], cpu.retired - retired), (target, target, 8));
-    cpu.vcpu_mut().context_tag = 1;
+    cpu.set_mode(Mode(1), 0, 0);
     assert_eq!(enter(&mut host, &mut cpu, jump, RAM + 0x40, 100), Left::Jump);
-    cpu.vcpu_mut().context_tag = 0;
+    cpu.set_mode(Mode(0), 0, 0);
     cpu.slots[2] = target + 0x40 * PAGE_BYTES;
     assert_eq!(enter(&mut host, &mut cpu, jump, RAM + 0x40, 100), Left::Jump, "another row's worth away");
     // A way into another page is a jump, too.
@@ -87,7 +88,7 @@ fn jumps_are_looked_up_under_their_context() {
     cpu.slots[2] = 0;
     assert_eq!(enter(&mut host, &mut cpu, away, RAM, 100), Left::Jump);
     assert_eq!((cpu.pc.0, cpu.slots[0], cpu.slots[1]), (0, 5, target));
-    cpu.vcpu_mut().forget_jumps();
+    cpu.tlb.flush();
     assert_eq!(enter(&mut host, &mut cpu, away, RAM, 100), Left::Jump);
     assert_eq!((cpu.pc.0, cpu.slots[0]), (target, 10));
 }

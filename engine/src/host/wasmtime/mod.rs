@@ -3,6 +3,7 @@
 //! A store of wasmtime's frees nothing before it is dropped, so that [`Host::discard`] begins a new one over the same
 //! memory. Regions call the host by imports; a call-out that ends its instruction unwinds to [`Host::enter`].
 
+mod call_out;
 mod memory;
 mod space;
 
@@ -11,14 +12,15 @@ pub use space::Space;
 use crate::addr::Gva;
 use crate::cpu::Cpu;
 use crate::guest::{Guest, Trap, TrapCause};
-use crate::host::callout::{Stop, carry_out};
 use crate::ir::region::Region;
+use crate::jit::call_out::Leave;
 use crate::lower::wasm::abi::{CallOut, ENTRY, MEMORY, Reason, Site, unlinked, unlinked_cell};
 use crate::lower::wasm::{Target, dispatcher, links, lower};
 use ::wasmtime::{
     Caller, Config, Engine, Extern, Func, Instance, Module, OptLevel, Ref, RefType, Store, StoreLimits,
     StoreLimitsBuilder, Table, TableType, TypedFunc,
 };
+use call_out::carry_out;
 use memory::Creator;
 
 /// Regions of one generation: the size of the table that they are called through.
@@ -91,8 +93,8 @@ impl Compiler {
 /// Who runs, while a region does.
 struct Running<G: Guest> {
     cpu: *mut Cpu<G>,
-    horizon: u64,
-    stop: Option<Stop>,
+    end: u64,
+    leave: Option<Leave>,
     limits: StoreLimits,
 }
 
@@ -212,6 +214,12 @@ impl<G: Guest> Host<G> {
         }
     }
 
+    /// Lets jumps to an address, in the vCPU's current context, lead to a region.
+    pub fn note_jump(&self, cpu: &mut Cpu<G>, pc: Gva, CodeId(code): CodeId) {
+        let tag = cpu.context_tag();
+        cpu.tlb.jumps.note(pc, tag, u64::from(code));
+    }
+
     /// Discards all regions. No number of one stays valid; entries of the jump cache are the caller's to forget.
     ///
     /// # Errors
@@ -229,35 +237,37 @@ impl<G: Guest> Host<G> {
     /// wasmtime's: a region did what none does, such as reaching beyond the memory.
     pub fn enter(&mut self, cpu: &mut Cpu<G>, code: CodeId, budget: u64) -> Result<Left, HostError> {
         assert!(cpu.vcpu().cast() == self.vcpu_place(), "the vCPU lies in this host's memory");
-        let horizon = cpu.retired.wrapping_add(budget);
-        let page_base = cpu.pc.page_start().0;
+        let end = cpu.retired.wrapping_add(budget);
+        let (page_base, tag) = (cpu.pc.page_start().0, cpu.context_tag());
         let vcpu = cpu.vcpu_mut();
         vcpu.page_base = page_base;
+        vcpu.context_tag = tag;
         vcpu.countdown = budget as i64;
         vcpu.withheld = 0;
         let generation = &mut self.generation;
         let running = generation.store.data_mut();
-        (running.cpu, running.horizon, running.stop) = (std::ptr::from_mut(cpu), horizon, None);
+        (running.cpu, running.end, running.leave) = (std::ptr::from_mut(cpu), end, None);
         let returned = generation.run.call(&mut generation.store, code.0 as i32);
         let running = generation.store.data_mut();
         running.cpu = std::ptr::null_mut();
-        let stop = running.stop.take();
+        let leave = running.leave.take();
         let vcpu = cpu.vcpu_mut();
-        let (left, pc) = match (returned, stop) {
-            (Err(_), Some(Stop::Trap(trap))) => (Left::Trapped(trap), vcpu.pc),
-            (Err(_), Some(Stop::Interpret)) => (Left::Interpret, vcpu.pc),
+        let (left, pc) = match (returned, leave) {
+            (Err(_), Some(Leave::Trap(trap))) => (Left::Trapped(trap), vcpu.pc),
+            (Err(_), Some(Leave::Interpret)) => (Left::Interpret, vcpu.pc),
+            (Err(_), Some(Leave::Look)) => (Left::Countdown, vcpu.pc),
             (Err(error), None) => return Err(error.into()),
             (Ok(returned), _) => match unlinked_cell(returned) {
                 Some(cell) => {
                     let pc = vcpu.page_base.wrapping_add_signed(self.cells[cell as usize]);
                     (Left::Unlinked(LinkCell(cell)), pc)
                 }
-                None => (left_by(vcpu.exit, vcpu.spill), vcpu.pc),
+                None => (left_by(vcpu.exit, [vcpu.spill[0], vcpu.spill[1]]), vcpu.pc),
             },
         };
         let remaining = vcpu.countdown.wrapping_add(vcpu.withheld);
         cpu.pc = Gva(pc);
-        cpu.retired = horizon.wrapping_sub(remaining as u64);
+        cpu.retired = end.wrapping_sub(remaining as u64);
         Ok(left)
     }
 
@@ -267,10 +277,10 @@ impl<G: Guest> Host<G> {
     }
 }
 
-fn left_by(exit: u64, spill: [u64; 64]) -> Left {
+fn left_by(exit: u64, [cause, value]: [u64; 2]) -> Left {
     match Reason::from_number(exit) {
         Some(Reason::Countdown) => Left::Countdown,
-        Some(Reason::Trap) => Left::Trapped(Trap::new(TrapCause(spill[0] as u32), spill[1])),
+        Some(Reason::Trap) => Left::Trapped(Trap::new(TrapCause(cause as u32), value)),
         Some(Reason::Jump) | None => Left::Jump,
     }
 }
@@ -278,7 +288,7 @@ fn left_by(exit: u64, spill: [u64; 64]) -> Left {
 impl<G: Guest> Generation<G> {
     fn new(engine: &Engine, memory: &Module, dispatcher: &Module) -> Result<Self, HostError> {
         let limits = StoreLimitsBuilder::new().instances(MAX_REGIONS as usize + 2).build();
-        let running = Running { cpu: std::ptr::null_mut(), horizon: 0, stop: None, limits };
+        let running = Running { cpu: std::ptr::null_mut(), end: 0, leave: None, limits };
         let mut store = Store::new(engine, running);
         store.limiter(|running| &mut running.limits);
         let instance = Instance::new(&mut store, memory, &[])?;
@@ -328,8 +338,8 @@ fn call<G: Guest>(
     let running = caller.data_mut();
     // SAFETY: set by `enter`, which borrows the vCPU exclusively and uses it for nothing else while wasm code runs.
     let cpu = unsafe { &mut *running.cpu };
-    carry_out(cpu, running.horizon, call, Site::decode(site), a, b).map_err(|stop| {
-        running.stop = Some(stop);
+    carry_out(cpu, running.end, call, Site::decode(site), a, b).map_err(|leave| {
+        running.leave = Some(leave);
         Stopped.into()
     })
 }

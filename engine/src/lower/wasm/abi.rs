@@ -10,6 +10,7 @@
 use crate::addr::Width;
 use crate::emit::Amo;
 use crate::guest::HelperId;
+use crate::vcpu::{EXIT_COUNT, EXIT_JUMP, EXIT_SITE};
 
 /// Module name of all imports.
 pub const MODULE: &str = "c2w";
@@ -38,20 +39,20 @@ pub const fn unlinked_cell(returned: i32) -> Option<u32> {
 #[repr(u64)]
 pub enum Reason {
     /// The countdown is below zero.
-    Countdown = 0,
+    Countdown = EXIT_COUNT,
     /// `Vcpu::pc` is not in the jump cache.
-    Jump = 1,
+    Jump = EXIT_JUMP,
     /// The instruction traps; cause and value are in the first places of `Vcpu::spill`.
-    Trap = 2,
+    Trap = EXIT_SITE,
 }
 
 impl Reason {
     /// The reason with this number.
     pub const fn from_number(number: u64) -> Option<Self> {
         match number {
-            0 => Some(Self::Countdown),
-            1 => Some(Self::Jump),
-            2 => Some(Self::Trap),
+            EXIT_COUNT => Some(Self::Countdown),
+            EXIT_JUMP => Some(Self::Jump),
+            EXIT_SITE => Some(Self::Trap),
             _ => None,
         }
     }

@@ -5,10 +5,11 @@ use super::code::aligned;
 use super::function::Lowering;
 use super::layout::{JUMP_MASKS, JUMP_ROW_SHIFT, JUMP_SHIFT};
 use super::slots::SlotSet;
-use crate::addr::PAGE_MASK;
+use crate::addr::{PAGE_MASK, PAGE_SHIFT};
 use crate::emit::Slot;
 use crate::guest::TrapCause;
 use crate::ir::block::Value;
+use crate::mem::jumps::JUMP_MIX_SHIFT;
 use wasm_encoder::ValType;
 
 impl Lowering<'_> {
@@ -114,9 +115,14 @@ impl Lowering<'_> {
         let (row_mask, column_mask) = JUMP_MASKS;
         let (pc, tag, code) = self.layout.jump();
         let mut put = self.code.put();
-        put.local_get(target).i64_const(12).i64_shr_u().i32_wrap_i64();
+        put.local_get(target).i64_const(PAGE_SHIFT.into()).i64_shr_u().i32_wrap_i64();
         put.i32_const(row_mask as i32).i32_and().i32_const(JUMP_ROW_SHIFT as i32).i32_shl();
-        put.local_get(target).local_get(target).i64_const(6).i64_shr_u().i64_xor().i32_wrap_i64();
+        put.local_get(target)
+            .local_get(target)
+            .i64_const(JUMP_MIX_SHIFT.into())
+            .i64_shr_u()
+            .i64_xor()
+            .i32_wrap_i64();
         put.i32_const(column_mask as i32).i32_and().i32_const(JUMP_SHIFT as i32).i32_shl();
         put.i32_or().local_tee(entry).i64_load(aligned(pc, 3)).local_get(target).i64_eq();
         put.local_get(entry).i64_load(aligned(tag, 3));

@@ -1,7 +1,8 @@
 //! Linear addresses of what generated code reaches.
 
+use crate::mem::jumps::{JUMP_COLUMNS, JUMP_ROWS, JumpEntry};
 use crate::mem::tlb::{ENTRIES, Entry, Tlb};
-use crate::vcpu::{JUMP_COLUMNS, JUMP_ROWS, JumpEntry, Vcpu};
+use crate::vcpu::Vcpu;
 use core::mem::offset_of;
 
 /// Where things lie in the linear memory that a module is lowered for.
@@ -93,7 +94,7 @@ impl Layout {
 
     /// The fields of the first entry of the jump cache: address, tag, code.
     pub(super) fn jump(&self) -> (u32, u32, u32) {
-        let first = self.at(offset_of!(Vcpu, jumps));
+        let first = self.at(offset_of!(Vcpu, tlb) + offset_of!(Tlb, jumps));
         let field = |offset: usize| first + offset as u32;
         (
             field(offset_of!(JumpEntry, pc)),

@@ -1,0 +1,62 @@
+//! Call-outs of regions, on the shared ones: around each, the vCPU looks as it does to the interpreter in the middle of a
+//! block; what needs a look by the run loop makes the countdown negative.
+
+use crate::cpu::Cpu;
+use crate::guest::Guest;
+use crate::ir::block::{Op, Value};
+use crate::jit::call_out::{self, Leave};
+use crate::lower::wasm::abi::{CallOut, Site};
+
+/// Carries out a call-out with two numbers. `end` is what `retired` will be when nothing is left to count down.
+///
+/// # Errors
+/// The region is to be left; address and countdown are those of the instruction, which has done nothing.
+#[inline(always)]
+pub(super) fn carry_out<G: Guest>(
+    cpu: &mut Cpu<G>,
+    end: u64,
+    call: CallOut,
+    site: Site,
+    a: u64,
+    b: u64,
+) -> Result<u64, Leave> {
+    let vcpu = cpu.vcpu_mut();
+    let [c, d, ..] = vcpu.spill;
+    let left = vcpu.countdown.wrapping_add(vcpu.withheld);
+    cpu.retired = end.wrapping_sub(left as u64);
+    let before = (cpu.fetch_epoch(), cpu.data_context());
+    let result = match call {
+        CallOut::Helper => G::helper(cpu, site.helper(), [a, b, c, d]).map_err(Leave::from),
+        call => call_out::carry_out(cpu, &operation(call, site, b), [a, b, c, d]),
+    };
+    let changed = (cpu.fetch_epoch(), cpu.data_context()) != before;
+    if cpu.ram.has_written_code() {
+        cpu.recheck_interrupts();
+    }
+    if result.is_err() {
+        let vcpu = cpu.vcpu_mut();
+        vcpu.pc = vcpu.page_base.wrapping_add_signed(i64::from(site.at));
+        vcpu.countdown += i64::from(site.unretired);
+    } else if changed || cpu.needs_look() {
+        cpu.vcpu_mut().withhold();
+    }
+    result
+}
+
+/// The operation that a site carries out; its operands are given apart from it.
+#[inline(always)]
+fn operation(call: CallOut, site: Site, b: u64) -> Op {
+    let w = site.width();
+    let (addr, value) = (Value(0), Value(0));
+    match call {
+        CallOut::Load => Op::Load { w, addr },
+        CallOut::Store => Op::Store { w, addr, value },
+        CallOut::LoadToModify => Op::LoadToModify { w, addr },
+        CallOut::CheckCrossingWrite => Op::CheckCrossingWrite { addr, len_bytes: b as u16 },
+        CallOut::Amo => Op::Amo { op: site.amo(), w, addr, value },
+        CallOut::CompareExchange => Op::CompareExchange { w, addr, expected: value, new: value },
+        CallOut::LoadReserved => Op::LoadReserved { w, addr },
+        CallOut::StoreConditional => Op::StoreConditional { w, addr, value },
+        CallOut::Helper => Op::Fence,
+    }
+}

@@ -1,0 +1,289 @@
+//! A region as a whole: its entry, its blocks, and the ways between them and out.
+
+use super::asm::{Alu, Asm, Cc, Label, Reg};
+use super::block::{Cold, Emitter};
+use super::plan::{Plan, SlotSet, may_change_mode};
+use super::{COUNTDOWN, Link, Lowering, Request, field, slot};
+use crate::addr::PAGE_BYTES;
+use crate::addr::Width::W64;
+use crate::ir::block::Op;
+use crate::ir::region::{Region, Way, Ways};
+use crate::vcpu::EXIT_COUNT;
+
+/// Writes a region.
+pub(super) struct Flow<'a> {
+    lowering: &'a mut Lowering,
+    region: &'a Region,
+    request: Request<'a>,
+    /// Where the body of each block starts; it has been counted.
+    bodies: Vec<Label>,
+    /// Where each block is counted first.
+    heads: Vec<Label>,
+    /// Ways out, written behind everything else.
+    outs: Vec<Out>,
+}
+
+/// A way out of the region.
+struct Out {
+    label: Label,
+    to: i64,
+    /// The homes to write back.
+    dirty: u16,
+    kind: OutKind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OutKind {
+    /// On to other code.
+    On,
+    /// To the run loop, which has something to look at.
+    Look,
+}
+
+impl<'a> Flow<'a> {
+    pub fn new(lowering: &'a mut Lowering, region: &'a Region, request: Request<'a>) -> Self {
+        let mut labels = || region.blocks.iter().map(|_| lowering.asm.label()).collect();
+        let (bodies, heads) = (labels(), labels());
+        Self { lowering, region, request, bodies, heads, outs: Vec::new() }
+    }
+
+    fn asm(&mut self) -> &mut Asm {
+        &mut self.lowering.asm
+    }
+
+    /// Writes everything; gives where other code and where the run loop enters.
+    pub fn emit(mut self) -> (usize, usize) {
+        let insns = self.region.blocks[0].insns as i32;
+        let down = self.asm().label();
+        let entry = self.asm().len();
+        self.asm().alu_imm(Alu::Sub, W64, COUNTDOWN, insns);
+        self.asm().jcc(Cc::S, down);
+        let start = self.asm().len();
+        let Lowering { asm, plan, .. } = &mut *self.lowering;
+        for home in &plan.homes {
+            asm.load(W64, home.reg, slot(home.slot));
+        }
+        for index in 0..self.region.blocks.len() {
+            self.block(index);
+        }
+        self.outs();
+        let first = self.region.blocks[0].start;
+        self.asm().bind(down);
+        self.asm().alu_imm(Alu::Add, W64, COUNTDOWN, insns);
+        self.leave_at(first);
+        (entry, start)
+    }
+
+    fn block(&mut self, index: usize) {
+        let insns = self.region.blocks[index].insns as i32;
+        let (head, body) = (self.heads[index], self.bodies[index]);
+        self.asm().bind(head);
+        // The entry's count was taken on the way in.
+        if index > 0 {
+            self.asm().alu_imm(Alu::Sub, W64, COUNTDOWN, insns);
+        }
+        self.asm().bind(body);
+        let Lowering { asm, features, sites, plan, block, .. } = &mut *self.lowering;
+        let mut emitter = Emitter::new(asm, plan, *features, self.request, block, sites, self.region, index);
+        emitter.body();
+        Ending {
+            looks: may_change_mode(&self.region.blocks[index].block, self.request.helpers),
+            region: self.region,
+            index,
+            bodies: &self.bodies,
+            heads: &self.heads,
+            outs: &mut self.outs,
+            plan,
+        }
+        .emit(&mut emitter);
+        for Cold { label, site, back } in block.cold.drain(..) {
+            asm.bind(label);
+            asm.call_indirect(field!(links.call_out));
+            asm.note(site);
+            if let Some(back) = back {
+                asm.jmp(back);
+            }
+        }
+    }
+
+    fn outs(&mut self) {
+        for Out { label, to, dirty, kind } in std::mem::take(&mut self.outs) {
+            let Lowering { asm, plan, links, .. } = &mut *self.lowering;
+            asm.bind(label);
+            write_back(asm, plan, dirty);
+            let in_page = (0..PAGE_BYTES as i64).contains(&to);
+            match kind {
+                OutKind::Look => self.leave_at(to),
+                OutKind::On if in_page => {
+                    let unlinked = asm.label();
+                    asm.jmp(unlinked);
+                    let jump = asm.len() - 4;
+                    asm.bind(unlinked);
+                    let number = self.request.first_link + links.len() as u32;
+                    links.push(Link { jump, unlinked: asm.len(), to });
+                    asm.mov_imm(Reg::RAX, number.into());
+                    asm.jmp_indirect(field!(links.unlinked));
+                }
+                OutKind::On => {
+                    pc(asm, to);
+                    asm.jmp_indirect(field!(links.jump));
+                }
+            }
+        }
+    }
+
+    /// Leaves for the run loop, which goes on at this place.
+    fn leave_at(&mut self, to: i64) {
+        let asm = &mut self.lowering.asm;
+        pc(asm, to);
+        asm.store(W64, field!(pc), Reg::RAX);
+        asm.mov_imm(Reg::RAX, EXIT_COUNT);
+        asm.jmp_indirect(field!(links.leave));
+    }
+}
+
+/// RAX = the address of a place.
+fn pc(asm: &mut Asm, to: i64) {
+    asm.load(W64, Reg::RAX, field!(page_base));
+    match i32::try_from(to) {
+        Ok(to) => asm.alu_imm(Alu::Add, W64, Reg::RAX, to),
+        Err(_) => {
+            asm.mov_imm(Reg::RCX, to as u64);
+            asm.alu(Alu::Add, W64, Reg::RAX, Reg::RCX);
+        }
+    }
+}
+
+fn write_back(asm: &mut Asm, plan: &Plan, dirty: u16) {
+    for (number, home) in plan.homes.iter().enumerate() {
+        if dirty >> number & 1 != 0 {
+            asm.store(W64, slot(home.slot), home.reg);
+        }
+    }
+}
+
+/// Writes how a block ends.
+struct Ending<'a> {
+    /// The run loop may have to look before anything else runs.
+    looks: bool,
+    region: &'a Region,
+    index: usize,
+    bodies: &'a [Label],
+    heads: &'a [Label],
+    outs: &'a mut Vec<Out>,
+    plan: &'a Plan,
+}
+
+impl Ending<'_> {
+    fn emit(&mut self, e: &mut Emitter<'_>) {
+        match self.region.blocks[self.index].ways {
+            Ways::None => {}
+            Ways::Indirect => self.indirect(e),
+            Ways::One(way) => {
+                e.store_for_way(&self.plan.live_on(way));
+                self.go(e, way, true);
+            }
+            Ways::Branch { taken, next } => {
+                let (live_taken, live_next) = (self.plan.live_on(taken), self.plan.live_on(next));
+                e.store_for_all(|slot| live_taken.contains(slot) && live_next.contains(slot));
+                let Some(&Op::BranchRelative { cond, .. }) = e.block.ops.last() else {
+                    unreachable!("a block that branches ends with a branch")
+                };
+                e.locked = 0;
+                let cc = e.condition(cond);
+                let falls_into = |way| way == Way::Block(self.index + 1);
+                if falls_into(taken) {
+                    self.branch(e, cc.negated(), (next, &live_next), (taken, &live_taken));
+                } else {
+                    self.branch(e, cc, (taken, &live_taken), (next, &live_next));
+                }
+            }
+        }
+    }
+
+    /// A conditional jump on one way, and the other way behind it.
+    fn branch(&mut self, e: &mut Emitter<'_>, cc: Cc, far: (Way, &SlotSet), near: (Way, &SlotSet)) {
+        let is_back = matches!(far.0, Way::Block(to) if to <= self.index);
+        if let Some(label) = self.plain_target(e, far.0)
+            && !is_back
+            && !e.has_pending_for(far.1)
+        {
+            e.asm.jcc(cc, label);
+        } else {
+            // What is to be done on the way stands in line: loops mostly take it.
+            let skip = e.asm.label();
+            e.asm.jcc(cc.negated(), skip);
+            e.store_for_way(far.1);
+            self.go(e, far.0, false);
+            e.asm.bind(skip);
+        }
+        e.store_for_way(near.1);
+        self.go(e, near.0, true);
+    }
+
+    /// A label that a conditional jump may lead to, for a way on which nothing has to be done.
+    fn plain_target(&mut self, e: &mut Emitter<'_>, way: Way) -> Option<Label> {
+        if self.looks {
+            return None;
+        }
+        match way {
+            Way::Block(to) => Some(self.heads[to]),
+            Way::Out(to) => Some(self.out(e, to, OutKind::On)),
+        }
+    }
+
+    fn out(&mut self, e: &mut Emitter<'_>, to: i64, kind: OutKind) -> Label {
+        let label = e.asm.label();
+        self.outs.push(Out { label, to, dirty: self.plan.dirty_out[self.index], kind });
+        label
+    }
+
+    /// Goes a way, on which everything has been stored. Where the block that follows is reached by falling through,
+    /// `last` says that nothing stands in between.
+    fn go(&mut self, e: &mut Emitter<'_>, way: Way, last: bool) {
+        if self.looks {
+            let to = match way {
+                Way::Block(to) => self.region.blocks[to].start,
+                Way::Out(to) => to,
+            };
+            let label = self.out(e, to, OutKind::Look);
+            e.asm.test(W64, COUNTDOWN, COUNTDOWN);
+            e.asm.jcc(Cc::S, label);
+        }
+        match way {
+            Way::Block(to) if to <= self.index => {
+                let head = &self.region.blocks[to];
+                e.count_back(head.insns, head.start);
+                e.asm.jmp(self.bodies[to]);
+            }
+            // Cold code of this block comes in between, if there is any.
+            Way::Block(to) if last && to == self.index + 1 && !e.has_cold() => {}
+            Way::Block(to) => e.asm.jmp(self.heads[to]),
+            Way::Out(to) => {
+                let label = self.out(e, to, OutKind::On);
+                e.asm.jmp(label);
+            }
+        }
+    }
+
+    fn indirect(&mut self, e: &mut Emitter<'_>) {
+        let Some(&Op::Jump { target }) = e.block.ops.last() else {
+            unreachable!("a block with an indirect way ends with a jump")
+        };
+        e.store_for_way(&SlotSet::ALL);
+        e.locked = 0;
+        let target = e.fetch(target);
+        e.asm.mov(Reg::RAX, target);
+        write_back(e.asm, self.plan, self.plan.dirty_out[self.index]);
+        if self.looks {
+            let on = e.asm.label();
+            e.asm.test(W64, COUNTDOWN, COUNTDOWN);
+            e.asm.jcc(Cc::NS, on);
+            e.asm.store(W64, field!(pc), Reg::RAX);
+            e.asm.mov_imm(Reg::RAX, EXIT_COUNT);
+            e.asm.jmp_indirect(field!(links.leave));
+            e.asm.bind(on);
+        }
+        e.asm.jmp_indirect(field!(links.jump));
+    }
+}

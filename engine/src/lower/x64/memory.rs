@@ -1,0 +1,163 @@
+//! Accesses to guest memory: the TLB check in line, everything else at a site.
+
+use super::asm::{Alu, Cc, Label, Mem, Reg, Shift};
+use super::block::Emitter;
+use super::{BIAS, STATE, field};
+use crate::addr::Width::{self, W32, W64};
+use crate::addr::{PAGE_MASK, PAGE_SHIFT};
+use crate::emit::Amo;
+use crate::ir::block::{Op, Value};
+use crate::mem::tlb::{ENTRIES, Entry, Tlb};
+use crate::vcpu::Vcpu;
+use core::mem::{offset_of, size_of};
+
+/// log2 of the size of a TLB entry.
+const ENTRY_SHIFT: u32 = size_of::<Entry>().trailing_zeros();
+const _: () = assert!(size_of::<Entry>() == 1 << ENTRY_SHIFT);
+/// The bits of a page's address, as an immediate.
+const PAGE_BITS: i32 = !(PAGE_MASK as i32);
+
+impl Emitter<'_> {
+    pub(super) fn memory(&mut self, v: Value, op: &Op) {
+        match *op {
+            Op::Load { w, addr } => self.load(v, op, w, addr, offset_of!(Entry, read)),
+            Op::LoadToModify { w, addr } => self.load(v, op, w, addr, offset_of!(Entry, write)),
+            Op::Store { w, addr, value } => self.store(v, op, w, addr, value),
+            Op::CheckCrossingWrite { addr, len_bytes } => self.check_crossing(op, addr, len_bytes),
+            Op::Amo { op: amo, w, addr, value } => self.amo(v, op, amo, w, addr, value),
+            Op::CompareExchange { w, addr, expected, new } => {
+                self.compare_exchange(v, op, w, [addr, expected, new])
+            }
+            _ => unreachable!("no other operation accesses memory in line"),
+        }
+    }
+
+    /// Looks an address up; where it misses, goes to a label. The host's address is then that of the guest plus RAX.
+    /// `aligned` accesses miss where they are misaligned, others where they cross into another page.
+    fn look_up(&mut self, addr: Reg, w: Width, tag: usize, aligned: bool) -> Label {
+        let miss = self.asm.label();
+        let table = offset_of!(Vcpu, tlb) + offset_of!(Tlb, contexts) - BIAS;
+        let table = table + self.request.context * ENTRIES * size_of::<Entry>();
+        let entry = |field: usize| Mem::sum(STATE, Reg::RAX, (table + field) as i32);
+        self.asm.mov32(Reg::RAX, addr);
+        self.asm.shift_imm(Shift::Shr, W32, Reg::RAX, (PAGE_SHIFT - ENTRY_SHIFT) as u8);
+        self.asm.alu_imm(Alu::And, W32, Reg::RAX, ((ENTRIES - 1) << ENTRY_SHIFT) as i32);
+        let last = w.bytes() as i32 - 1;
+        if aligned || last == 0 {
+            self.asm.mov(Reg::RCX, addr);
+            self.asm.alu_imm(Alu::And, W64, Reg::RCX, PAGE_BITS | last);
+        } else {
+            self.asm.lea(W64, Reg::RCX, Mem::at(addr, last));
+            self.asm.alu_imm(Alu::And, W64, Reg::RCX, PAGE_BITS);
+        }
+        self.asm.alu(Alu::Or, W64, Reg::RCX, field!(tlb.space));
+        self.asm.alu(Alu::Cmp, W64, Reg::RCX, entry(tag));
+        self.asm.jcc(Cc::NE, miss);
+        self.asm.load(W64, Reg::RAX, entry(offset_of!(Entry, addend)));
+        miss
+    }
+
+    fn load(&mut self, v: Value, op: &Op, w: Width, addr: Value, tag: usize) {
+        let to = self.dest(v, None);
+        self.set_bits(v, w.bits());
+        let x = self.fetch(addr);
+        let miss = self.look_up(x, w, tag, false);
+        let site = self.site(op, &[addr], Some(to));
+        self.asm.load(w, to, Mem::sum(x, Reg::RAX, 0));
+        let back = self.cold(miss, site);
+        self.asm.bind(back);
+        self.release_operands(&[addr]);
+        self.define(v, to);
+    }
+
+    fn store(&mut self, _v: Value, op: &Op, w: Width, addr: Value, value: Value) {
+        let x = self.fetch(addr);
+        let immediate = self.immediate(w, value);
+        let y = if immediate.is_none() { Some(self.fetch(value)) } else { None };
+        let miss = self.look_up(x, w, offset_of!(Entry, write), false);
+        let site = self.site(op, &[addr, value], None);
+        let to = Mem::sum(x, Reg::RAX, 0);
+        match (immediate, y) {
+            (Some(number), _) => self.asm.store_imm(w, to, number),
+            (None, Some(y)) => self.asm.store(w, to, y),
+            (None, None) => unreachable!("a value that is no constant is in a register"),
+        }
+        let back = self.cold(miss, site);
+        self.asm.bind(back);
+        self.release_operands(&[addr, value]);
+    }
+
+    fn check_crossing(&mut self, op: &Op, addr: Value, len_bytes: u16) {
+        let x = self.fetch(addr);
+        let cold = self.asm.label();
+        self.asm.lea(W64, Reg::RAX, Mem::at(x, i32::from(len_bytes) - 1));
+        self.asm.alu(Alu::Xor, W64, Reg::RAX, x);
+        self.asm.test_imm(W64, Reg::RAX, PAGE_BITS);
+        self.asm.jcc(Cc::NE, cold);
+        let site = self.site(op, &[addr], None);
+        let back = self.cold(cold, site);
+        self.asm.bind(back);
+        self.release_operands(&[addr]);
+    }
+
+    /// Guest atomics are plain accesses: one vCPU runs, and devices access RAM only while it does not.
+    fn amo(&mut self, v: Value, op: &Op, amo: Amo, w: Width, addr: Value, value: Value) {
+        let alu = match amo {
+            Amo::Swap => None,
+            Amo::Add => Some(Alu::Add),
+            Amo::And => Some(Alu::And),
+            Amo::Or => Some(Alu::Or),
+            Amo::Xor => Some(Alu::Xor),
+            Amo::MinS | Amo::MaxS | Amo::MinU | Amo::MaxU => {
+                return self.call_out(v, op, &[addr, value]);
+            }
+        };
+        self.set_bits(v, w.bits());
+        let to = self.result_register(v);
+        let (x, y) = (self.fetch(addr), self.fetch(value));
+        let miss = self.look_up(x, w, offset_of!(Entry, write), true);
+        let site = self.site(op, &[addr, value], to);
+        // The address in one register: the destination may be an operand's.
+        self.asm.alu(Alu::Add, W64, Reg::RAX, x);
+        let at = Mem::at(Reg::RAX, 0);
+        self.asm.load(w, Reg::RCX, at);
+        match alu {
+            Some(alu) => self.asm.alu_mem(alu, w, at, y),
+            None => self.asm.store(w, at, y),
+        }
+        if let Some(to) = to {
+            self.asm.mov(to, Reg::RCX);
+        }
+        let back = self.cold(miss, site);
+        self.asm.bind(back);
+        self.release_operands(&[addr, value]);
+        if let Some(to) = to {
+            self.define(v, to);
+        }
+    }
+
+    fn compare_exchange(&mut self, v: Value, op: &Op, w: Width, operands: [Value; 3]) {
+        self.set_bits(v, w.bits());
+        let to = self.result_register(v);
+        let [x, expected, new] = operands.map(|value| self.fetch(value));
+        let miss = self.look_up(x, w, offset_of!(Entry, write), true);
+        let site = self.site(op, &operands, to);
+        self.asm.alu(Alu::Add, W64, Reg::RAX, x);
+        let at = Mem::at(Reg::RAX, 0);
+        self.asm.load(w, Reg::RCX, at);
+        let differs = self.asm.label();
+        self.asm.alu(Alu::Cmp, w, Reg::RCX, expected);
+        self.asm.jcc(Cc::NE, differs);
+        self.asm.store(w, at, new);
+        self.asm.bind(differs);
+        if let Some(to) = to {
+            self.asm.mov(to, Reg::RCX);
+        }
+        let back = self.cold(miss, site);
+        self.asm.bind(back);
+        self.release_operands(&operands);
+        if let Some(to) = to {
+            self.define(v, to);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The lowering to x86-64 code: one pass over each block of a region, without an optimizer behind it.
+//!
+//! For the whole of a region the guest slots that it uses most have a register each ([`plan`]); all other slots are in
+//! memory. Between blocks nothing else is in registers, so ways between blocks cost a jump at most. Inside a block,
+//! values get the registers that are left ([`block`]).
+//!
+//! State is precise at every place that may leave the middle of a block, at no cost on the way: such a place is a
+//! *site*, and its description says which register holds which slot ([`Site`]). What a run loop has to do there it
+//! does over the saved registers.
+//!
+//! Registers: RBX points into the vCPU ([`BIAS`]), R15 counts down, RAX and RCX hold nothing between operations.
+
+pub mod asm;
+mod block;
+mod flow;
+mod memory;
+mod ops;
+mod plan;
+pub mod stubs;
+
+use crate::emit::Slot;
+use crate::guest::HelperInfo;
+use crate::ir::block::Op;
+use crate::ir::region::Region;
+use asm::{Asm, Mem, Reg};
+use plan::Plan;
+
+/// RBX points so many bytes into the vCPU, so that the first slots are in reach of short displacements.
+pub const BIAS: usize = 128;
+/// Where generated code finds the vCPU.
+pub(crate) const STATE: Reg = Reg::RBX;
+/// Counts instructions down.
+pub(crate) const COUNTDOWN: Reg = Reg::R15;
+
+/// The place of a field of the vCPU.
+macro_rules! field {
+    ($($field:tt)+) => {
+        $crate::lower::x64::asm::Mem::at(
+            $crate::lower::x64::STATE,
+            core::mem::offset_of!($crate::vcpu::Vcpu, $($field)+) as i32 - $crate::lower::x64::BIAS as i32,
+        )
+    };
+}
+use field;
+
+/// The place of a slot.
+pub(crate) fn slot(slot: Slot) -> Mem {
+    let field = field!(slots);
+    Mem { disp: field.disp + 8 * i32::from(slot.0), ..field }
+}
+
+/// Where a value is when generated code calls out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A constant.
+    Const(u64),
+    /// A register.
+    Reg(Reg),
+    /// A number of [`crate::vcpu::Vcpu::spill`].
+    Spill(u16),
+}
+
+/// A place in generated code that calls out to the run loop: to do what is not done in line, or to leave.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// What is to be done.
+    pub op: Op,
+    /// Where its operands are.
+    pub operands: [Place; 4],
+    /// Which register takes the result.
+    pub result: Option<Reg>,
+    /// Where the instruction is, from the start of the entry's page.
+    pub insn: i64,
+    /// Instructions of the block from this one on, which have been counted and have not retired yet.
+    pub unretired: u32,
+    /// Slots whose writes are put off: they are made if this site leaves.
+    pub pending: Vec<(Slot, Place)>,
+}
+
+/// A way out of a region that can be linked to other code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Where in the code the four-byte displacement of its jump is.
+    pub jump: usize,
+    /// Where the jump leads if it is not linked.
+    pub unlinked: usize,
+    /// Where it leads in the guest, from the start of the page.
+    pub to: i64,
+}
+
+/// A register that holds a slot all through a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// The slot.
+    pub slot: Slot,
+    /// The register.
+    pub reg: Reg,
+}
+
+/// A lowered region.
+#[derive(Debug)]
+pub struct Lowered<'a> {
+    /// The code. It may lie anywhere.
+    pub code: &'a [u8],
+    /// Where other code enters, in the code.
+    pub entry: usize,
+    /// Where the run loop enters, which has counted the first block down.
+    pub start: usize,
+    /// What calls out; the number in the code is the index plus `first_site`.
+    pub sites: &'a [Site],
+    /// Ways out within the page; the number in the code is the index plus `first_link`.
+    pub links: &'a [Link],
+    /// Which slots are in registers.
+    pub homes: &'a [Home],
+}
+
+/// What the lowering has to know besides the region.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The guest's helpers.
+    pub helpers: &'a [HelperInfo],
+    /// TLB context of data accesses.
+    pub context: usize,
+    /// Number of the first site.
+    pub first_site: u32,
+    /// Number of the first link.
+    pub first_link: u32,
+}
+
+/// Instructions beyond the first x86-64 level that the host may have.
+#[derive(Clone, Copy, Debug)]
+pub struct Features {
+    popcnt: bool,
+    lzcnt: bool,
+    bmi: bool,
+}
+
+impl Features {
+    /// Those of this machine.
+    pub fn detect() -> Self {
+        Self {
+            popcnt: std::is_x86_feature_detected!("popcnt"),
+            lzcnt: std::is_x86_feature_detected!("lzcnt"),
+            bmi: std::is_x86_feature_detected!("bmi1"),
+        }
+    }
+}
+
+/// Lowers regions; keeps its memory from one to the next.
+pub struct Lowering {
+    asm: Asm,
+    features: Features,
+    sites: Vec<Site>,
+    links: Vec<Link>,
+    plan: Plan,
+    block: block::Scratch,
+}
+
+impl Lowering {
+    /// For this machine.
+    pub fn new() -> Self {
+        Self {
+            asm: Asm::default(),
+            features: Features::detect(),
+            sites: Vec::new(),
+            links: Vec::new(),
+            plan: Plan::default(),
+            block: block::Scratch::default(),
+        }
+    }
+
+    /// Lowers a region.
+    pub fn lower(&mut self, region: &Region, request: Request<'_>) -> Lowered<'_> {
+        self.asm.clear();
+        self.sites.clear();
+        self.links.clear();
+        self.plan.make(region, request.helpers);
+        let (entry, start) = flow::Flow::new(self, region, request).emit();
+        Lowered {
+            code: self.asm.finish(),
+            entry,
+            start,
+            sites: &self.sites,
+            links: &self.links,
+            homes: &self.plan.homes,
+        }
+    }
+}
+
+impl Default for Lowering {
+    fn default() -> Self {
+        Self::new()
+    }
+}

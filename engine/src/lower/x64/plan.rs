@@ -1,0 +1,205 @@
+//! What is decided for a region as a whole before code is written: which slots have a register, which slot writes are
+//! needed, and what has to be written back where it is left.
+
+use super::Home;
+use super::asm::Reg;
+use crate::emit::{SLOTS, Slot};
+use crate::guest::HelperInfo;
+use crate::ir::block::{Block, Op};
+use crate::ir::region::{Region, Way, Ways};
+
+/// Registers that may be the home of a slot: first those that calls keep.
+const HOMES: [Reg; 7] = [Reg::RBP, Reg::R12, Reg::R13, Reg::R14, Reg::R8, Reg::R9, Reg::R10];
+/// Registers that never are one: as many as one operation may need at once.
+const TEMPS: [Reg; 4] = [Reg::RDX, Reg::RSI, Reg::RDI, Reg::R11];
+/// Uses of a slot, for every run of the entry, from which a home pays: it is loaded and perhaps written back once.
+const WORTHWHILE: u64 = 2;
+/// Weight of one run of a block for every run of the entry.
+const ONCE: u64 = 256;
+
+/// A set of slots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct SlotSet([u64; SLOTS / 64]);
+
+impl SlotSet {
+    pub const ALL: Self = Self([u64::MAX; SLOTS / 64]);
+
+    pub fn contains(&self, slot: Slot) -> bool {
+        self.0[usize::from(slot.0 / 64)] >> (slot.0 % 64) & 1 != 0
+    }
+
+    pub fn insert(&mut self, slot: Slot) {
+        self.0[usize::from(slot.0 / 64)] |= 1 << (slot.0 % 64);
+    }
+
+    pub fn remove(&mut self, slot: Slot) {
+        self.0[usize::from(slot.0 / 64)] &= !(1 << (slot.0 % 64));
+    }
+
+    pub fn join(&mut self, other: &Self) {
+        for (a, b) in self.0.iter_mut().zip(other.0) {
+            *a |= b;
+        }
+    }
+}
+
+/// Whether an operation may call out, where every slot is observed if it leaves.
+pub(super) fn is_site(op: &Op) -> bool {
+    op.accesses_memory() || matches!(op, Op::Helper { .. } | Op::TrapIf { .. } | Op::Trap { .. })
+}
+
+/// Whether an operation reads or writes slots on its own, all of them for what is known.
+pub(super) fn touches_state(op: &Op, helpers: &[HelperInfo]) -> bool {
+    match op {
+        Op::Helper { id, .. } => {
+            let effects = helpers[usize::from(id.0)].effects;
+            effects.reads_state || effects.writes_state
+        }
+        _ => false,
+    }
+}
+
+/// Whether a block calls a helper that may change the mode, translations or interrupts.
+pub(super) fn may_change_mode(block: &Block, helpers: &[HelperInfo]) -> bool {
+    block.ops.iter().any(|op| match op {
+        Op::Helper { id, .. } => helpers[usize::from(id.0)].effects.writes_state,
+        _ => false,
+    })
+}
+
+/// The decisions.
+#[derive(Default)]
+pub(super) struct Plan {
+    /// Which slots have a register.
+    pub homes: Vec<Home>,
+    /// For each slot the index in `homes`, or [`NO_HOME`].
+    home_of: Vec<u8>,
+    /// Registers that are no home, for values.
+    pub temps: Vec<Reg>,
+    /// For each block the slots that are observed behind its end before they are written.
+    pub live_out: Vec<SlotSet>,
+    /// For each block the homes (bit n for number n) that may differ from their slots in memory at its start.
+    pub dirty_in: Vec<u16>,
+    /// The same at its end.
+    pub dirty_out: Vec<u16>,
+    live_in: Vec<SlotSet>,
+}
+
+const NO_HOME: u8 = u8::MAX;
+
+impl Plan {
+    /// The register of a slot.
+    pub fn home(&self, slot: Slot) -> Option<Reg> {
+        let index = self.home_of[usize::from(slot.0)];
+        (index != NO_HOME).then(|| self.homes[usize::from(index)].reg)
+    }
+
+    /// Plans a region.
+    pub fn make(&mut self, region: &Region, helpers: &[HelperInfo]) {
+        self.choose_homes(region);
+        self.find_live(region, helpers);
+        self.find_dirty(region);
+    }
+
+    fn choose_homes(&mut self, region: &Region) {
+        let mut uses = [0u64; SLOTS];
+        for block in &region.blocks {
+            for op in &block.block.ops {
+                if let Op::Get(slot) | Op::Set { slot, .. } = op {
+                    uses[usize::from(slot.0)] += u64::from(block.weight);
+                }
+            }
+        }
+        let mut wanted: Vec<(u64, u8)> = (0..=u8::MAX)
+            .map(|slot| (uses[usize::from(slot)], slot))
+            .filter(|&(uses, _)| uses > WORTHWHILE * ONCE)
+            .collect();
+        wanted.sort_by_key(|&(uses, slot)| (std::cmp::Reverse(uses), slot));
+        self.homes.clear();
+        self.home_of.clear();
+        self.home_of.resize(SLOTS, NO_HOME);
+        for (&(_, slot), reg) in wanted.iter().zip(HOMES) {
+            self.home_of[usize::from(slot)] = self.homes.len() as u8;
+            self.homes.push(Home { slot: Slot(slot), reg });
+        }
+        self.temps.clear();
+        self.temps.extend(TEMPS);
+        self.temps.extend(HOMES[self.homes.len()..].iter().rev());
+    }
+
+    /// Backwards, until nothing changes: slots that are observed before they are written.
+    fn find_live(&mut self, region: &Region, helpers: &[HelperInfo]) {
+        let count = region.blocks.len();
+        self.live_in.clear();
+        self.live_in.resize(count, SlotSet::default());
+        self.live_out.clear();
+        self.live_out.resize(count, SlotSet::default());
+        loop {
+            let mut changed = false;
+            for (index, block) in region.blocks.iter().enumerate().rev() {
+                let mut live = SlotSet::default();
+                if matches!(block.ways, Ways::Indirect | Ways::None) || may_change_mode(&block.block, helpers)
+                {
+                    live = SlotSet::ALL;
+                }
+                block.ways.for_each(|way| live.join(&self.live_on(way)));
+                self.live_out[index] = live;
+                for op in block.block.ops.iter().rev() {
+                    match op {
+                        Op::Set { slot, .. } => live.remove(*slot),
+                        Op::Get(slot) => live.insert(*slot),
+                        op if is_site(op) => live = SlotSet::ALL,
+                        _ => {}
+                    }
+                }
+                changed |= live != self.live_in[index];
+                self.live_in[index] = live;
+            }
+            if !changed {
+                return;
+            }
+        }
+    }
+
+    /// The slots that are observed on a way before they are written. What leaves a loop's way back because the count is
+    /// down is no way: it is a site.
+    pub fn live_on(&self, way: Way) -> SlotSet {
+        match way {
+            Way::Out(_) => SlotSet::ALL,
+            Way::Block(to) => self.live_in[to],
+        }
+    }
+
+    /// Forwards, until nothing changes: homes that have been written.
+    fn find_dirty(&mut self, region: &Region) {
+        let count = region.blocks.len();
+        self.dirty_in.clear();
+        self.dirty_in.resize(count, 0);
+        self.dirty_out.clear();
+        self.dirty_out.resize(count, 0);
+        loop {
+            let mut changed = false;
+            for (index, block) in region.blocks.iter().enumerate() {
+                let mut dirty = self.dirty_in[index];
+                for op in &block.block.ops {
+                    if let Op::Set { slot, .. } = op {
+                        let home = self.home_of[usize::from(slot.0)];
+                        if home != NO_HOME {
+                            dirty |= 1 << home;
+                        }
+                    }
+                }
+                self.dirty_out[index] = dirty;
+                block.ways.for_each(|way| {
+                    if let Way::Block(to) = way {
+                        changed |= dirty & !self.dirty_in[to] != 0;
+                        self.dirty_in[to] |= dirty;
+                    }
+                });
+            }
+            if !changed {
+                return;
+            }
+        }
+    }
+}

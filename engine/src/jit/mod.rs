@@ -3,8 +3,11 @@
 //! Invariant: code is reachable (by a block, the jump cache, or a link from other code) only until a page that it was
 //! made from is written; [`Translator::invalidate`] ends that.
 
+pub mod any;
 pub mod call_out;
 pub mod grow;
+#[cfg(feature = "wasmtime")]
+pub mod wasm;
 
 use crate::addr::{Gva, PAGE_MASK, Page};
 use crate::cache::{BlockCache, BlockId};

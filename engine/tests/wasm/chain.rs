@@ -1,6 +1,7 @@
 //! From region to region: links, the jump cache, and stores that overwrite code.
 
-use crate::setup::{Builder, region, vcpu};
+use crate::builder::Builder;
+use crate::setup::{region, vcpu};
 use crate::toy::{RAM, Toy};
 use c2w_engine::addr::{Gpa, Gva, PAGE_BYTES, Page, Width};
 use c2w_engine::cpu::Cpu;

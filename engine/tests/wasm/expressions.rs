@@ -1,6 +1,6 @@
 //! Expressions over every operation: their meaning by `eval`, and as IR.
 
-use crate::setup::Builder;
+use crate::builder::Builder;
 use c2w_engine::addr::Width;
 use c2w_engine::emit::Slot;
 use c2w_engine::ir::block::{Op, Value};

@@ -1,7 +1,8 @@
 //! Regions of any flow do what the interpreter does with their blocks, up to where they leave.
 
+use crate::builder::Builder;
 use crate::expressions::numbers;
-use crate::setup::{Builder, region, vcpu};
+use crate::setup::{region, vcpu};
 use crate::toy::{RAM, RAM_PAGES, Toy, UNDEFINED, machine};
 use c2w_engine::addr::{Gpa, Gva, PAGE_BYTES, Width};
 use c2w_engine::cpu::Cpu;

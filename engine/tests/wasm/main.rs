@@ -1,5 +1,6 @@
 //! Regions lowered to wasm and run in wasmtime, against the meanings of the operations and the interpreter.
 
+mod builder;
 mod expressions;
 #[path = "../machine/toy.rs"]
 #[allow(dead_code, reason = "shared with the tests of the machine")]

@@ -1,7 +1,8 @@
 //! Every operation means what `ir::eval` says.
 
+use crate::builder::Builder;
 use crate::expressions::{Expression, edges, every_operation, expressions, numbers};
-use crate::setup::{Builder, region, vcpu};
+use crate::setup::{region, vcpu};
 use crate::toy::RAM;
 use c2w_engine::addr::{Gpa, Width};
 use c2w_engine::host::wasmtime::Left;

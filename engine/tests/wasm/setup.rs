@@ -6,7 +6,7 @@ use c2w_engine::clock::InstructionClock;
 use c2w_engine::cpu::Cpu;
 use c2w_engine::guest::Guest;
 use c2w_engine::host::wasmtime::{Host, Space};
-use c2w_engine::ir::block::{Args, Block, Op, Value};
+use c2w_engine::ir::block::Block;
 use c2w_engine::ir::region::{Region, RegionBlock, Ways};
 use c2w_engine::ir::verify::verify;
 use c2w_engine::irq::{Attention, IrqLines};
@@ -35,31 +35,4 @@ pub fn region(blocks: Vec<(i64, Block, Ways)>) -> Region {
         RegionBlock { block, start, insns, weight: 1, ways }
     };
     Region { blocks: blocks.into_iter().map(block).collect() }
-}
-
-/// Writes a block.
-#[derive(Default)]
-pub struct Builder(Block);
-
-impl Builder {
-    pub fn insn(&mut self) -> &mut Self {
-        self.push(Op::Insn { offset: self.0.len_bytes, len_bytes: 4 });
-        self.0.len_bytes += 4;
-        self
-    }
-
-    pub fn push(&mut self, op: Op) -> Value {
-        self.0.ops.push(op);
-        Value(self.0.ops.len() as u32 - 1)
-    }
-
-    pub fn arguments(&mut self, args: &[Value]) -> Args {
-        let first = self.0.args.len() as u32;
-        self.0.args.extend_from_slice(args);
-        Args { first, count: args.len() as u8 }
-    }
-
-    pub fn finish(self) -> Block {
-        self.0
-    }
 }

@@ -69,6 +69,13 @@ pub struct Plan {
     first_link: u32,
 }
 
+impl Plan {
+    /// Numbers of the cells.
+    pub fn cells(&self) -> std::ops::Range<u32> {
+        self.first_link..self.first_link + self.links.len() as u32
+    }
+}
+
 /// A compiled region, to be installed.
 pub struct Compiled {
     module: Module,
@@ -269,6 +276,13 @@ impl<G: Guest> Host<G> {
         cpu.pc = Gva(pc);
         cpu.retired = end.wrapping_sub(remaining as u64);
         Ok(left)
+    }
+
+    /// The memory as it stands, which the same modules run over elsewhere.
+    pub fn image(&self, cpu: &Cpu<G>) -> Vec<u8> {
+        assert!(cpu.vcpu().cast() == self.vcpu_place(), "the vCPU lies in this host's memory");
+        // SAFETY: the accessible part of the space, which only the vCPU's owner and its code write: `cpu` is borrowed.
+        unsafe { std::slice::from_raw_parts(self.space.base().as_ptr(), self.space.size_bytes()) }.to_vec()
     }
 
     fn vcpu_place(&self) -> std::ptr::NonNull<u8> {

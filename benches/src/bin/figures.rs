@@ -5,6 +5,7 @@
 //! what else the host does hits both. `cargo build --release -p c2w` first.
 
 use anyhow::Result;
+use c2w::jit::Jit;
 use c2w_benches::assets::{Assets, MEMORY_BYTES};
 use c2w_benches::figure::{Side, Table, Unit};
 use c2w_benches::guest::{self, Guest};
@@ -72,7 +73,7 @@ fn main() -> Result<()> {
 fn guests(qemu: &QemuSystem, assets: &Assets, only: &str, table: &mut Table) -> Result<()> {
     let clock = Instant::now();
     let cpu = Ours::process_cpu_time();
-    let mut ours = Ours::start(assets)?;
+    let mut ours = Ours::start(assets, Jit::default())?;
     guest::wait_ready(&mut ours)?;
     boot(table, Side::C2w, clock, ours.cpu_time()? - cpu);
     let clock = Instant::now();

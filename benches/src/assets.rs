@@ -38,7 +38,7 @@ pub struct Assets {
 }
 
 impl Assets {
-    /// Makes them from an image, else from a small Debian, for which kernel, agent and packages
+    /// Makes them from an image, else from a small Debian with Python, for which kernel, agent and packages
     /// are built or downloaded if this was never done.
     ///
     /// # Errors
@@ -50,7 +50,7 @@ impl Assets {
             Some(path) => path.to_path_buf(),
             None => {
                 let path = at("image.c2w");
-                let source = Source::Rootfs(demo::rootfs(arch, &progress)?);
+                let source = Source::Rootfs(demo::rootfs_with(arch, &["python3-minimal"], &progress)?);
                 let (config, parts) = (ContainerConfig::default(), GuestParts::default());
                 image(&source, &path, arch, config, MEMORY_BYTES, &parts)?;
                 path

@@ -8,3 +8,8 @@ pub mod ours;
 pub mod process;
 pub mod qemu;
 pub mod tasks;
+#[cfg(target_arch = "x86_64")]
+pub mod tsc;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "no_tsc.rs"]
+pub mod tsc;

@@ -199,9 +199,12 @@ fn normalise(case: &Case, want: &mut Outcome, got: &mut Outcome) {
     }
     // Accesses around the end of a 4 GiB segment "may or may not cause the indicated exceptions" (SDM 3A 5.3).
     const LAST_PAGE: u64 = 0xffff_f000;
-    if let Event::Exception { vector: 12 | 13, error: Some(0), .. } = want.event
-        && case.code_32
-        && page_fault(got).is_some_and(|address| address >= LAST_PAGE)
+    let found = (page_fault(want), page_fault(got));
+    if case.code_32
+        && is_access_fault(want.event)
+        && is_access_fault(got.event)
+        && let (Some(address), None) | (None, Some(address)) = found
+        && address >= LAST_PAGE
     {
         want.clone_from(got);
     }

@@ -37,7 +37,7 @@ use anyhow::{Context, Result, bail, ensure};
 use c2w::jit::Jit;
 use c2w_benches::assets::Assets;
 use c2w_benches::ours::Ours;
-use c2w_benches::qemu::Qemu;
+use c2w_benches::qemu::{self, Qemu};
 use c2w_benches::workloads::build::{self, add_to_rootfs, programs};
 use c2w_benches::workloads::chart;
 use c2w_benches::workloads::list::WORKLOADS;
@@ -165,7 +165,7 @@ fn assets(arch: Arch, guest_programs: &Path) -> Result<Assets> {
 fn runner(start: &Start<'_>, assets: &Assets, programs: &Path, jit: Jit) -> Result<Box<dyn Runner>> {
     Ok(match start {
         Start::Native(directory) => Box::new(Programs::native(directory.clone())),
-        Start::Qemu(qemu) => Box::new(Agent::boot(Qemu::start(qemu, assets)?)?),
+        Start::Qemu(qemu) => Box::new(Agent::boot(Qemu::start(qemu, assets, &qemu::cmdline(assets.arch)?)?)?),
         Start::Peer(template) => peer(template, assets, programs)?,
         Start::C2w => Box::new(Agent::boot(Ours::start(assets, jit)?)?),
     })

@@ -115,6 +115,10 @@ impl Entry {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.read & self.write & self.execute == NO_TAG
+    }
+
     fn is_of(&self, tag: u64) -> bool {
         [self.read, self.write, self.execute].contains(&tag)
     }
@@ -187,10 +191,13 @@ impl Tlb {
         if table[own].is_of(tag) {
             old = table[own];
         } else {
-            if table[own ^ OTHER_PLACE].is_of(tag) {
-                old = table[own ^ OTHER_PLACE];
+            let other = own ^ OTHER_PLACE;
+            if table[other].is_of(tag) {
+                old = std::mem::replace(&mut table[other], EMPTY);
             }
-            table[own ^ OTHER_PLACE] = table[own];
+            if !table[own].is_empty() {
+                table[other] = table[own];
+            }
         }
         if !is_same(&old) {
             old = EMPTY;

@@ -134,10 +134,7 @@ impl<'a> Flow<'a> {
                     asm.mov_imm(Reg::RAX, number.into());
                     asm.jmp_indirect(field!(links.unlinked));
                 }
-                OutKind::On => {
-                    pc(asm, to);
-                    asm.jmp_indirect(field!(links.jump));
-                }
+                OutKind::On => jump_to(asm, to),
             }
         }
     }
@@ -150,6 +147,12 @@ impl<'a> Flow<'a> {
         asm.mov_imm(Reg::RAX, EXIT_COUNT);
         asm.jmp_indirect(field!(links.leave));
     }
+}
+
+/// Goes on at a place by the jump cache.
+pub(super) fn jump_to(asm: &mut Asm, to: i64) {
+    pc(asm, to);
+    asm.jmp_indirect(field!(links.jump));
 }
 
 /// RAX = the address of a place.

@@ -291,8 +291,8 @@ impl Translator {
                 let link = &self.links[link as usize];
                 self.memory.patch(link.jump, link.unlinked);
             }
-            cpu.tlb.jumps.forget_code(self.memory.address(self.units[number as usize].entry));
             self.statistics.invalidated += 1;
+            cpu.tlb.forget_code();
         }
     }
 

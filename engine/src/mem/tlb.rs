@@ -82,7 +82,7 @@ pub struct Tlb {
     pub(crate) contexts: [[Entry; ENTRIES]; MAX_CONTEXTS],
     /// Where the code of virtual addresses is.
     pub(crate) jumps: Jumps,
-    /// Changes whenever translations of more than a page are forgotten.
+    /// Changes whenever translations of code may have been forgotten.
     generation: u32,
 }
 
@@ -130,9 +130,14 @@ impl Tlb {
         self.space
     }
 
-    /// Names the translations that are in force: the same only as long as they are, but for those of single pages.
+    /// Names the translations that are in force: the same only as long as those of code are.
     pub fn tag(&self) -> u64 {
         u64::from(self.generation) << 32 | self.space.0
+    }
+
+    /// Forgets where the code of addresses is; translations stay.
+    pub fn forget_code(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
     }
 
     /// Switches to another address space; entries of the old one stay.
@@ -220,9 +225,10 @@ impl Tlb {
 
     /// Forgets the page of `gva` in every context and space.
     pub fn flush_page(&mut self, gva: Gva) {
-        self.jumps.forget_page(gva);
         // Code that ends in this page may start in the one before.
-        self.jumps.forget_page(Gva(gva.0.wrapping_sub(PAGE_BYTES)));
+        if [gva.0, gva.0.wrapping_sub(PAGE_BYTES)].iter().any(|&page| self.jumps.may_know(Gva(page))) {
+            self.generation = self.generation.wrapping_add(1);
+        }
         let own = slot_of(gva);
         for context in &mut self.contexts {
             for place in [own, own ^ OTHER_PLACE] {

@@ -38,7 +38,7 @@ pub struct Assets {
 }
 
 impl Assets {
-    /// Makes them from an image, else from a small Debian, for which kernel, agent and packages
+    /// Makes them from an image, else from a small Debian with Python, for which kernel, agent and packages
     /// are built or downloaded if this was never done.
     ///
     /// # Errors
@@ -46,7 +46,9 @@ impl Assets {
     pub fn make(given: Option<&Path>, arch: Arch) -> Result<Self> {
         match given {
             Some(path) => Self::of_image(path, arch, BULK_BYTES, scratch()?),
-            None => Self::of_rootfs(demo::rootfs(arch, &progress)?, arch, BULK_BYTES),
+            None => {
+                Self::of_rootfs(demo::rootfs_with(arch, &["python3-minimal"], &progress)?, arch, BULK_BYTES)
+            }
         }
     }
 

@@ -9,4 +9,9 @@ pub mod ours;
 pub mod process;
 pub mod qemu;
 pub mod tasks;
+#[cfg(target_arch = "x86_64")]
+pub mod tsc;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "no_tsc.rs"]
+pub mod tsc;
 pub mod workloads;

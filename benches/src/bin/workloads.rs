@@ -34,9 +34,10 @@
 //! ```
 
 use anyhow::{Context, Result, bail, ensure};
+use c2w::jit::Jit;
 use c2w_benches::assets::Assets;
 use c2w_benches::ours::Ours;
-use c2w_benches::qemu::Qemu;
+use c2w_benches::qemu::{self, Qemu};
 use c2w_benches::workloads::build::{self, add_to_rootfs, programs};
 use c2w_benches::workloads::chart;
 use c2w_benches::workloads::list::WORKLOADS;
@@ -77,9 +78,9 @@ struct Args {
     /// Do without c2w.
     #[arg(long)]
     no_c2w: bool,
-    /// How c2w's machine is to translate; passed on as it is.
-    #[arg(long, value_name = "HOW")]
-    jit: Option<String>,
+    /// How c2w runs guest code.
+    #[arg(long, value_enum, default_value_t)]
+    jit: Jit,
     /// Print JSON with every sample instead of a table.
     #[arg(long)]
     json: bool,
@@ -124,7 +125,7 @@ fn main() -> Result<()> {
     for round in 1..=args.rounds {
         eprintln!("workloads: round {round} of {}", args.rounds);
         let runners = starts.iter().map(|(start, name, _)| {
-            runner(start, &assets, &guest_programs, args.jit.as_deref()).with_context(|| name.clone())
+            runner(start, &assets, &guest_programs, args.jit).with_context(|| name.clone())
         });
         measure(&mut runners.collect::<Result<Vec<_>>>()?, &mut results, &mut failures);
     }
@@ -161,19 +162,13 @@ fn assets(arch: Arch, guest_programs: &Path) -> Result<Assets> {
     Assets::of_rootfs(rootfs, arch, BULK_BYTES)
 }
 
-fn runner(start: &Start<'_>, assets: &Assets, programs: &Path, jit: Option<&str>) -> Result<Box<dyn Runner>> {
+fn runner(start: &Start<'_>, assets: &Assets, programs: &Path, jit: Jit) -> Result<Box<dyn Runner>> {
     Ok(match start {
         Start::Native(directory) => Box::new(Programs::native(directory.clone())),
-        Start::Qemu(qemu) => Box::new(Agent::boot(Qemu::start(qemu, assets)?)?),
+        Start::Qemu(qemu) => Box::new(Agent::boot(Qemu::start(qemu, assets, &qemu::cmdline(assets.arch)?)?)?),
         Start::Peer(template) => peer(template, assets, programs)?,
-        Start::C2w => Box::new(Agent::boot(c2w(assets, jit)?)?),
+        Start::C2w => Box::new(Agent::boot(Ours::start(assets, jit)?)?),
     })
-}
-
-/// c2w's machine. What `--jit` says belongs into its construction as soon as a machine can be asked to translate.
-fn c2w(assets: &Assets, jit: Option<&str>) -> Result<Ours> {
-    ensure!(jit.is_none(), "--jit: this build's machine has no translator");
-    Ours::start(assets)
 }
 
 /// One round.

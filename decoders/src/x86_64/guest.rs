@@ -8,7 +8,7 @@ use super::insn::Insn;
 use super::restore::{self, StateError};
 use super::spaces::SpaceKey;
 use super::state::State;
-use super::{debug, decode, exception, helpers, interrupt, lift, mmu, mode, regs, trap};
+use super::{debug, decode, exception, helpers, interrupt, lift, mmu, mode, operand, regs, trap};
 use c2w_engine::addr::{Gpa, Gva};
 use c2w_engine::cpu::Cpu;
 use c2w_engine::eager::{BlockEnd, run_block};
@@ -115,8 +115,11 @@ impl Guest for X86_64 {
         _gpa: Gpa,
         len_bytes: u64,
         access: Access,
-        _context: usize,
+        context: usize,
     ) -> Result<(), Trap> {
+        if context == mode::USER_ALIGNED && operand::is_misaligned(cpu, gva, len_bytes) {
+            return Err(trap::plain(trap::ALIGNMENT));
+        }
         debug::note_access(cpu, gva, len_bytes, access);
         Ok(())
     }

@@ -4,11 +4,11 @@
 //! the interpreter goes on. What is compiled of a page that was written in the meantime is never installed.
 
 use super::call_out::Leave;
-use super::{End, TranslatorStatistics, grow};
+use super::{End, Origin, TranslatorStatistics, grow};
 use crate::addr::{Gva, Page};
 use crate::cache::{BlockCache, BlockId};
 use crate::cpu::Cpu;
-use crate::guest::{Guest, Mode};
+use crate::guest::Guest;
 use crate::host::wasmtime::{CodeId, Compiled, Compiler, Host, HostError, Left, LinkCell, Plan};
 use crate::ir::region::Region;
 use std::collections::HashMap;
@@ -22,9 +22,6 @@ pub const THRESHOLD: u32 = 1000;
 const MAX_PENDING: usize = 64;
 /// Blocks that the interpreter runs between looks whether something has been compiled.
 const POLL: u32 = 64;
-
-/// The page and mode that code was made from, and the context of its data accesses.
-type Origin = (Page, Mode, usize);
 
 struct Unit {
     origin: Origin,
@@ -94,7 +91,7 @@ impl<G: Guest> WasmTranslator<G> {
     /// Counts a run of a block by the interpreter, and translates it when that pays.
     #[inline]
     pub fn heat_up(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
-        if cache.heat_up(id).is_multiple_of(self.threshold) && cache.block(id).is_in_one_page() {
+        if cache.heat_up(id).is_multiple_of(self.threshold) {
             self.translate(cache, cpu, id);
         }
         if !self.pending.is_empty() {
@@ -109,7 +106,9 @@ impl<G: Guest> WasmTranslator<G> {
     #[inline(never)]
     fn translate(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
         let context = cpu.data_context();
-        let origin = (Page::of(cache.block(id).gpa()), cpu.mode(), context);
+        let block = cache.block(id);
+        let (page, second) = (Page::of(block.gpa()), block.second());
+        let origin = Origin { page, second, mode: cpu.mode(), context };
         let waits = |pending: &Pending| pending.id == id && pending.origin == origin;
         if self.pending.len() >= MAX_PENDING || self.pending.values().any(waits) {
             return;
@@ -161,8 +160,10 @@ impl<G: Guest> WasmTranslator<G> {
             Ok(CodeId(number)) => {
                 debug_assert_eq!(number as usize, self.units.len());
                 self.cells[pending.cells.start as usize..pending.cells.end as usize].fill(Some(number));
-                self.pages.entry(pending.origin.0).or_default().push(number);
-                cache.set_translated(pending.id, pending.origin.2, number);
+                for page in pending.origin.pages() {
+                    self.pages.entry(page).or_default().push(number);
+                }
+                cache.set_translated(pending.id, pending.origin.context, number);
                 self.units.push(Unit { origin: pending.origin, insns: pending.insns, live: true });
                 self.statistics.regions += 1;
             }
@@ -192,13 +193,14 @@ impl<G: Guest> WasmTranslator<G> {
     pub fn invalidate(&mut self, cpu: &mut Cpu<G>, page: Page) {
         self.waiting = Waiting::Nothing;
         for pending in self.pending.values_mut() {
-            pending.stale |= pending.origin.0 == page;
+            pending.stale |= pending.origin.pages().any(|of| of == page);
         }
         for number in self.pages.remove(&page).unwrap_or_default() {
-            self.units[number as usize].live = false;
-            self.host.unlink(CodeId(number));
-            cpu.tlb.jumps.forget_code(u64::from(number));
-            self.statistics.invalidated += 1;
+            if std::mem::replace(&mut self.units[number as usize].live, false) {
+                self.host.unlink(CodeId(number));
+                cpu.tlb.forget_code();
+                self.statistics.invalidated += 1;
+            }
         }
     }
 
@@ -236,8 +238,10 @@ impl<G: Guest> WasmTranslator<G> {
     fn link(&mut self, cell: LinkCell, to: u32) {
         let Some(from) = self.cells[cell.0 as usize] else { return };
         let (from, unit) = (&self.units[from as usize], &self.units[to as usize]);
-        // Ways lead to the same page: what is mapped there has changed since if it is not.
-        if from.live && unit.live && from.origin == unit.origin {
+        // Ways lead to the same page: what is mapped there has changed since if it is not. Whether code that goes on in
+        // another page may run depends on where that is mapped.
+        let same = Origin { second: None, ..from.origin } == unit.origin;
+        if from.live && unit.live && same {
             self.host.link(cell, CodeId(to));
         }
     }

@@ -3,13 +3,13 @@
 use super::abi::{LEFT, Reason};
 use super::code::aligned;
 use super::function::Lowering;
-use super::layout::{JUMP_MASKS, JUMP_ROW_SHIFT, JUMP_SHIFT};
+use super::layout::{JUMP_MASK, JUMP_SHIFT};
 use super::slots::SlotSet;
-use crate::addr::{PAGE_MASK, PAGE_SHIFT};
+use crate::addr::PAGE_MASK;
 use crate::emit::Slot;
 use crate::guest::TrapCause;
 use crate::ir::block::Value;
-use crate::mem::jumps::JUMP_MIX_SHIFT;
+use crate::mem::jumps::JUMP_FOLD;
 use wasm_encoder::ValType;
 
 impl Lowering<'_> {
@@ -109,22 +109,19 @@ impl Lowering<'_> {
     }
 
     /// Continues in the region of the target if the jump cache knows it; else falls through with the reason for leaving.
-    pub(super) fn look_up(&mut self) {
+    pub(super) fn look_up_target(&mut self) {
         let (target, reason) = (self.target, self.reason);
         let entry = self.code.temporary(ValType::I32);
-        let (row_mask, column_mask) = JUMP_MASKS;
         let (pc, tag, code) = self.layout.jump();
         let mut put = self.code.put();
-        put.local_get(target).i64_const(PAGE_SHIFT.into()).i64_shr_u().i32_wrap_i64();
-        put.i32_const(row_mask as i32).i32_and().i32_const(JUMP_ROW_SHIFT as i32).i32_shl();
         put.local_get(target)
             .local_get(target)
-            .i64_const(JUMP_MIX_SHIFT.into())
+            .i64_const(JUMP_FOLD.into())
             .i64_shr_u()
             .i64_xor()
             .i32_wrap_i64();
-        put.i32_const(column_mask as i32).i32_and().i32_const(JUMP_SHIFT as i32).i32_shl();
-        put.i32_or().local_tee(entry).i64_load(aligned(pc, 3)).local_get(target).i64_eq();
+        put.i32_const(JUMP_MASK as i32).i32_and().i32_const(JUMP_SHIFT as i32).i32_shl();
+        put.local_tee(entry).i64_load(aligned(pc, 3)).local_get(target).i64_eq();
         put.local_get(entry).i64_load(aligned(tag, 3));
         self.code.load_i64(self.layout.context_tag());
         self.code.put().i64_eq().i32_and();

@@ -149,7 +149,7 @@ impl<'a> Lowering<'a> {
         if looks_up {
             self.frames.pop();
             self.code.put().end();
-            self.look_up();
+            self.look_up_target();
         }
         self.frames.pop();
         self.code.put().end();

@@ -1,7 +1,7 @@
 //! Linear addresses of what generated code reaches.
 
-use crate::mem::jumps::{JUMP_COLUMNS, JUMP_ROWS, JumpEntry};
-use crate::mem::tlb::{ENTRIES, Entry, Tlb};
+use crate::mem::jumps::{JUMP_ENTRIES, JumpEntry};
+use crate::mem::tlb::{ENTRIES, Entry, OTHER_PLACE, Tlb};
 use crate::vcpu::Vcpu;
 use core::mem::offset_of;
 
@@ -24,10 +24,10 @@ const _: () = assert!(size_of::<Entry>() == 1 << ENTRY_SHIFT && size_of::<JumpEn
 pub(super) const ENTRY_FROM_ADDRESS: u32 = crate::addr::PAGE_SHIFT - ENTRY_SHIFT;
 /// What of the shifted address is that distance.
 pub(super) const ENTRY_MASK: u32 = (ENTRIES as u32 - 1) << ENTRY_SHIFT;
-/// Row and column of an address in the jump cache, before they are shifted to their places.
-pub(super) const JUMP_MASKS: (u32, u32) = (JUMP_ROWS as u32 - 1, JUMP_COLUMNS as u32 - 1);
-/// Binary logarithm of the size of a row of the jump cache.
-pub(super) const JUMP_ROW_SHIFT: u32 = JUMP_SHIFT + JUMP_COLUMNS.trailing_zeros();
+/// From an entry's distance to that of the page's other place, by exclusive or.
+pub(super) const OTHER_ENTRY: u32 = (OTHER_PLACE as u32) << ENTRY_SHIFT;
+/// What of an address, folded, is the number of its entry in the jump cache.
+pub(super) const JUMP_MASK: u32 = JUMP_ENTRIES as u32 - 1;
 
 /// Which tag of a TLB entry an access is checked against.
 #[derive(Clone, Copy)]

@@ -2,12 +2,14 @@
 
 use super::asm::{Alu, Asm, Cc, Label, Reg};
 use super::block::{Cold, Emitter};
+use super::memory::ENTRY_SHIFT;
 use super::plan::{Plan, SlotSet, may_change_mode};
 use super::{COUNTDOWN, Link, Lowering, Request, field, slot};
 use crate::addr::PAGE_BYTES;
-use crate::addr::Width::W64;
+use crate::addr::Width::{W32, W64};
 use crate::ir::block::Op;
 use crate::ir::region::{Region, Way, Ways};
+use crate::mem::tlb::OTHER_PLACE;
 use crate::vcpu::EXIT_COUNT;
 
 /// Writes a region.
@@ -96,6 +98,14 @@ impl<'a> Flow<'a> {
             plan,
         }
         .emit(&mut emitter);
+        for (look, miss) in block.looks.drain(..) {
+            asm.bind(look.label);
+            asm.alu_imm(Alu::Xor, W32, Reg::RAX, (OTHER_PLACE << ENTRY_SHIFT) as i32);
+            asm.alu(Alu::Cmp, W64, Reg::RCX, look.tag);
+            asm.jcc(Cc::NE, miss);
+            asm.load(W64, Reg::RAX, look.addend);
+            asm.jmp(look.found);
+        }
         for Cold { label, site, back } in block.cold.drain(..) {
             asm.bind(label);
             asm.call_indirect(field!(links.call_out));
@@ -124,10 +134,7 @@ impl<'a> Flow<'a> {
                     asm.mov_imm(Reg::RAX, number.into());
                     asm.jmp_indirect(field!(links.unlinked));
                 }
-                OutKind::On => {
-                    pc(asm, to);
-                    asm.jmp_indirect(field!(links.jump));
-                }
+                OutKind::On => jump_to(asm, to),
             }
         }
     }
@@ -140,6 +147,12 @@ impl<'a> Flow<'a> {
         asm.mov_imm(Reg::RAX, EXIT_COUNT);
         asm.jmp_indirect(field!(links.leave));
     }
+}
+
+/// Goes on at a place by the jump cache.
+pub(super) fn jump_to(asm: &mut Asm, to: i64) {
+    pc(asm, to);
+    asm.jmp_indirect(field!(links.jump));
 }
 
 /// RAX = the address of a place.

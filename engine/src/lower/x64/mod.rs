@@ -187,6 +187,13 @@ impl Lowering {
     }
 }
 
+/// Code that goes on at a distance from the start of the page, by the jump cache.
+pub fn lower_jump(to: i64) -> Vec<u8> {
+    let mut asm = Asm::default();
+    flow::jump_to(&mut asm, to);
+    asm.finish().to_vec()
+}
+
 impl Default for Lowering {
     fn default() -> Self {
         Self::new()

@@ -1,10 +1,10 @@
 //! Code that all regions share: entering and leaving, calling out, and looking an address up in the jump cache.
 
-use super::asm::{Alu, Asm, Cc, Mem, Reg};
+use super::asm::{Alu, Asm, Cc, Mem, Reg, Shift};
 use super::{BIAS, COUNTDOWN, STATE, field};
 use crate::addr::PAGE_MASK;
 use crate::addr::Width::{W32, W64};
-use crate::mem::jumps::{JUMP_COLUMNS, JUMP_ROWS, JumpEntry};
+use crate::mem::jumps::{JUMP_ENTRIES, JUMP_FOLD, JumpEntry};
 use crate::mem::tlb::Tlb;
 use crate::vcpu::{EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED, Vcpu};
 use core::mem::{offset_of, size_of};
@@ -59,17 +59,11 @@ pub fn emit(asm: &mut Asm) -> Stubs {
     let jump = asm.len();
     // The place of RAX in the jump cache, as `jump_place` says.
     let miss = asm.label();
-    asm.mov32(Reg::RDX, Reg::RAX);
-    asm.shift_imm(super::asm::Shift::Shr, W32, Reg::RDX, 8);
-    asm.mov32(Reg::RCX, Reg::RDX);
+    asm.mov(Reg::RDX, Reg::RAX);
+    asm.shift_imm(Shift::Shr, W64, Reg::RDX, JUMP_FOLD as u8);
     asm.alu(Alu::Xor, W32, Reg::RDX, Reg::RAX);
-    asm.alu_imm(Alu::And, W32, Reg::RDX, JUMP_COLUMNS as i32 - 1);
-    // The row is bits 12 and up, of which eight have been shifted out; above the column, it is four bits higher.
-    asm.alu_imm(Alu::And, W32, Reg::RCX, ((JUMP_ROWS - 1) << 4) as i32);
-    asm.shift_imm(super::asm::Shift::Shl, W32, Reg::RCX, 4);
-    asm.alu(Alu::Or, W32, Reg::RDX, Reg::RCX);
-    const { assert!(JUMP_COLUMNS == 1 << 8) };
-    asm.shift_imm(super::asm::Shift::Shl, W32, Reg::RDX, JUMP_SHIFT);
+    asm.alu_imm(Alu::And, W32, Reg::RDX, JUMP_ENTRIES as i32 - 1);
+    asm.shift_imm(Shift::Shl, W32, Reg::RDX, JUMP_SHIFT);
     let entry = |field: usize| {
         Mem::sum(STATE, Reg::RDX, (offset_of!(Vcpu, tlb) + offset_of!(Tlb, jumps) + field - BIAS) as i32)
     };

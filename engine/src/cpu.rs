@@ -299,6 +299,23 @@ impl<G: Guest> Cpu<G> {
         self.read_as(gva, width, Access::Read, context)
     }
 
+    /// Reads what the TLB allows to be read, or to be read for writing, in the current data context; any alignment.
+    #[inline]
+    pub(crate) fn load_mapped(&self, gva: Gva, width: Width, access: Access) -> Option<u64> {
+        let host = self.tlb.lookup_misaligned(self.data_context, gva, width, access)?;
+        // SAFETY: as in `load_in`.
+        Some(unsafe { host_read(host, width) })
+    }
+
+    /// Writes where the TLB allows it in the current data context; any alignment.
+    #[inline]
+    pub(crate) fn store_mapped(&mut self, gva: Gva, width: Width, value: u64) -> Option<()> {
+        let host = self.tlb.lookup_misaligned(self.data_context, gva, width, Access::Write)?;
+        // SAFETY: as in `store_in`.
+        unsafe { host_write(host, width, value) };
+        Some(())
+    }
+
     /// Reads `width` at `gva` under the rights of `access`, which is what a fault reports, too.
     fn read_as(&mut self, gva: Gva, width: Width, access: Access, context: usize) -> Result<u64, Trap> {
         if width.bytes() > gva.bytes_to_page_end() {

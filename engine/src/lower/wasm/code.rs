@@ -51,12 +51,6 @@ impl Code {
         self.put().if_(result);
     }
 
-    /// `br_if`, of a condition that nearly always or hardly ever holds.
-    pub(super) fn expect_br_if(&mut self, likely: bool, depth: u32) {
-        self.hints.push((self.bytes.len(), likely));
-        self.put().br_if(depth);
-    }
-
     /// Reads a number at a constant address.
     pub(super) fn load_i64(&mut self, address: u32) {
         self.put().i32_const(0).i64_load(aligned(address, 3));

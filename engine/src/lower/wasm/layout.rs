@@ -1,7 +1,7 @@
 //! Linear addresses of what generated code reaches.
 
 use crate::mem::jumps::{JUMP_ENTRIES, JumpEntry};
-use crate::mem::tlb::{ENTRIES, Entry, OTHER_PLACE, Tlb};
+use crate::mem::tlb::{ENTRIES, Entry, Tlb};
 use crate::vcpu::Vcpu;
 use core::mem::offset_of;
 
@@ -24,8 +24,6 @@ const _: () = assert!(size_of::<Entry>() == 1 << ENTRY_SHIFT && size_of::<JumpEn
 pub(super) const ENTRY_FROM_ADDRESS: u32 = crate::addr::PAGE_SHIFT - ENTRY_SHIFT;
 /// What of the shifted address is that distance.
 pub(super) const ENTRY_MASK: u32 = (ENTRIES as u32 - 1) << ENTRY_SHIFT;
-/// From an entry's distance to that of the page's other place, by exclusive or.
-pub(super) const OTHER_ENTRY: u32 = (OTHER_PLACE as u32) << ENTRY_SHIFT;
 /// What of an address, folded, is the number of its entry in the jump cache.
 pub(super) const JUMP_MASK: u32 = JUMP_ENTRIES as u32 - 1;
 

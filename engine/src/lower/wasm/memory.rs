@@ -3,7 +3,7 @@
 use super::abi::{CallOut, Site, what_access, what_amo};
 use super::code::aligned;
 use super::function::{Lowering, Place};
-use super::layout::{ENTRY_FROM_ADDRESS, ENTRY_MASK, OTHER_ENTRY, Tag};
+use super::layout::{ENTRY_FROM_ADDRESS, ENTRY_MASK, Tag};
 use super::slots::SlotSet;
 use crate::addr::{PAGE_BYTES, PAGE_MASK, Width};
 use crate::guest::{HelperEffects, HelperId};
@@ -102,16 +102,16 @@ impl Lowering<'_> {
         self.call_out(call, what, push);
     }
 
-    /// Looks an access up in the TLB, in both places of its page. What is written next is for a miss, up to
-    /// [`Self::begin_hit`]; then for a hit, up to [`Self::end_access`]. Either leaves a result.
+    /// Looks an access up in its page's own place in the TLB: the host's function looks into the other. What is written
+    /// next is for a hit, up to [`Self::begin_miss`]; then for a miss, up to [`Self::end_access`]. Either leaves a result.
     fn look_up(&mut self, w: Width, addr: Value, tag: Tag, demand: Demand, result: BlockType) -> Looked {
         let addr = self.hold_value(addr);
         let entry = self.code.temporary(ValType::I32);
-        let wanted = self.code.temporary(ValType::I64);
         let tag = aligned(self.layout.tag(self.data_context, tag), 3);
         let last = w.bytes() - 1;
         let mut put = self.code.put();
-        put.block(result).block(BlockType::Empty).local_get(addr.local);
+        put.local_get(addr.local).i64_const(i64::from(ENTRY_FROM_ADDRESS)).i64_shr_u().i32_wrap_i64();
+        put.i32_const(ENTRY_MASK as i32).i32_and().local_tee(entry).i64_load(tag).local_get(addr.local);
         match demand {
             // The page of the last byte is that of the first.
             Demand::Inside if last != 0 => {
@@ -121,21 +121,13 @@ impl Lowering<'_> {
             Demand::Aligned => put.i64_const((!PAGE_MASK | last) as i64).i64_and(),
         };
         self.code.load_i64(self.layout.space());
-        let mut put = self.code.put();
-        put.i64_or().local_tee(wanted);
-        put.local_get(addr.local).i64_const(i64::from(ENTRY_FROM_ADDRESS)).i64_shr_u().i32_wrap_i64();
-        put.i32_const(ENTRY_MASK as i32).i32_and().local_tee(entry).i64_load(tag).i64_eq();
-        self.code.expect_br_if(true, 0);
-        let mut put = self.code.put();
-        put.local_get(wanted).local_get(entry).i32_const(OTHER_ENTRY as i32).i32_xor().local_tee(entry);
-        put.i64_load(tag).i64_eq();
-        self.code.expect_br_if(false, 0);
-        self.code.release(wanted);
+        self.code.put().i64_or().i64_eq();
+        self.code.expect_if(true, result);
         Looked { addr, entry }
     }
 
-    fn begin_hit(&mut self) {
-        self.code.put().br(1).end();
+    fn begin_miss(&mut self) {
+        self.code.put().else_();
     }
 
     fn end_access(&mut self, looked: Looked) {
@@ -154,12 +146,12 @@ impl Lowering<'_> {
     fn read(&mut self, value: Value, call: CallOut, tag: Tag, w: Width, addr: Value) {
         let result = BlockType::Result(ValType::I64);
         let looked = self.look_up(w, addr, tag, Demand::Inside, result);
+        self.push_linear(&looked);
+        load(&mut self.code.put(), w);
+        self.begin_miss();
         self.rare_call_out(call, what_access(w), |this| {
             this.code.put().local_get(looked.addr.local).i64_const(0);
         });
-        self.begin_hit();
-        self.push_linear(&looked);
-        load(&mut self.code.put(), w);
         self.end_access(looked);
         self.keep(value);
     }
@@ -175,15 +167,15 @@ impl Lowering<'_> {
             None => this.push_i64(value),
         };
         let looked = self.look_up(w, addr, Tag::Write, Demand::Inside, BlockType::Empty);
+        self.push_linear(&looked);
+        push(self);
+        store(&mut self.code.put(), w);
+        self.begin_miss();
         self.rare_call_out(CallOut::Store, what_access(w), |this| {
             this.code.put().local_get(looked.addr.local);
             push(this);
         });
         self.code.put().drop();
-        self.begin_hit();
-        self.push_linear(&looked);
-        push(self);
-        store(&mut self.code.put(), w);
         self.end_access(looked);
         if let Some(held) = held {
             self.let_go(held);
@@ -259,15 +251,15 @@ impl Lowering<'_> {
     ) {
         let looked = self.look_up(w, addr, Tag::Write, Demand::Aligned, BlockType::Empty);
         let linear = self.code.temporary(ValType::I32);
-        call(self, looked.addr.local);
-        self.code.put().local_set(old);
-        self.begin_hit();
         self.push_linear(&looked);
         self.code.put().local_tee(linear);
         load(&mut self.code.put(), w);
         self.code.put().local_set(old).local_get(linear);
         replaced(self);
         store(&mut self.code.put(), w);
+        self.begin_miss();
+        call(self, looked.addr.local);
+        self.code.put().local_set(old);
         self.end_access(looked);
         self.code.put().local_get(old);
         self.code.release(linear);

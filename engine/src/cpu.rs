@@ -122,13 +122,6 @@ impl<G: Guest> Cpu<G> {
         }
     }
 
-    /// What generated code reaches of this vCPU.
-    #[inline]
-    pub(crate) fn vcpu_mut(&mut self) -> &mut Vcpu {
-        // SAFETY: the memory is this vCPU's for as long as it lives, and the exclusive borrow of `self` is one of all parts.
-        unsafe { self.vcpu.vcpu().as_mut() }
-    }
-
     /// The mode that code is decoded and cached under.
     #[inline]
     pub fn mode(&self) -> Mode {
@@ -297,23 +290,6 @@ impl<G: Guest> Cpu<G> {
             return Ok(unsafe { host_read(host, width) });
         }
         self.read_as(gva, width, Access::Read, context)
-    }
-
-    /// Reads what the TLB allows to be read, or to be read for writing, in the current data context; any alignment.
-    #[inline]
-    pub(crate) fn load_mapped(&self, gva: Gva, width: Width, access: Access) -> Option<u64> {
-        let host = self.tlb.lookup_misaligned(self.data_context, gva, width, access)?;
-        // SAFETY: as in `load_in`.
-        Some(unsafe { host_read(host, width) })
-    }
-
-    /// Writes where the TLB allows it in the current data context; any alignment.
-    #[inline]
-    pub(crate) fn store_mapped(&mut self, gva: Gva, width: Width, value: u64) -> Option<()> {
-        let host = self.tlb.lookup_misaligned(self.data_context, gva, width, Access::Write)?;
-        // SAFETY: as in `store_in`.
-        unsafe { host_write(host, width, value) };
-        Some(())
     }
 
     /// Reads `width` at `gva` under the rights of `access`, which is what a fault reports, too.

@@ -70,16 +70,6 @@ pub struct Vcpu {
     pub tlb: Tlb,
 }
 
-impl Vcpu {
-    /// Makes generated code leave as soon as it can: takes away what it may still retire.
-    pub(crate) fn withhold(&mut self) {
-        if self.countdown >= 0 {
-            self.withheld += self.countdown + 1;
-            self.countdown = -1;
-        }
-    }
-}
-
 /// Where the bytes of a [`Vcpu`] live on the host.
 ///
 /// # Safety

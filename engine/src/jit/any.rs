@@ -13,7 +13,7 @@ use core::marker::PhantomData;
 /// A translator to one kind of code.
 pub enum AnyTranslator<G: Guest> {
     /// To code of the host's processor.
-    Native(Translator),
+    Native(Box<Translator>),
     /// To wasm modules.
     #[cfg(feature = "wasmtime")]
     Wasm(Box<WasmTranslator<G>>),

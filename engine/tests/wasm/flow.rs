@@ -250,8 +250,8 @@ fn build(program: &[(Vec<Insn>, End)]) -> Region {
 
 /// The first instructions of a block.
 fn first(block: &Block, insns: u64) -> Block {
-    let starts = block.ops.iter().enumerate().filter_map(|(at, op)| Some((at, op.insn_offset()?)));
-    match starts.skip(insns as usize).map(|(at, offset)| (at, offset)).next() {
+    let mut starts = block.ops.iter().enumerate().filter_map(|(at, op)| Some((at, op.insn_offset()?)));
+    match starts.nth(insns as usize) {
         Some((at, offset)) => {
             Block { ops: block.ops[..at].to_vec(), args: block.args.clone(), len_bytes: offset }
         }

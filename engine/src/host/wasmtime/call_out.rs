@@ -2,12 +2,13 @@
 //! block; what needs a look by the run loop makes the countdown negative.
 
 use crate::addr::Gva;
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, host_read, host_write};
 use crate::guest::Guest;
 use crate::ir::block::{Op, Value};
 use crate::jit::call_out::{self, Leave};
 use crate::lower::wasm::abi::{CallOut, Site};
 use crate::mem::tlb::Access;
+use crate::vcpu::Vcpu;
 
 /// Carries out a call-out with two numbers. `end` is what `retired` will be when nothing is left to count down.
 ///
@@ -25,7 +26,7 @@ pub(super) fn carry_out<G: Guest>(
     if let Some(result) = mapped(cpu, call, site, a, b) {
         return Ok(result);
     }
-    let vcpu = cpu.vcpu_mut();
+    let vcpu = vcpu_of(cpu);
     let [c, d, ..] = vcpu.spill;
     let left = vcpu.countdown.wrapping_add(vcpu.withheld);
     cpu.retired = end.wrapping_sub(left as u64);
@@ -39,23 +40,44 @@ pub(super) fn carry_out<G: Guest>(
         cpu.recheck_interrupts();
     }
     if result.is_err() {
-        let vcpu = cpu.vcpu_mut();
+        let vcpu = vcpu_of(cpu);
         vcpu.pc = vcpu.page_base.wrapping_add_signed(i64::from(site.at));
         vcpu.countdown += i64::from(site.unretired);
     } else if changed || cpu.needs_look() {
-        cpu.vcpu_mut().withhold();
+        withhold(vcpu_of(cpu));
     }
     result
+}
+
+/// What generated code reaches of a vCPU.
+pub(super) fn vcpu_of<G: Guest>(cpu: &mut Cpu<G>) -> &mut Vcpu {
+    // SAFETY: the memory is this vCPU's for as long as it lives, and the exclusive borrow of it is one of all its parts.
+    unsafe { cpu.vcpu().as_mut() }
+}
+
+/// Makes a region leave as soon as it can: takes away what it may still retire.
+fn withhold(vcpu: &mut Vcpu) {
+    if vcpu.countdown >= 0 {
+        vcpu.withheld += vcpu.countdown + 1;
+        vcpu.countdown = -1;
+    }
 }
 
 /// Accesses that the TLB allows after all: in the other place of the page, where regions do not look.
 #[inline(always)]
 fn mapped<G: Guest>(cpu: &mut Cpu<G>, call: CallOut, site: Site, a: u64, b: u64) -> Option<u64> {
     let w = site.width();
+    let host = |access| cpu.tlb.lookup_misaligned(cpu.data_context(), Gva(a), w, access);
     match call {
-        CallOut::Load => cpu.load_mapped(Gva(a), w, Access::Read),
-        CallOut::LoadToModify => cpu.load_mapped(Gva(a), w, Access::Write),
-        CallOut::Store => cpu.store_mapped(Gva(a), w, b).map(|()| 0),
+        // SAFETY: the TLB holds only pages of `cpu.ram`, which is borrowed exclusively, and the access ends inside its page.
+        CallOut::Load => Some(unsafe { host_read(host(Access::Read)?, w) }),
+        // SAFETY: as above.
+        CallOut::LoadToModify => Some(unsafe { host_read(host(Access::Write)?, w) }),
+        CallOut::Store => {
+            // SAFETY: as above; a write tag is given only to pages whose writes need no tracking.
+            unsafe { host_write(host(Access::Write)?, w, b) };
+            Some(0)
+        }
         _ => None,
     }
 }

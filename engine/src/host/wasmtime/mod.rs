@@ -20,7 +20,7 @@ use ::wasmtime::{
     Caller, Config, Engine, Extern, Func, Instance, Module, OptLevel, Ref, RefType, Store, StoreLimits,
     StoreLimitsBuilder, Table, TableType, TypedFunc,
 };
-use call_out::carry_out;
+use call_out::{carry_out, vcpu_of};
 use memory::Creator;
 
 /// Regions of one generation: the size of the table that they are called through.
@@ -246,7 +246,7 @@ impl<G: Guest> Host<G> {
         assert!(cpu.vcpu().cast() == self.vcpu_place(), "the vCPU lies in this host's memory");
         let end = cpu.retired.wrapping_add(budget);
         let (page_base, tag) = (cpu.pc.page_start().0, cpu.context_tag());
-        let vcpu = cpu.vcpu_mut();
+        let vcpu = vcpu_of(cpu);
         vcpu.page_base = page_base;
         vcpu.context_tag = tag;
         vcpu.countdown = budget as i64;
@@ -258,7 +258,7 @@ impl<G: Guest> Host<G> {
         let running = generation.store.data_mut();
         running.cpu = std::ptr::null_mut();
         let leave = running.leave.take();
-        let vcpu = cpu.vcpu_mut();
+        let vcpu = vcpu_of(cpu);
         let (left, pc) = match (returned, leave) {
             (Err(_), Some(Leave::Trap(trap))) => (Left::Trapped(trap), vcpu.pc),
             (Err(_), Some(Leave::Interpret)) => (Left::Interpret, vcpu.pc),
@@ -327,7 +327,7 @@ fn call_outs<G: Guest>(store: &mut Store<Running<G>>) -> [Func; CallOut::ALL.len
             })),*]
         };
     }
-    let functions = functions![
+    functions![
         Load,
         Store,
         LoadToModify,
@@ -337,8 +337,7 @@ fn call_outs<G: Guest>(store: &mut Store<Running<G>>) -> [Func; CallOut::ALL.len
         LoadReserved,
         StoreConditional,
         Helper
-    ];
-    functions
+    ]
 }
 
 #[inline(always)]

@@ -304,6 +304,11 @@ impl Lowering<'_> {
                 return self.release_both(a, b);
             }
             Binary::MulHighU | Binary::MulHighS | Binary::MulHighSu => return self.multiply_high(op, a, b),
+            Binary::ClMul => {
+                self.push_i64(a);
+                self.push_i64(b);
+                return self.call_multiply_polynomials();
+            }
             Binary::ClMulHigh => return self.multiply_polynomials_high(a, b),
             _ => {}
         }
@@ -322,9 +327,6 @@ impl Lowering<'_> {
             Binary::ShrS => put.i64_shr_s(),
             Binary::Rotl => put.i64_rotl(),
             Binary::Rotr => put.i64_rotr(),
-            Binary::ClMul => {
-                return self.call_multiply_polynomials();
-            }
             _ => unreachable!("written above"),
         };
     }

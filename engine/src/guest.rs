@@ -95,6 +95,8 @@ pub trait Guest: Sized + Clone + Serialize + DeserializeOwned + 'static {
     /// Slots that lifts ask [`Emit::known`] of: where code that leads to a block leaves a constant in one, the block is
     /// recorded for that constant.
     const KNOWN_SLOTS: &'static [Slot] = &[];
+    /// Slots that are written much more often than read, such as those of lazy flags: not worth a register.
+    const TRANSIENT_SLOTS: &'static [Slot] = &[];
 
     /// Decodes the instruction at the start of `bytes`. Undefined encodings decode to an instruction that traps;
     /// `None` means that the instruction continues past the end of `bytes`.

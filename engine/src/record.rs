@@ -65,6 +65,12 @@ impl Recorder {
     }
 }
 
+/// Whether an operation with a second operand of 0 gives the first one.
+fn zero_is_neutral(op: Binary) -> bool {
+    use Binary::{Add, Or, Rotl, Rotr, Shl, ShrS, ShrU, Sub, Xor};
+    matches!(op, Add | Or | Rotl | Rotr | Shl | ShrS | ShrU | Sub | Xor)
+}
+
 impl Emit for Recorder {
     type Val = Value;
     type Stop = Ended;
@@ -102,6 +108,8 @@ impl Emit for Recorder {
     fn binary(&mut self, op: Binary, w: Width, a: Value, b: Value) -> Value {
         match (self.known(a), self.known(b)) {
             (Some(a), Some(b)) => self.imm(eval::binary(op, w, a, b)),
+            (_, Some(0)) if w == Width::W64 && zero_is_neutral(op) => a,
+            (Some(0), _) if w == Width::W64 && op == Binary::Add => b,
             _ => self.push(Op::Binary { op, w, a, b }),
         }
     }

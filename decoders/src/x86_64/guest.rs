@@ -74,6 +74,7 @@ impl Guest for X86_64 {
     const CONTEXTS: usize = mode::CONTEXTS;
     const HELPERS: &'static [HelperInfo] = &helpers::HELPERS;
     const KNOWN_SLOTS: &'static [Slot] = &[regs::CC_OP];
+    const TRANSIENT_SLOTS: &'static [Slot] = &[regs::CC_OP, regs::CC_A, regs::CC_B, regs::CC_RES];
 
     fn decode(bytes: &[u8], mode: Mode) -> Option<Decoded<Insn>> {
         decode::decode(bytes, mode)

@@ -205,7 +205,13 @@ impl Translator {
     fn add<G: Guest>(&mut self, region: &Region, origin: Origin) -> Option<u32> {
         let number = self.units.len() as u32;
         let (first_site, first_link) = (self.sites.len() as u32, self.links.len() as u32);
-        let request = Request { helpers: G::HELPERS, context: origin.context, first_site, first_link };
+        let request = Request {
+            helpers: G::HELPERS,
+            transient: G::TRANSIENT_SLOTS,
+            context: origin.context,
+            first_site,
+            first_link,
+        };
         let lowered = self.lowering.lower(region, request);
         let at = self.memory.add(lowered.code)?;
         let links = lowered.links.iter();

@@ -661,11 +661,6 @@ impl<'a> Emitter<'a> {
         self.s.pending.iter().any(|pending| live.contains(pending.slot))
     }
 
-    /// Whether code of this block stands behind it.
-    pub fn has_cold(&self) -> bool {
-        !self.s.cold.is_empty() || !self.s.looks.is_empty()
-    }
-
     /// Counts down for a block that a way back leads to, and leaves through a site if the count is down.
     pub fn count_back(&mut self, to_insns: u32, to_start: i64) {
         self.asm.alu_imm(Alu::Sub, W64, COUNTDOWN, to_insns as i32);

@@ -68,6 +68,7 @@ impl<'a> Flow<'a> {
         for index in 0..self.region.blocks.len() {
             self.block(index);
         }
+        self.cold();
         self.outs();
         let first = self.region.blocks[0].start;
         self.asm().bind(down);
@@ -98,6 +99,11 @@ impl<'a> Flow<'a> {
             plan,
         }
         .emit(&mut emitter);
+    }
+
+    /// What is rarely needed of all blocks.
+    fn cold(&mut self) {
+        let Lowering { asm, block, .. } = &mut *self.lowering;
         for (look, miss) in block.looks.drain(..) {
             asm.bind(look.label);
             asm.alu_imm(Alu::Xor, W32, Reg::RAX, (OTHER_PLACE << ENTRY_SHIFT) as i32);
@@ -269,8 +275,7 @@ impl Ending<'_> {
                 e.count_back(head.insns, head.start);
                 e.asm.jmp(self.bodies[to]);
             }
-            // Cold code of this block comes in between, if there is any.
-            Way::Block(to) if last && to == self.index + 1 && !e.has_cold() => {}
+            Way::Block(to) if last && to == self.index + 1 => {}
             Way::Block(to) => e.asm.jmp(self.heads[to]),
             Way::Out(to) => {
                 let label = self.out(e, to, OutKind::On);

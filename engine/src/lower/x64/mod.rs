@@ -119,6 +119,8 @@ pub struct Lowered<'a> {
 pub struct Request<'a> {
     /// The guest's helpers.
     pub helpers: &'a [HelperInfo],
+    /// Slots that are written much more often than read.
+    pub transient: &'a [Slot],
     /// TLB context of data accesses.
     pub context: usize,
     /// Number of the first site.
@@ -174,7 +176,7 @@ impl Lowering {
         self.asm.clear();
         self.sites.clear();
         self.links.clear();
-        self.plan.make(region, request.helpers);
+        self.plan.make(region, request.helpers, request.transient);
         let (entry, start) = flow::Flow::new(self, region, request).emit();
         Lowered {
             code: self.asm.finish(),

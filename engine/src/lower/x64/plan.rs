@@ -95,13 +95,13 @@ impl Plan {
     }
 
     /// Plans a region.
-    pub fn make(&mut self, region: &Region, helpers: &[HelperInfo]) {
-        self.choose_homes(region);
+    pub fn make(&mut self, region: &Region, helpers: &[HelperInfo], transient: &[Slot]) {
+        self.choose_homes(region, transient);
         self.find_live(region, helpers);
         self.find_dirty(region);
     }
 
-    fn choose_homes(&mut self, region: &Region) {
+    fn choose_homes(&mut self, region: &Region, transient: &[Slot]) {
         let mut uses = [0u64; SLOTS];
         for block in &region.blocks {
             for op in &block.block.ops {
@@ -112,7 +112,7 @@ impl Plan {
         }
         let mut wanted: Vec<(u64, u8)> = (0..=u8::MAX)
             .map(|slot| (uses[usize::from(slot)], slot))
-            .filter(|&(uses, _)| uses > WORTHWHILE * ONCE)
+            .filter(|&(uses, slot)| uses > WORTHWHILE * ONCE && !transient.contains(&Slot(slot)))
             .collect();
         wanted.sort_by_key(|&(uses, slot)| (std::cmp::Reverse(uses), slot));
         self.homes.clear();

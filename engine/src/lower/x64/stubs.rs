@@ -58,7 +58,7 @@ pub fn emit(asm: &mut Asm) -> Stubs {
 
     let jump = asm.len();
     // The place of RAX in the jump cache, as `jump_place` says.
-    let miss = asm.label();
+    let (other, miss) = (asm.label(), asm.label());
     asm.mov(Reg::RDX, Reg::RAX);
     asm.shift_imm(Shift::Shr, W64, Reg::RDX, JUMP_FOLD as u8);
     asm.alu(Alu::Xor, W32, Reg::RDX, Reg::RAX);
@@ -67,15 +67,19 @@ pub fn emit(asm: &mut Asm) -> Stubs {
     let entry = |field: usize| {
         Mem::sum(STATE, Reg::RDX, (offset_of!(Vcpu, tlb) + offset_of!(Tlb, jumps) + field - BIAS) as i32)
     };
-    asm.alu(Alu::Cmp, W64, Reg::RAX, entry(offset_of!(JumpEntry, pc)));
-    asm.jcc(Cc::NE, miss);
-    asm.load(W64, Reg::RCX, field!(context_tag));
-    asm.alu(Alu::Cmp, W64, Reg::RCX, entry(offset_of!(JumpEntry, tag)));
-    asm.jcc(Cc::NE, miss);
-    asm.alu_imm(Alu::And, W64, Reg::RAX, !(PAGE_MASK as i32));
-    asm.store(W64, field!(page_base), Reg::RAX);
-    asm.jmp_indirect(entry(offset_of!(JumpEntry, code)));
-    asm.bind(miss);
+    // Its own entry, then the other one.
+    for miss in [other, miss] {
+        asm.alu(Alu::Cmp, W64, Reg::RAX, entry(offset_of!(JumpEntry, pc)));
+        asm.jcc(Cc::NE, miss);
+        asm.load(W64, Reg::RCX, field!(context_tag));
+        asm.alu(Alu::Cmp, W64, Reg::RCX, entry(offset_of!(JumpEntry, tag)));
+        asm.jcc(Cc::NE, miss);
+        asm.alu_imm(Alu::And, W64, Reg::RAX, !(PAGE_MASK as i32));
+        asm.store(W64, field!(page_base), Reg::RAX);
+        asm.jmp_indirect(entry(offset_of!(JumpEntry, code)));
+        asm.bind(miss);
+        asm.alu_imm(Alu::Xor, W32, Reg::RDX, size_of::<JumpEntry>() as i32);
+    }
     asm.store(W64, field!(pc), Reg::RAX);
     asm.mov_imm(Reg::RAX, EXIT_JUMP);
     asm.jmp(leave);

@@ -248,14 +248,19 @@ impl Translator {
         let alone = RegionBlock { block: block.clone(), start, insns, weight: 1 << 10, ways };
         let origin = Origin { page: Page(0), second: None, mode: cpu.mode(), context: cpu.data_context() };
         let number = self.add::<G>(&Region { blocks: vec![alone] }, origin)?;
+        // As the run loop does before it runs anything.
+        cpu.looked();
+        cpu.attention.take();
+        // The interpreter does not count, either: while the block runs, the count is what it was.
         let retired = cpu.retired;
-        let budget = retired + u64::from(insns);
+        cpu.retired = retired.wrapping_sub(insns.into());
         cpu.pc = pc;
-        let end = self.run(cpu, number, budget);
+        let end = self.run(cpu, number, 0);
         self.waiting = Waiting::Nothing;
-        let index = cpu.retired.wrapping_sub(retired) as usize;
+        let index = cpu.retired.wrapping_sub(retired).wrapping_add(insns.into()) as usize;
         cpu.retired = retired;
         Some(match end {
+            End::Next if index < insns as usize => BlockEnd::Cut { count: index, next: cpu.pc },
             End::Next => BlockEnd::Next(cpu.pc),
             End::Left(Leave::Trap(trap)) => {
                 cpu.pc = pc;

@@ -344,6 +344,7 @@ impl Translator {
             (*vcpu.as_ptr()).page_base = page_base;
             (*vcpu.as_ptr()).countdown = left - insns;
             (*vcpu.as_ptr()).withheld = 0;
+            (*vcpu.as_ptr()).moved = 0;
             self.memory.enter(vcpu, start);
         }
         let left = run.left;
@@ -468,7 +469,14 @@ impl<G: Guest> Run<'_, G> {
                 if cpu.ram.has_written_code() {
                     cpu.recheck_interrupts();
                 }
-                if (changed || cpu.needs_look()) && saved[COUNT] as i64 >= 0 {
+                if changed {
+                    // SAFETY: as above.
+                    unsafe {
+                        (*vcpu).context_tag = cpu.context_tag();
+                        (*vcpu).moved = 1;
+                    }
+                }
+                if cpu.needs_look() && saved[COUNT] as i64 >= 0 {
                     *withheld += saved[COUNT] as i64 + 1;
                     saved[COUNT] = u64::MAX;
                 }

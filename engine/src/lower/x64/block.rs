@@ -562,7 +562,10 @@ impl<'a> Emitter<'a> {
             let reg = match copy {
                 Some(reg) => reg,
                 None => {
+                    let locked = self.locked;
                     let reg = self.temp();
+                    // The copy may be put aside like any other value.
+                    self.locked = locked;
                     self.asm.mov(reg, home);
                     copy = Some(reg);
                     reg

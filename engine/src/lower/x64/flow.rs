@@ -40,6 +40,8 @@ enum OutKind {
     On,
     /// To the run loop, which has something to look at.
     Look,
+    /// To code of another mode or address space.
+    Moved,
 }
 
 impl<'a> Flow<'a> {
@@ -130,6 +132,10 @@ impl<'a> Flow<'a> {
             let in_page = (0..PAGE_BYTES as i64).contains(&to);
             match kind {
                 OutKind::Look => self.leave_at(to),
+                OutKind::Moved => {
+                    asm.store_imm(W64, field!(moved), 0);
+                    jump_to(asm, to);
+                }
                 OutKind::On if in_page => {
                     let unlinked = asm.label();
                     asm.jmp(unlinked);
@@ -268,6 +274,9 @@ impl Ending<'_> {
             let label = self.out(e, to, OutKind::Look);
             e.asm.test(W64, COUNTDOWN, COUNTDOWN);
             e.asm.jcc(Cc::S, label);
+            let label = self.out(e, to, OutKind::Moved);
+            e.asm.alu_imm(Alu::Cmp, W64, field!(moved), 0);
+            e.asm.jcc(Cc::NE, label);
         }
         match way {
             Way::Block(to) if to <= self.index => {
@@ -301,6 +310,7 @@ impl Ending<'_> {
             e.asm.mov_imm(Reg::RAX, EXIT_COUNT);
             e.asm.jmp_indirect(field!(links.leave));
             e.asm.bind(on);
+            e.asm.store_imm(W64, field!(moved), 0);
         }
         e.asm.jmp_indirect(field!(links.jump));
     }

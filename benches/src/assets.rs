@@ -13,9 +13,9 @@ use tempfile::TempDir;
 
 /// Guest RAM of both machines.
 pub const MEMORY_BYTES: u64 = 512 << 20;
-/// Length of the disk, and of the file in the shared directory.
+/// Length of the disk, and of the file in the shared directory, where reading them is measured.
 pub const BULK_BYTES: u64 = 256 << 20;
-/// Name of the file of [`BULK_BYTES`] in the shared directory.
+/// Name of the file of the same length in the shared directory.
 pub const SHARED_FILE: &str = "bulk";
 
 /// The files. They are gone when this is dropped.
@@ -30,7 +30,7 @@ pub struct Assets {
     pub initrd: PathBuf,
     /// The image's root file system.
     pub rootfs: PathBuf,
-    /// A disk of [`BULK_BYTES`].
+    /// A disk, of [`BULK_BYTES`] if nothing else was asked for.
     pub disk: PathBuf,
     /// The directory to share.
     pub share: PathBuf,
@@ -38,25 +38,35 @@ pub struct Assets {
 }
 
 impl Assets {
-    /// Makes them from an image, else from a small Debian, for which kernel, agent and packages
+    /// Makes them from an image, else from a small Debian with Python, for which kernel, agent and packages
     /// are built or downloaded if this was never done.
     ///
     /// # Errors
     /// What could not be had.
     pub fn make(given: Option<&Path>, arch: Arch) -> Result<Self> {
-        let directory = TempDir::with_prefix("c2w-figures-")?;
-        let at = |name: &str| directory.path().join(name);
-        let path = match given {
-            Some(path) => path.to_path_buf(),
+        match given {
+            Some(path) => Self::of_image(path, arch, BULK_BYTES, scratch()?),
             None => {
-                let path = at("image.c2w");
-                let source = Source::Rootfs(demo::rootfs(arch, &progress)?);
-                let (config, parts) = (ContainerConfig::default(), GuestParts::default());
-                image(&source, &path, arch, config, MEMORY_BYTES, &parts)?;
-                path
+                Self::of_rootfs(demo::rootfs_with(arch, &["python3-minimal"], &progress)?, arch, BULK_BYTES)
             }
-        };
-        let parts = Image::open(&path)?;
+        }
+    }
+
+    /// Makes them from a root file system, as [`Source::Rootfs`] takes it, with so long a disk and file to share.
+    ///
+    /// # Errors
+    /// What could not be had.
+    pub fn of_rootfs(rootfs: PathBuf, arch: Arch, bulk_bytes: u64) -> Result<Self> {
+        let directory = scratch()?;
+        let path = directory.path().join("image.c2w");
+        let (config, parts) = (ContainerConfig::default(), GuestParts::default());
+        image(&Source::Rootfs(rootfs), &path, arch, config, MEMORY_BYTES, &parts)?;
+        Self::of_image(&path, arch, bulk_bytes, directory)
+    }
+
+    fn of_image(path: &Path, arch: Arch, bulk_bytes: u64, directory: TempDir) -> Result<Self> {
+        let at = |name: &str| directory.path().join(name);
+        let parts = Image::open(path)?;
         let found = parts.manifest().machine.arch;
         ensure!(found == arch, "{}: is for {found}, not {arch}", path.display());
         let [kernel, initrd, rootfs, disk, share] = ["kernel", "initrd", "rootfs", "disk", "share"].map(at);
@@ -67,18 +77,23 @@ impl Assets {
         let copied = io::copy(&mut section.file.take(section.len_bytes), &mut File::create(&rootfs)?)?;
         ensure!(copied == section.len_bytes, "the root file system is cut short");
         fs::create_dir(&share)?;
-        bulk(&disk)?;
-        bulk(&share.join(SHARED_FILE))?;
-        Ok(Self { arch, image: path, kernel, initrd, rootfs, disk, share, _directory: directory })
+        bulk(&disk, bulk_bytes)?;
+        bulk(&share.join(SHARED_FILE), bulk_bytes)?;
+        let image = path.to_path_buf();
+        Ok(Self { arch, image, kernel, initrd, rootfs, disk, share, _directory: directory })
     }
 }
 
-/// A file of [`BULK_BYTES`] without holes, which the host's page cache holds after this.
-fn bulk(path: &Path) -> Result<()> {
+fn scratch() -> Result<TempDir> {
+    Ok(TempDir::with_prefix("c2w-figures-")?)
+}
+
+/// A file without holes, which the host's page cache holds after this.
+fn bulk(path: &Path, len_bytes: u64) -> Result<()> {
     let mut block = vec![0; 1 << 20];
     getrandom::fill(&mut block)?;
     let mut file = File::create(path)?;
-    for _ in 0..BULK_BYTES / block.len() as u64 {
+    for _ in 0..len_bytes / block.len() as u64 {
         file.write_all(&block).with_context(|| path.display().to_string())?;
     }
     // Written back now rather than while something is measured.

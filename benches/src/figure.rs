@@ -151,7 +151,7 @@ fn line(f: &mut fmt::Formatter<'_>, name: &str, unit: &str, cells: &[String; 6])
 }
 
 /// The middle one; of an even number, the mean of the two in the middle.
-fn median(samples: &[f64]) -> Option<f64> {
+pub(crate) fn median(samples: &[f64]) -> Option<f64> {
     let sorted = sorted(samples);
     let (low, high) = (sorted.get(sorted.len().checked_sub(1)? / 2)?, sorted.get(sorted.len() / 2)?);
     Some((low + high) / 2.0)
@@ -174,7 +174,7 @@ fn summary(samples: &[f64]) -> String {
 }
 
 /// Three digits that matter, as far as a table goes.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
     format!("{value:.digits$}")
 }

@@ -83,8 +83,16 @@ pub fn furnish(guest: &mut dyn Guest) -> Result<()> {
 /// # Errors
 /// When it could not be started or did not exit with status 0.
 pub fn run(guest: &mut dyn Guest, script: &str) -> Result<Took> {
+    execute(guest, &["sh", "-c", script]).map(|(took, _)| took)
+}
+
+/// Runs a program and tells how long it took, from the request to the news of its end, and what it said.
+///
+/// # Errors
+/// When it could not be started or did not exit with status 0.
+pub fn execute(guest: &mut dyn Guest, argv: &[&str]) -> Result<(Took, String)> {
     let spec = StartSpec {
-        argv: ["sh", "-c", script].map(|word| word.as_bytes().to_vec()).to_vec(),
+        argv: argv.iter().map(|word| word.as_bytes().to_vec()).collect(),
         env: vec![b"PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_vec(), b"LC_ALL=C".to_vec()],
         privileged: true,
         ..StartSpec::default()
@@ -98,12 +106,12 @@ pub fn run(guest: &mut dyn Guest, script: &str) -> Result<Took> {
                 guest.session().consumed(of, output, bytes.len());
                 said.extend(bytes);
             }
-            Event::StartFailed(of, _, why) if of == process => bail!("cannot start a shell: {why}"),
+            Event::StartFailed(of, _, why) if of == process => bail!("cannot start {}: {why}", argv[0]),
             Event::Exited(of, status) if of == process => {
                 let took = Took { wall: start.elapsed(), cpu: guest.cpu_time()? - cpu };
-                let said = String::from_utf8_lossy(&said);
-                ensure!(status.exit_status() == 0, "`{script}` ended with {status:?}: {said}");
-                return Ok(took);
+                let said = String::from_utf8_lossy(&said).into_owned();
+                ensure!(status.exit_status() == 0, "`{}` ended with {status:?}: {said}", argv.join(" "));
+                return Ok((took, said));
             }
             _ => {}
         }

@@ -40,7 +40,7 @@ impl Ours {
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn start(assets: &Assets) -> Result<Self> {
+    pub fn start(assets: &Assets, jit: Jit) -> Result<Self> {
         let attention = Attention::default();
         let (console, console_host) = char_channel(CHANNEL_BYTES, &attention);
         let (port, port_host) = char_channel(CHANNEL_BYTES, &attention);
@@ -65,7 +65,6 @@ impl Ours {
             initrd: Some(fs::read(&assets.initrd)?),
             cmdline: CMDLINE.to_string(),
         };
-        let jit = Jit::default();
         let parts = Parts { console: Box::new(console), virtio, memory_bytes: MEMORY_BYTES, attention, jit };
         let machine = linux(assets.arch, files, parts)?;
         Ok(Self { vm: Vm::new(machine, port_host), console: ConsoleTail::new(console_host) })

@@ -4,6 +4,7 @@
 use crate::assets::{Assets, MEMORY_BYTES};
 use crate::guest::{Guest, SHARE_TAG};
 use crate::ours::CMDLINE;
+use crate::tsc;
 use anyhow::{Context, Result, bail};
 use c2w_agent::{Event, PORT_NAME, Session};
 use c2w_packer::image::Arch;
@@ -21,6 +22,20 @@ use std::time::Duration;
 /// Bytes read from the socket at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
 
+/// The kernel's command line.
+///
+/// Without a timer whose rate it knows, an x86 kernel finds no other's, and the translator has none that says its own.
+/// An 8254 does not help: the kernel gives up when this host lets the translator wait while it counts.
+///
+/// # Errors
+/// When the rate is not to be had here.
+pub fn cmdline(arch: Arch) -> Result<String> {
+    Ok(match arch {
+        Arch::Riscv64 => CMDLINE.to_string(),
+        Arch::X86_64 => format!("{CMDLINE} tsc_early_khz={}", tsc::khz()?),
+    })
+}
+
 /// A process of QEMU, which ends when this is dropped.
 pub struct Qemu {
     process: Child,
@@ -31,11 +46,11 @@ pub struct Qemu {
 }
 
 impl Qemu {
-    /// Starts it.
+    /// Starts it, with a [`cmdline`].
     ///
     /// # Errors
     /// When the program cannot be started.
-    pub fn start(program: &QemuSystem, assets: &Assets) -> Result<Self> {
+    pub fn start(program: &QemuSystem, assets: &Assets, cmdline: &str) -> Result<Self> {
         let (socket, theirs) = UnixStream::pair()?;
         socket.set_nonblocking(true)?;
         // The child is to have this descriptor under the same number.
@@ -47,8 +62,8 @@ impl Qemu {
         match assets.arch {
             Arch::Riscv64 => option("-M", "virt".into()),
             Arch::X86_64 => {
-                // The machine with the same devices; it keeps the 8254, by which Linux finds out the clock rate.
-                option("-M", "microvm,acpi=on,rtc=on".into());
+                // The machine with the same devices. The kernel gets no interrupts through its second I/O APIC.
+                option("-M", "microvm,acpi=on,rtc=on,pic=off,pit=off,ioapic2=off".into());
                 // x86-64-v2 with cryptography, as c2w has it; with more its guest would run other code.
                 option(
                     "-cpu",
@@ -59,20 +74,18 @@ impl Qemu {
         option("-accel", "tcg".into());
         option("-smp", "1".into());
         option("-m", format!("{}M", MEMORY_BYTES >> 20));
-        for name in ["-display", "-monitor", "-nic", "-serial"] {
+        for name in ["-display", "-monitor", "-nic"] {
             option(name, "none".into());
         }
+        // The port itself is there, and what is written to it is lost.
+        option("-serial", "null".into());
         option("-kernel", assets.kernel.display().to_string());
         option("-initrd", assets.initrd.display().to_string());
-        option("-append", CMDLINE.into());
+        option("-append", cmdline.into());
         // The virtio 1 interface, as c2w has it.
         option("-global", "virtio-mmio.force-legacy=false".into());
-        // Linux names disks in the order of their buses, which the device tree lists from the last to the first.
-        let buses = match assets.arch {
-            Arch::Riscv64 => [7, 6],
-            Arch::X86_64 => [0, 1],
-        };
-        for (id, path, bus) in [("root", &assets.rootfs, buses[0]), ("bulk", &assets.disk, buses[1])] {
+        // Linux names disks in the order of their buses, which the device tree and ACPI list from the last to the first.
+        for (id, path, bus) in [("root", &assets.rootfs, 7), ("bulk", &assets.disk, 6)] {
             option("-drive", format!("file={},id={id},format=raw,if=none,readonly=on", display(path)));
             option("-device", format!("virtio-blk-device,drive={id},bus=virtio-mmio-bus.{bus}"));
         }
@@ -86,6 +99,11 @@ impl Qemu {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let process = command.spawn().context("cannot start QEMU")?;
         Ok(Self { process, socket, session: Session::new(), inbox: Vec::new(), taken: 0 })
+    }
+
+    /// Another emulator's process, with the other end of the port's socket.
+    pub(crate) fn around(process: Child, socket: UnixStream) -> Self {
+        Self { process, socket, session: Session::new(), inbox: Vec::new(), taken: 0 }
     }
 
     /// Its process identifier.

@@ -39,7 +39,7 @@ const DROP_CACHES: &str = "echo 3 > /proc/sys/vm/drop_caches";
 const SMALL_PIECES_BYTES: u64 = 64 << 20;
 
 /// All of them, in this order.
-pub const TASKS: [Task; 11] = [
+pub const TASKS: [Task; 12] = [
     computing("1000 x fork+exec /bin/true", "", FORKS),
     computing(
         "sha256sum of 64 MiB",
@@ -47,6 +47,7 @@ pub const TASKS: [Task; 11] = [
         "sha256sum /tmp/zero; rm /tmp/zero",
     ),
     computing("sh loop of 200000", "", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"),
+    computing("python3 -c pass", "python3 -c pass", "python3 -c pass"),
     moving("9p read bs=1M", DROP_CACHES, "dd if=/share/bulk of=/dev/null bs=1M", BULK_BYTES),
     moving(
         "9p read bs=4k",

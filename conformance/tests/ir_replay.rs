@@ -56,7 +56,7 @@ fn replayed_ir_is_the_instruction() {
     for &op in Op::ALL {
         for _ in 0..ROUNDS {
             let code = code(&mut random, op, &direct);
-            let block = Riscv64::record(&code.insns, &code.offsets, code.len_bytes);
+            let block = Riscv64::record(&code.insns, &code.offsets, code.len_bytes, &[]);
             verify(&block, Riscv64::HELPERS).unwrap_or_else(|error| panic!("{error}: {:?}", code.insns));
             assert_eq!(copied(&block), block, "{:?}", code.insns);
 

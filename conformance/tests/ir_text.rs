@@ -22,7 +22,7 @@ fn print<G: Guest>(bytes: &[u8], mode: Mode, slot_name: fn(Slot) -> String) -> a
         offsets.push(at as u16);
         at += usize::from(decoded.len_bytes);
     }
-    let block = G::record(&insns, &offsets, at as u16);
+    let block = G::record(&insns, &offsets, at as u16, &[]);
     verify(&block, G::HELPERS)?;
     Ok(Text { block: &block, helpers: G::HELPERS, slot_name }.to_string())
 }

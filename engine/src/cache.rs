@@ -69,10 +69,10 @@ impl Block {
         self.gpa.page_offset()
     }
 
-    /// Whether it lies in one page.
+    /// The page that its one instruction ends in, if that is another one than it starts in.
     #[inline]
-    pub fn is_in_one_page(&self) -> bool {
-        self.second.is_none()
+    pub fn second(&self) -> Option<Page> {
+        self.second
     }
 
     /// Number of the translated code that starts with it, for a context of data accesses.

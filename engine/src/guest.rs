@@ -100,6 +100,11 @@ pub trait Guest: Sized + Clone + Serialize + DeserializeOwned + 'static {
     /// The slot that says how floating-point numbers are computed with, and collects flags, in the form that the processor
     /// has if this is an x86 (MXCSR): operations that [`VectorOp::is_float`] depend on it. Code may read it by helpers only.
     const FLOAT_ENVIRONMENT: Option<Slot> = None;
+    /// Slots that lifts ask [`Emit::known`] of: where code that leads to a block leaves a constant in one, the block is
+    /// recorded for that constant.
+    const KNOWN_SLOTS: &'static [Slot] = &[];
+    /// Slots that are written much more often than read, such as those of lazy flags: not worth a register.
+    const TRANSIENT_SLOTS: &'static [Slot] = &[];
 
     /// Decodes the instruction at the start of `bytes`. Undefined encodings decode to an instruction that traps;
     /// `None` means that the instruction continues past the end of `bytes`.
@@ -119,7 +124,7 @@ pub trait Guest: Sized + Clone + Serialize + DeserializeOwned + 'static {
     ) -> BlockEnd;
 
     /// Records a block by [`crate::record::record`]; a method for the same reason.
-    fn record(insns: &[Self::Insn], offsets: &[u16], len_bytes: u16) -> Block;
+    fn record(insns: &[Self::Insn], offsets: &[u16], len_bytes: u16, known: &[(Slot, u64)]) -> Block;
 
     /// Runs a helper.
     fn helper(cpu: &mut Cpu<Self>, id: HelperId, args: [u64; 4]) -> Result<u64, Trap>;

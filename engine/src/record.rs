@@ -21,12 +21,16 @@ pub struct Recorder {
     /// What each slot holds, as far as this block has seen.
     slots: Box<[Option<Value>; SLOTS]>,
     helpers: &'static [HelperInfo],
+    /// What slots hold before the first instruction.
+    known: Vec<(Slot, u64)>,
 }
 
 /// Records the meaning of a run of instructions. `offsets` says where in the block each starts, `len_bytes` where the
-/// last one ends. Instructions behind one that always traps are left out.
-pub fn record<G: Guest>(insns: &[G::Insn], offsets: &[u16], len_bytes: u16) -> Block {
+/// last one ends; `known` are slots with what they hold before the first one, in every run. Instructions behind one that
+/// always traps are left out.
+pub fn record<G: Guest>(insns: &[G::Insn], offsets: &[u16], len_bytes: u16, known: &[(Slot, u64)]) -> Block {
     let mut recorder = Recorder::new(G::HELPERS);
+    recorder.known = known.to_vec();
     let ends = offsets.iter().skip(1).copied().chain([len_bytes]);
     for ((insn, &offset), end) in insns.iter().zip(offsets).zip(ends) {
         recorder.begin_insn(offset, (end - offset) as u8);
@@ -40,7 +44,7 @@ pub fn record<G: Guest>(insns: &[G::Insn], offsets: &[u16], len_bytes: u16) -> B
 impl Recorder {
     /// An empty block for a guest with these helpers.
     pub fn new(helpers: &'static [HelperInfo]) -> Self {
-        Self { block: Block::default(), slots: Box::new([None; SLOTS]), helpers }
+        Self { block: Block::default(), slots: Box::new([None; SLOTS]), helpers, known: Vec::new() }
     }
 
     /// What follows is the meaning of the instruction `offset` bytes into the block.
@@ -68,6 +72,12 @@ impl Recorder {
     }
 }
 
+/// Whether an operation with a second operand of 0 gives the first one.
+fn zero_is_neutral(op: Binary) -> bool {
+    use Binary::{Add, Or, Rotl, Rotr, Shl, ShrS, ShrU, Sub, Xor};
+    matches!(op, Add | Or | Rotl | Rotr | Shl | ShrS | ShrU | Sub | Xor)
+}
+
 impl Emit for Recorder {
     type Val = Value;
     type Stop = Ended;
@@ -85,7 +95,8 @@ impl Emit for Recorder {
         match self.slots[slot.0 as usize] {
             Some(value) => value,
             None => {
-                let value = self.push(Op::Get(slot));
+                let known = self.known.iter().find(|(of, _)| *of == slot);
+                let value = self.push(known.map_or(Op::Get(slot), |&(_, number)| Op::Const(number)));
                 self.slots[slot.0 as usize] = Some(value);
                 value
             }
@@ -104,6 +115,8 @@ impl Emit for Recorder {
     fn binary(&mut self, op: Binary, w: Width, a: Value, b: Value) -> Value {
         match (self.known(a), self.known(b)) {
             (Some(a), Some(b)) => self.imm(eval::binary(op, w, a, b)),
+            (_, Some(0)) if w == Width::W64 && zero_is_neutral(op) => a,
+            (Some(0), _) if w == Width::W64 && op == Binary::Add => b,
             _ => self.push(Op::Binary { op, w, a, b }),
         }
     }
@@ -205,6 +218,7 @@ impl Emit for Recorder {
         let result = self.push(Op::Helper { id, args: Args { first, count: args.len() as u8 } });
         if self.helpers[id.0 as usize].effects.writes_state {
             self.slots.fill(None);
+            self.known.clear();
         }
         Ok(result)
     }

@@ -5,13 +5,14 @@
 //! what else the host does hits both. `cargo build --release -p c2w` first.
 
 use anyhow::Result;
+use c2w::jit::Jit;
 use c2w_benches::assets::{Assets, MEMORY_BYTES};
 use c2w_benches::figure::{Side, Table, Unit};
 use c2w_benches::guest::{self, Guest};
 use c2w_benches::memory::{self, Resident};
 use c2w_benches::ours::Ours;
 use c2w_benches::process::Program;
-use c2w_benches::qemu::Qemu;
+use c2w_benches::qemu::{self, Qemu};
 use c2w_benches::tasks::TASKS;
 use c2w_packer::cache::Cache;
 use c2w_packer::image::Arch;
@@ -36,7 +37,7 @@ struct Args {
     /// Architecture of the guest.
     #[arg(long, default_value = "x86_64")]
     arch: Arch,
-    /// Measure this image, which needs dash, coreutils and 512 MiB, instead of a Debian of our own.
+    /// Measure this image, which needs dash, coreutils, python3 and 512 MiB, instead of a Debian of our own.
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
 }
@@ -46,11 +47,12 @@ fn main() -> Result<()> {
     let qemu = qemu_system(&Cache::of_user()?, args.arch, &|line| eprintln!("figures: {line}"))?;
     let assets = Assets::make(args.image.as_deref(), args.arch)?;
     let program = Program::beside_this(&assets.image)?;
+    let cmdline = qemu::cmdline(args.arch)?;
     let before = load()?;
     let mut table = Table::default();
     for round in 1..=args.rounds {
         eprintln!("figures: round {round} of {}", args.rounds);
-        guests(&qemu, &assets, &args.only, &mut table)?;
+        guests(&qemu, &assets, &cmdline, &args.only, &mut table)?;
         whole(&program, &mut table)?;
     }
     let after = load()?;
@@ -69,14 +71,14 @@ fn main() -> Result<()> {
 }
 
 /// One round on both machines side by side.
-fn guests(qemu: &QemuSystem, assets: &Assets, only: &str, table: &mut Table) -> Result<()> {
+fn guests(qemu: &QemuSystem, assets: &Assets, cmdline: &str, only: &str, table: &mut Table) -> Result<()> {
     let clock = Instant::now();
     let cpu = Ours::process_cpu_time();
-    let mut ours = Ours::start(assets)?;
+    let mut ours = Ours::start(assets, Jit::default())?;
     guest::wait_ready(&mut ours)?;
     boot(table, Side::C2w, clock, ours.cpu_time()? - cpu);
     let clock = Instant::now();
-    let mut theirs = Qemu::start(qemu, assets)?;
+    let mut theirs = Qemu::start(qemu, assets, cmdline)?;
     guest::wait_ready(&mut theirs)?;
     boot(table, Side::Qemu, clock, theirs.cpu_time()?);
     rest(table, Side::Qemu, "memory beside RAM, booted", memory::resident(theirs.pid(), MEMORY_BYTES)?);

@@ -151,6 +151,9 @@ impl Generator {
         if random.below(4) == 0 {
             state.rflags |= flags::DF;
         }
+        if self.options.faults && random.below(16) == 0 {
+            state.rflags |= flags::AC;
+        }
         let x87 = &mut state.x87;
         x87.control = match random.below(4) {
             0 | 1 => 0x037f,
@@ -213,6 +216,8 @@ impl Generator {
             10 => window::page(window::CODE_PAGES.start) + random.below(PAGE) / align * align,
             // Not canonical.
             11 => 1 << (47 + random.below(16)) | random.draw() >> 18,
+            // At the end of the lower half of the canonical addresses, and beyond it.
+            12 => (1 << 47) - random.below(2 * len + 1),
             _ => aligned,
         }
     }

@@ -6,12 +6,12 @@ use super::window::{self, BASE, LEN_BYTES, PAGE, PAGES, Rights};
 use c2w_decoders::x86_64::board::PcBoard;
 use c2w_decoders::x86_64::control;
 use c2w_decoders::x86_64::decode::decode;
-use c2w_decoders::x86_64::exception::name_segment;
+use c2w_decoders::x86_64::exception::settle;
 use c2w_decoders::x86_64::guest::X86_64;
 use c2w_decoders::x86_64::insn::{Insn, InsnFlags};
 use c2w_decoders::x86_64::segment::{Segment, SegmentRegister};
 use c2w_decoders::x86_64::state::State as SystemState;
-use c2w_decoders::x86_64::trap::{Kind, error_of, is_non_canonical, kind_of, vector_of};
+use c2w_decoders::x86_64::trap::{Kind, error_of, kind_of, vector_of};
 use c2w_decoders::x86_64::{flags, mmu, mode, regs};
 use c2w_engine::addr::{Gpa, Gva};
 use c2w_engine::clock::InstructionClock;
@@ -195,8 +195,7 @@ impl Ours {
             self.cpu.request = None;
             let next = match end {
                 BlockEnd::Trapped { trap, .. } => {
-                    let trap =
-                        if is_non_canonical(trap.cause) { name_segment(&mut self.cpu, trap) } else { trap };
+                    let trap = settle(&mut self.cpu, trap);
                     if kind_of(trap.cause) == Kind::Software {
                         self.cpu.pc = start.offset(trap.value);
                     }
@@ -259,7 +258,7 @@ impl Ours {
         if tier == Tier::Eager {
             return Ok(X86_64::run_block(&mut self.cpu, start, len_bytes.into(), insns, offsets));
         }
-        let block = X86_64::record(insns, offsets, len_bytes);
+        let block = X86_64::record(insns, offsets, len_bytes, &[]);
         verify(&block, X86_64::HELPERS).map_err(|error| format!("{error}: {insns:?}"))?;
         if tier == Tier::Native
             && let Some(end) = self.translator.run_block(&mut self.cpu, start, &block)

@@ -12,7 +12,7 @@ use super::{decode, envcfg, helpers, irq, lift, mmu, satp, status, trap};
 use c2w_engine::addr::{Gpa, Gva};
 use c2w_engine::cpu::Cpu;
 use c2w_engine::eager::{BlockEnd, run_block};
-use c2w_engine::emit::Emit;
+use c2w_engine::emit::{Emit, Slot};
 use c2w_engine::guest::{Decoded, Guest, HelperId, HelperInfo, Mode, Trap};
 use c2w_engine::ir::block::Block;
 use c2w_engine::mem::spaces::Spaces;
@@ -223,8 +223,8 @@ impl Guest for Riscv64 {
     }
 
     #[inline(never)]
-    fn record(insns: &[Self::Insn], offsets: &[u16], len_bytes: u16) -> Block {
-        record::<Self>(insns, offsets, len_bytes)
+    fn record(insns: &[Self::Insn], offsets: &[u16], len_bytes: u16, known: &[(Slot, u64)]) -> Block {
+        record::<Self>(insns, offsets, len_bytes, known)
     }
 
     #[inline(always)]

@@ -14,6 +14,7 @@ use c2w_engine::addr::{Gva, Width};
 use c2w_engine::cpu::Cpu;
 use c2w_engine::guest::Trap;
 use c2w_engine::mem::device::Request;
+use c2w_engine::mem::tlb::Access;
 
 /// Bit of an error code: the event did not come from the instruction itself.
 const EXT: u16 = 1 << 0;
@@ -91,7 +92,7 @@ impl Event {
 
 /// Enters the handler of a trap.
 pub fn deliver(cpu: &mut Cpu<X86_64>, trap: Trap) {
-    let trap = if trap::is_non_canonical(trap.cause) { name_segment(cpu, trap) } else { trap };
+    let trap = settle(cpu, trap);
     if trap::kind_of(trap.cause) == Kind::Fault {
         // What did not happen hit no breakpoints.
         cpu.guest.debug.hits = 0;
@@ -132,9 +133,28 @@ fn note(cpu: &mut Cpu<X86_64>, trap: Trap) {
     }
 }
 
-/// #SS(0) instead of #GP(0) for an address that is not canonical if the instruction accessed the stack segment.
-pub fn name_segment(cpu: &mut Cpu<X86_64>, trap: Trap) -> Trap {
-    if operand::is_on_stack(cpu, Gva(trap.value)) { trap::stack_fault(0) } else { trap::protection(0) }
+/// The exception that a trap of the instruction at `cpu.pc` stands for, as far as that is found out only now.
+pub fn settle(cpu: &mut Cpu<X86_64>, trap: Trap) -> Trap {
+    if trap::is_non_canonical(trap.cause) {
+        return name_segment(cpu, Gva(trap.value));
+    }
+    if trap::is_call_target(trap.cause) {
+        let top = Gva(cpu.slots[usize::from(regs::RSP.0)].wrapping_sub(Width::W64.bytes()));
+        let pushed = cpu.translate(top, Access::Write, cpu.data_context());
+        return match pushed.and_then(|_| cpu.check_crossing_write(top, Width::W64.bytes())) {
+            Ok(()) => trap::protection(0),
+            Err(first) => settle(cpu, first),
+        };
+    }
+    if trap::is_page_fault(trap.cause) && operand::leaves_lower_half(cpu, Gva(trap.value)) {
+        return name_segment(cpu, Gva(trap.value));
+    }
+    trap
+}
+
+/// #GP(0) for an address that is not canonical, but #SS(0) if the instruction accessed the stack segment.
+fn name_segment(cpu: &mut Cpu<X86_64>, gva: Gva) -> Trap {
+    if operand::is_on_stack(cpu, gva) { trap::stack_fault(0) } else { trap::protection(0) }
 }
 
 /// A gate of the IDT.

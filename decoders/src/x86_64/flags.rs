@@ -1,7 +1,8 @@
 //! The arithmetic flags, kept lazily: instructions leave behind what they computed from what, and flags are worked
 //! out where they are read (SDM 1 3.4.3).
 //!
-//! Four slots hold them: the [`Producer`], its operands and its result. Reading asks [`Emit::known`] for the producer.
+//! Four slots hold them: the [`Producer`], its operands and its result, of which each kind of producer keeps as few as
+//! tell the rest ([`produce`]). Reading asks [`Emit::known`] for the producer.
 //! The interpreter always knows it. A recorder knows it if it is the same in every run of the block, and then CMP and
 //! a conditional jump become one comparison; otherwise the helper works the condition out, by these same functions.
 //!
@@ -84,9 +85,11 @@ pub enum Kind {
     Sar,
     /// A product; `a` is 1 if it does not fit.
     Mul,
+    /// `a - b`, of which nothing is written but the flags.
+    Cmp,
 }
 
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 13] = [
     Kind::Flags,
     Kind::Add,
     Kind::Adc,
@@ -99,6 +102,7 @@ const KINDS: [Kind; 12] = [
     Kind::Shr,
     Kind::Sar,
     Kind::Mul,
+    Kind::Cmp,
 ];
 
 /// An operation and its operand size: the content of `CC_OP`.
@@ -154,13 +158,55 @@ impl<V: Copy> Test<V> {
 }
 
 /// Notes that the flags are those of an operation.
+///
+/// What follows from the rest is not kept: mostly the result is in a register anyway, and an operand is overwritten by it.
 #[inline(always)]
 pub fn produce<E: Emit>(e: &mut E, kind: Kind, w: Width, a: E::Val, b: E::Val, result: E::Val) {
     let op = e.imm(Producer::new(kind, w).number());
     e.set(CC_OP, op);
-    e.set(CC_A, a);
-    e.set(CC_B, b);
-    e.set(CC_RES, result);
+    let (keeps_a, keeps_b, keeps_result) = match kind {
+        Kind::Flags => (true, false, false),
+        Kind::Add | Kind::Sub | Kind::Inc | Kind::Dec => (false, true, true),
+        Kind::Cmp => (true, true, false),
+        Kind::Logic => (false, false, true),
+        Kind::Mul => (true, false, true),
+        Kind::Adc | Kind::Sbb | Kind::Shl | Kind::Shr | Kind::Sar => (true, true, true),
+    };
+    if keeps_a {
+        e.set(CC_A, a);
+    }
+    if keeps_b {
+        e.set(CC_B, b);
+    }
+    if keeps_result {
+        e.set(CC_RES, result);
+    }
+}
+
+/// The first operand of a producer that has two.
+#[inline(always)]
+fn first_operand<E: Emit>(e: &mut E, p: Producer) -> E::Val {
+    match p.kind {
+        Kind::Add => {
+            let (result, b) = (e.get(CC_RES), e.get(CC_B));
+            e.sub(W64, result, b)
+        }
+        Kind::Sub => {
+            let (result, b) = (e.get(CC_RES), e.get(CC_B));
+            e.add(W64, result, b)
+        }
+        _ => e.get(CC_A),
+    }
+}
+
+/// The result of a producer that has one.
+#[inline(always)]
+fn result<E: Emit>(e: &mut E, p: Producer) -> E::Val {
+    if p.kind != Kind::Cmp {
+        return e.get(CC_RES);
+    }
+    let (a, b) = (e.get(CC_A), e.get(CC_B));
+    e.sub(W64, a, b)
 }
 
 /// The same if `changed` is not 0, else the flags stay.
@@ -222,12 +268,12 @@ pub fn condition<E: Emit>(e: &mut E, condition: Condition) -> Result<E::Val, E::
     };
     let number = condition.0 & 15;
     // What conditional jumps ask most is one comparison, and said as that.
-    if producer.kind == Kind::Sub
-        && let Some(holds) = comparison(e, producer.w, number)
+    if producer.kind == Kind::Cmp
+        && let Some(holds) = comparison(e, producer, number)
     {
         return Ok(holds);
     }
-    if !matches!(producer.kind, Kind::Flags | Kind::Sub) && matches!(number, 4 | 5 | 8 | 9) {
+    if !matches!(producer.kind, Kind::Flags | Kind::Cmp) && matches!(number, 4 | 5 | 8 | 9) {
         let (result, zero) = (e.get(CC_RES), e.imm(0));
         return Ok(match number {
             4 => e.compare(Cond::Eq, producer.w, result, zero),
@@ -236,13 +282,18 @@ pub fn condition<E: Emit>(e: &mut E, condition: Condition) -> Result<E::Val, E::
             _ => e.compare(Cond::GeS, producer.w, result, zero),
         });
     }
+    if producer.kind == Kind::Sub
+        && let Some(holds) = comparison(e, producer, number)
+    {
+        return Ok(holds);
+    }
     Ok(worked_out(e, producer, number))
 }
 
 /// Condition `number` of a difference, if it is a comparison of its operands.
 #[inline(always)]
-fn comparison<E: Emit>(e: &mut E, w: Width, number: u8) -> Option<E::Val> {
-    let (a, b) = (e.get(CC_A), e.get(CC_B));
+fn comparison<E: Emit>(e: &mut E, p: Producer, number: u8) -> Option<E::Val> {
+    let (a, b, w) = (first_operand(e, p), e.get(CC_B), p.w);
     Some(match number {
         2 => e.compare(Cond::LtU, w, a, b),
         3 => e.compare(Cond::GeU, w, a, b),
@@ -320,6 +371,11 @@ fn test<E: Emit>(e: &mut E, p: Producer, number: u8) -> Test<E::Val> {
     }
 }
 
+/// Both operands and the result.
+fn operands<E: Emit>(e: &mut E, p: Producer) -> (E::Val, E::Val, E::Val) {
+    (first_operand(e, p), e.get(CC_B), result(e, p))
+}
+
 fn is_set<E: Emit>(e: &mut E, bit: E::Val) -> Test<E::Val> {
     let b = e.imm(0);
     Test { cond: Cond::Ne, w: W64, a: bit, b }
@@ -344,7 +400,7 @@ fn result_test<E: Emit>(e: &mut E, p: Producer, flag: u64) -> Test<E::Val> {
     if p.kind == Kind::Flags {
         return kept(e, flag);
     }
-    let result = e.get(CC_RES);
+    let result = result(e, p);
     let zero = e.imm(0);
     match flag {
         ZF => Test { cond: Cond::Eq, w: p.w, a: result, b: zero },
@@ -366,11 +422,11 @@ fn less<E: Emit>(e: &mut E, p: Producer) -> Test<E::Val> {
 }
 
 fn carried<E: Emit>(e: &mut E, p: Producer) -> Test<E::Val> {
-    let (a, b, result) = (e.get(CC_A), e.get(CC_B), e.get(CC_RES));
+    let (a, b, result) = operands(e, p);
     match p.kind {
         Kind::Flags => kept(e, CF),
-        Kind::Add => Test { cond: Cond::LtU, w: p.w, a: result, b: a },
-        Kind::Sub => Test { cond: Cond::LtU, w: p.w, a, b },
+        Kind::Add => Test { cond: Cond::LtU, w: p.w, a: result, b },
+        Kind::Sub | Kind::Cmp => Test { cond: Cond::LtU, w: p.w, a, b },
         // With a carry or borrow in, the carries out of each bit are its majority of operands and complement of result.
         Kind::Adc => {
             let not_result = complement(e, result);
@@ -416,7 +472,7 @@ fn shifted<E: Emit>(e: &mut E, p: Producer, a: E::Val, count: E::Val) -> E::Val 
 }
 
 fn overflow<E: Emit>(e: &mut E, p: Producer) -> Test<E::Val> {
-    let (a, b, result) = (e.get(CC_A), e.get(CC_B), e.get(CC_RES));
+    let (a, b, result) = operands(e, p);
     match p.kind {
         Kind::Flags => kept(e, OF),
         Kind::Add | Kind::Adc => {
@@ -425,7 +481,7 @@ fn overflow<E: Emit>(e: &mut E, p: Producer) -> Test<E::Val> {
             let both = e.and(W64, x, y);
             is_negative(e, p.w, both)
         }
-        Kind::Sub | Kind::Sbb => {
+        Kind::Sub | Kind::Cmp | Kind::Sbb => {
             let (x, y) = (e.xor(W64, a, b), e.xor(W64, a, result));
             let both = e.and(W64, x, y);
             is_negative(e, p.w, both)
@@ -455,11 +511,11 @@ fn overflow<E: Emit>(e: &mut E, p: Producer) -> Test<E::Val> {
 }
 
 fn adjust<E: Emit>(e: &mut E, p: Producer) -> Test<E::Val> {
-    let (a, b, result) = (e.get(CC_A), e.get(CC_B), e.get(CC_RES));
+    let (a, b, result) = operands(e, p);
     let low = e.imm(15);
     match p.kind {
         Kind::Flags => kept(e, AF),
-        Kind::Add | Kind::Adc | Kind::Sub | Kind::Sbb => {
+        Kind::Add | Kind::Adc | Kind::Sub | Kind::Cmp | Kind::Sbb => {
             let operands = e.xor(W64, a, b);
             let carries = e.xor(W64, operands, result);
             let bit = e.imm(AF);

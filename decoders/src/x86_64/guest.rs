@@ -8,7 +8,7 @@ use super::insn::Insn;
 use super::restore::{self, StateError};
 use super::spaces::SpaceKey;
 use super::state::State;
-use super::{debug, decode, exception, float, helpers, interrupt, lift, mmu, mode, regs, trap};
+use super::{debug, decode, exception, float, helpers, interrupt, lift, mmu, mode, operand, regs, trap};
 use c2w_engine::addr::{Gpa, Gva};
 use c2w_engine::cpu::Cpu;
 use c2w_engine::eager::{BlockEnd, run_block};
@@ -75,6 +75,8 @@ impl Guest for X86_64 {
     const HELPERS: &'static [HelperInfo] = &helpers::HELPERS;
     const VECTOR_SCRATCH: Option<Slot> = Some(regs::VECTOR_SCRATCH);
     const FLOAT_ENVIRONMENT: Option<Slot> = Some(regs::MXCSR);
+    const KNOWN_SLOTS: &'static [Slot] = &[regs::CC_OP];
+    const TRANSIENT_SLOTS: &'static [Slot] = &[regs::CC_OP, regs::CC_A, regs::CC_B, regs::CC_RES];
 
     fn decode(bytes: &[u8], mode: Mode) -> Option<Decoded<Insn>> {
         decode::decode(bytes, mode)
@@ -97,8 +99,8 @@ impl Guest for X86_64 {
     }
 
     #[inline(never)]
-    fn record(insns: &[Insn], offsets: &[u16], len_bytes: u16) -> Block {
-        record::<Self>(insns, offsets, len_bytes)
+    fn record(insns: &[Insn], offsets: &[u16], len_bytes: u16, known: &[(Slot, u64)]) -> Block {
+        record::<Self>(insns, offsets, len_bytes, known)
     }
 
     #[inline(always)]
@@ -128,8 +130,11 @@ impl Guest for X86_64 {
         _gpa: Gpa,
         len_bytes: u64,
         access: Access,
-        _context: usize,
+        context: usize,
     ) -> Result<(), Trap> {
+        if context == mode::USER_ALIGNED && operand::is_misaligned(cpu, gva, len_bytes) {
+            return Err(trap::plain(trap::ALIGNMENT));
+        }
         debug::note_access(cpu, gva, len_bytes, access);
         Ok(())
     }

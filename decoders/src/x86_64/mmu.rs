@@ -6,7 +6,7 @@
 use super::control::{CR0_PG, CR0_WP, CR4_PAE, CR4_PCIDE, CR4_PGE, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_NXE};
 use super::descriptor::is_canonical;
 use super::guest::X86_64;
-use super::mode::{ModeBits, SUPERVISOR_AC, USER};
+use super::mode::{ModeBits, SUPERVISOR_AC, USER_ALIGNED, is_user};
 use super::spaces::{self, SpaceKey};
 use super::state::State;
 use super::trap;
@@ -79,14 +79,14 @@ struct Leaf {
 pub fn walk(cpu: &mut Cpu<X86_64>, gva: Gva, access: Access, context: usize) -> Result<Translation, Trap> {
     let guest = &cpu.guest;
     let mut linear = gva;
-    if !guest.is_long_mode() || context == USER && gva.0 >> 32 != 0 && is_compatibility(cpu) {
+    if !guest.is_long_mode() || is_user(context) && gva.0 >> 32 != 0 && is_compatibility(cpu) {
         linear = Gva(gva.0 & 0xffff_ffff);
     } else if !is_canonical(gva.0) {
         let fetch = access == Access::Execute;
         return Err(if fetch { trap::protection(0) } else { trap::non_canonical(gva) });
     }
     // A truncated address is another one in 64-bit mode, which has the same address space.
-    let cacheable = linear == gva && !guest.debug.watches_page(gva);
+    let cacheable = linear == gva && !guest.debug.watches_page(gva) && context != USER_ALIGNED;
     if guest.cr0 & CR0_PG == 0 {
         let page = Page(linear.0 >> PAGE_SHIFT);
         return Ok(Translation { page, read: true, write: true, execute: true, cacheable });
@@ -111,7 +111,7 @@ fn fault(state: &State, request: Request, bits: u16) -> Trap {
         Access::Execute if fetches_known => error::I,
         Access::Execute => 0,
     };
-    let user = if request.context == USER { error::U } else { 0 };
+    let user = if is_user(request.context) { error::U } else { 0 };
     trap::page_fault(request.gva, bits | access | user)
 }
 
@@ -202,7 +202,7 @@ fn grant(cpu: &mut Cpu<X86_64>, request: Request, leaf: &Leaf) -> Result<Transla
     let user_page = leaf.rights & entry::U != 0;
     let writable = leaf.rights & entry::W != 0;
     let executable = leaf.rights & entry::XD == 0;
-    let (data, write, execute) = if context == USER {
+    let (data, write, execute) = if is_user(context) {
         (user_page, writable, user_page)
     } else {
         let smap = state.cr4 & CR4_SMAP != 0 && context != SUPERVISOR_AC;

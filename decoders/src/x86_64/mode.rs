@@ -27,7 +27,8 @@ bitflags! {
         const GS_CHECKED = 1 << 5;
         /// The stack is 16 bits wide (SS.B clear outside of 64-bit mode).
         const STACK_16 = 1 << 6;
-        /// Blocks are one instruction long: single step, breakpoints, or an interrupt waits behind STI or MOV SS.
+        /// Blocks are one instruction long: single step, breakpoints, alignment checks, or an interrupt waits behind STI
+        /// or MOV SS.
         const STEP = 1 << 7;
         /// x87 and MMX instructions raise #NM (CR0.TS or CR0.EM); for MMX EM means #UD.
         const NO_X87 = 1 << 8;
@@ -79,8 +80,15 @@ pub const SUPERVISOR: usize = 0;
 pub const USER: usize = 1;
 /// TLB context of explicit supervisor accesses with RFLAGS.AC set, which SMAP does not apply to (SDM 3A 4.6).
 pub const SUPERVISOR_AC: usize = 2;
+/// TLB context of user accesses whose alignment is checked. It caches nothing, so that all of them are seen.
+pub const USER_ALIGNED: usize = 3;
 /// Number of contexts.
-pub const CONTEXTS: usize = 3;
+pub const CONTEXTS: usize = 4;
+
+/// Whether accesses in a context are those of user code.
+pub const fn is_user(context: usize) -> bool {
+    matches!(context, USER | USER_ALIGNED)
+}
 
 /// The exception masks of MXCSR (SDM 1 10.2.3).
 const MXCSR_MASKS: u64 = 0x3f << 7;
@@ -110,8 +118,9 @@ pub fn refresh(cpu: &mut Cpu<X86_64>) {
         bits.set(ModeBits::GS_CHECKED, !flat(Gs, 0));
     }
     let user = guest.cpl == 3;
+    let aligned = user && guest.cr0 & super::control::CR0_AM != 0 && flags & super::flags::AC != 0;
     bits.set(ModeBits::USER, user);
-    bits.set(ModeBits::STEP, guest.needs_stepping(flags));
+    bits.set(ModeBits::STEP, guest.needs_stepping(flags) || aligned);
     bits.set(ModeBits::NO_X87, guest.cr0 & (super::control::CR0_TS | super::control::CR0_EM) != 0);
     bits.set(ModeBits::EMULATE, guest.cr0 & super::control::CR0_EM != 0);
     bits.set(ModeBits::TASK_SWITCHED, guest.cr0 & super::control::CR0_TS != 0);
@@ -119,7 +128,9 @@ pub fn refresh(cpu: &mut Cpu<X86_64>) {
     bits.set(ModeBits::AVX, guest.cr4 & super::control::CR4_OSXSAVE != 0 && guest.xcr0 & 6 == 6);
     let masked = cpu.slots[regs::MXCSR.0 as usize] & MXCSR_MASKS == MXCSR_MASKS;
     bits.set(ModeBits::FLOAT_TRAPS, !masked);
-    let data = if user {
+    let data = if aligned {
+        USER_ALIGNED
+    } else if user {
         USER
     } else if flags & super::flags::AC != 0 {
         SUPERVISOR_AC

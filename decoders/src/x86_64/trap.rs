@@ -54,6 +54,9 @@ const HAS_ERROR: u32 = 1 << 10;
 /// #GP(0) for an address that is not canonical, which is the trap's value.
 const NON_CANONICAL: u32 = 1 << 11;
 
+/// #GP(0) for the target of a CALL, which comes after the push.
+const CALL: u32 = 1 << 12;
+
 /// A cause without an error code.
 pub const fn cause(kind: Kind, vector: u8) -> TrapCause {
     TrapCause(vector as u32 | (kind as u32) << 8)
@@ -99,6 +102,8 @@ pub const DIVIDE: TrapCause = fault(vector::DE);
 pub const NO_FPU: TrapCause = fault(vector::NM);
 /// #MF.
 pub const X87_ERROR: TrapCause = fault(vector::MF);
+/// #AC(0).
+pub const ALIGNMENT: TrapCause = fault_with(vector::AC, 0);
 /// #XM.
 pub const SIMD_ERROR: TrapCause = fault(vector::XM);
 
@@ -116,6 +121,15 @@ pub const fn protection(error: u16) -> Trap {
 /// the instruction forms the address.
 pub const fn non_canonical(gva: Gva) -> Trap {
     Trap::new(TrapCause(PROTECTION.0 | NON_CANONICAL), gva.0)
+}
+
+/// #GP(0) for the target of a near CALL that is not canonical: at delivery what the push would raise comes first, which
+/// asks nothing of calls that end well.
+pub const CALL_TARGET: TrapCause = TrapCause(PROTECTION.0 | CALL);
+
+/// Whether a trap is a [`CALL_TARGET`].
+pub const fn is_call_target(cause: TrapCause) -> bool {
+    cause.0 & CALL != 0
 }
 
 /// Whether a trap is a [`non_canonical`] one.
@@ -136,6 +150,11 @@ pub const fn stack_fault(error: u16) -> Trap {
 /// #TS of a selector.
 pub const fn invalid_tss(error: u16) -> Trap {
     plain(fault_with(vector::TS, error))
+}
+
+/// Whether a trap is a [`page_fault`].
+pub const fn is_page_fault(cause: TrapCause) -> bool {
+    matches!(kind_of(cause), Kind::Fault) && vector_of(cause) == vector::PF
 }
 
 /// #PF; the error code's bits are those of SDM 3A 4.7.

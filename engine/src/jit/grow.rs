@@ -2,9 +2,11 @@
 
 use crate::addr::Gva;
 use crate::cache::{BlockCache, BlockId};
+use crate::emit::Slot;
 use crate::guest::Guest;
+use crate::ir::block::{Block, Op};
 use crate::ir::region::{Region, RegionBlock, Way, Ways, ways_out};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 /// Most blocks of a region.
 const MAX_BLOCKS: usize = 64;
@@ -17,54 +19,121 @@ const MAX_WEIGHT: u64 = 1 << 20;
 
 /// The region of the block `entry`, which lies in one page.
 pub fn grow<G: Guest>(cache: &BlockCache<G::Insn>, entry: BlockId) -> Region {
-    let mut growth = Growth { blocks: Vec::new(), numbers: HashMap::new(), insns: 0 };
-    let heat = u64::from(cache.block(entry).heat()).max(1);
-    growth.add::<G>(cache, entry, heat);
-    let mut next = 0;
-    while next < growth.blocks.len() {
-        let ways = growth.blocks[next].ways;
+    let mut growth = Growth::<G>::new(cache, entry);
+    while let Some(number) = growth.changed.pop_front() {
+        let known = growth.known_behind(number);
+        let ways = growth.blocks[number].block.ways;
         ways.for_each(|way| {
-            if let Way::Out(to) = way
-                && let Some(id) = cache.neighbour(entry, to)
-            {
-                growth.add::<G>(cache, id, heat);
+            if let Way::Out(to) = way {
+                growth.reach(to, &known);
             }
         });
-        next += 1;
     }
     growth.finish()
 }
 
-struct Growth {
-    blocks: Vec<RegionBlock>,
+/// Slots of [`Guest::KNOWN_SLOTS`] that hold the same in every run, and what.
+type Known = Vec<(Slot, u64)>;
+
+/// A block on its way into a region.
+struct Grown {
+    id: BlockId,
+    block: RegionBlock,
+    /// What is known at its start, whichever way it is reached.
+    known: Known,
+}
+
+struct Growth<'a, G: Guest> {
+    cache: &'a BlockCache<G::Insn>,
+    entry: BlockId,
+    blocks: Vec<Grown>,
     /// Number of the block that starts at a place.
     numbers: HashMap<i64, usize>,
+    /// Blocks whose ways have not been gone since they were recorded.
+    changed: VecDeque<usize>,
     insns: u32,
 }
 
-impl Growth {
-    fn add<G: Guest>(&mut self, cache: &BlockCache<G::Insn>, id: BlockId, entry_heat: u64) {
-        let block = cache.block(id);
+impl<'a, G: Guest> Growth<'a, G> {
+    fn new(cache: &'a BlockCache<G::Insn>, entry: BlockId) -> Self {
+        let mut growth = Self {
+            cache,
+            entry,
+            blocks: Vec::new(),
+            numbers: HashMap::new(),
+            changed: VecDeque::new(),
+            insns: 0,
+        };
+        growth.add(entry, Vec::new());
+        growth
+    }
+
+    /// A way leads to a place, and these slots are known there.
+    fn reach(&mut self, to: i64, known: &Known) {
+        if let Some(&number) = self.numbers.get(&to) {
+            let grown = &mut self.blocks[number];
+            let before = grown.known.len();
+            grown.known.retain(|fact| known.contains(fact));
+            if grown.known.len() != before {
+                self.record(number);
+            }
+        } else if let Some(id) = self.cache.neighbour(self.entry, to) {
+            let fits = self.blocks.len() < MAX_BLOCKS
+                && self.insns + self.cache.block(id).count() as u32 <= MAX_INSNS;
+            if fits {
+                self.add(id, known.clone());
+            }
+        }
+    }
+
+    fn add(&mut self, id: BlockId, known: Known) {
+        let block = self.cache.block(id);
         let start = block.page_offset() as i64;
         let insns = block.count() as u32;
-        let fits =
-            self.blocks.len() < MAX_BLOCKS && self.insns + insns <= MAX_INSNS || self.blocks.is_empty();
-        if !fits || self.numbers.contains_key(&start) {
-            return;
-        }
-        let (code, offsets) = cache.code(id);
-        let ir = G::record(code, offsets, block.len_bytes() as u16);
-        let ways = ways_out(&ir, start);
+        let entry_heat = u64::from(self.cache.block(self.entry).heat()).max(1);
         let weight = (u64::from(block.heat()) * ONCE / entry_heat).clamp(1, MAX_WEIGHT) as u32;
         self.numbers.insert(start, self.blocks.len());
         self.insns += insns;
-        self.blocks.push(RegionBlock { block: ir, start, insns, weight, ways });
+        let block = RegionBlock { block: Block::default(), start, insns, weight, ways: Ways::None };
+        self.blocks.push(Grown { id, block, known });
+        self.record(self.blocks.len() - 1);
+    }
+
+    /// Records a block for what is known at its start.
+    fn record(&mut self, number: usize) {
+        let Grown { id, block, known } = &mut self.blocks[number];
+        let (code, offsets) = self.cache.code(*id);
+        let len_bytes = self.cache.block(*id).len_bytes() as u16;
+        block.block = G::record(code, offsets, len_bytes, known);
+        block.ways = ways_out(&block.block, block.start);
+        if !self.changed.contains(&number) {
+            self.changed.push_back(number);
+        }
+    }
+
+    /// What is known at the end of a block.
+    fn known_behind(&self, number: usize) -> Known {
+        let Grown { block, known, .. } = &self.blocks[number];
+        let block = &block.block;
+        let at_end = |slot: Slot| {
+            for op in block.ops.iter().rev() {
+                match *op {
+                    Op::Set { slot: to, value } if to == slot => return block.constant(value),
+                    Op::Helper { id, .. } if G::HELPERS[usize::from(id.0)].effects.writes_state => {
+                        return None;
+                    }
+                    _ => {}
+                }
+            }
+            known.iter().find(|(of, _)| *of == slot).map(|&(_, number)| number)
+        };
+        G::KNOWN_SLOTS.iter().filter_map(|&slot| Some((slot, at_end(slot)?))).collect()
     }
 
     /// Puts the blocks in reverse postorder and joins their ways.
     fn finish(self) -> Region {
         let order = self.reverse_postorder();
-        let mut places = vec![0; order.len()];
+        let mut places = vec![0; self.blocks.len()];
         for (place, &number) in order.iter().enumerate() {
             places[number] = place;
         }
@@ -75,7 +144,8 @@ impl Growth {
             },
             way => way,
         };
-        let mut blocks: Vec<Option<RegionBlock>> = self.blocks.into_iter().map(Some).collect();
+        let mut blocks: Vec<Option<RegionBlock>> =
+            self.blocks.into_iter().map(|grown| Some(grown.block)).collect();
         let blocks = order.iter().map(|&number| {
             let mut block = blocks[number].take().expect("an order has every number once");
             block.ways = match block.ways {
@@ -115,14 +185,14 @@ impl Growth {
     /// Blocks that a block may go to, the likeliest first.
     fn successors(&self, number: usize) -> Vec<usize> {
         let mut to = Vec::new();
-        self.blocks[number].ways.for_each(|way| {
+        self.blocks[number].block.ways.for_each(|way| {
             if let Way::Out(place) = way
                 && let Some(&number) = self.numbers.get(&place)
             {
                 to.push(number);
             }
         });
-        to.sort_by_key(|&number| std::cmp::Reverse(self.blocks[number].weight));
+        to.sort_by_key(|&number| std::cmp::Reverse(self.blocks[number].block.weight));
         to
     }
 }

@@ -15,7 +15,7 @@ use crate::guest::{Guest, Mode};
 use crate::host::native::CodeMemory;
 use crate::ir::block::{Block, Op};
 use crate::ir::region::{Region, RegionBlock, ways_out};
-use crate::lower::x64::{Home, Lowering, Place, Request, Site, VectorHome};
+use crate::lower::x64::{Home, Lowering, Place, Request, Site, VectorHome, lower_jump};
 use crate::vcpu::{EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED};
 use call_out::{Leave, carry_out};
 use std::collections::HashMap;
@@ -36,11 +36,23 @@ struct Unit {
     insns: i64,
     homes: Vec<Home>,
     vector_homes: Vec<VectorHome>,
-    /// The page and mode that it was made from, and the context of its data accesses.
-    origin: (Page, Mode, usize),
+    /// What it was made from.
+    origin: Origin,
     /// Links of other code that lead here.
     incoming: Vec<u32>,
     live: bool,
+}
+
+/// What code is made from, and for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Origin {
+    /// The page that it starts in.
+    page: Page,
+    /// The page that its instruction ends in, if that is another one.
+    second: Option<Page>,
+    mode: Mode,
+    /// Context of its data accesses.
+    context: usize,
 }
 
 /// A way out of a unit.
@@ -162,7 +174,7 @@ impl Translator {
     /// Counts a run of a block by the interpreter, and translates it when that pays.
     #[inline]
     pub fn heat_up<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
-        if cache.heat_up(id) == self.threshold && cache.block(id).is_in_one_page() {
+        if cache.heat_up(id) == self.threshold {
             self.translate::<G>(cache, cpu, id);
         }
     }
@@ -173,10 +185,13 @@ impl Translator {
         let began = Instant::now();
         let region = grow::grow::<G>(cache, id);
         let context = cpu.data_context();
-        let page = Page::of(cache.block(id).gpa());
-        match self.add::<G>(&region, (page, cpu.mode(), context)) {
+        let block = cache.block(id);
+        let (page, second) = (Page::of(block.gpa()), block.second());
+        match self.add::<G>(&region, Origin { page, second, mode: cpu.mode(), context }) {
             Some(number) => {
-                self.pages.entry(page).or_default().push(number);
+                for page in [Some(page), second].into_iter().flatten() {
+                    self.pages.entry(page).or_default().push(number);
+                }
                 cache.set_translated(id, context, number);
             }
             None => {
@@ -188,13 +203,14 @@ impl Translator {
     }
 
     /// Lowers a region and gives the number of its unit, or `None` if the memory for code is full.
-    fn add<G: Guest>(&mut self, region: &Region, origin: (Page, Mode, usize)) -> Option<u32> {
+    fn add<G: Guest>(&mut self, region: &Region, origin: Origin) -> Option<u32> {
         let number = self.units.len() as u32;
         let (first_site, first_link) = (self.sites.len() as u32, self.links.len() as u32);
         let request = Request {
             helpers: G::HELPERS,
             vector_scratch: G::VECTOR_SCRATCH,
-            context: origin.2,
+            transient: G::TRANSIENT_SLOTS,
+            context: origin.context,
             first_site,
             first_link,
         };
@@ -233,7 +249,7 @@ impl Translator {
         let insns = block.ops.iter().filter(|op| op.insn_offset().is_some()).count() as u32;
         let ways = ways_out(block, start);
         let alone = RegionBlock { block: block.clone(), start, insns, weight: 1 << 10, ways };
-        let origin = (Page(0), cpu.mode(), cpu.data_context());
+        let origin = Origin { page: Page(0), second: None, mode: cpu.mode(), context: cpu.data_context() };
         let number = self.add::<G>(&Region { blocks: vec![alone] }, origin)?;
         let retired = cpu.retired;
         let budget = retired + u64::from(insns);
@@ -276,13 +292,16 @@ impl Translator {
         self.waiting = Waiting::Nothing;
         for number in self.pages.remove(&page).unwrap_or_default() {
             let unit = &mut self.units[number as usize];
+            if !unit.live {
+                continue;
+            }
             unit.live = false;
             for link in std::mem::take(&mut unit.incoming) {
                 let link = &self.links[link as usize];
                 self.memory.patch(link.jump, link.unlinked);
             }
-            cpu.tlb.jumps.forget_code(self.memory.address(self.units[number as usize].entry));
             self.statistics.invalidated += 1;
+            cpu.tlb.forget_code();
         }
     }
 
@@ -367,10 +386,22 @@ impl Translator {
     fn link(&mut self, link: u32, to: u32) {
         let state = &self.links[link as usize];
         let (from, unit) = (&self.units[state.from as usize], &self.units[to as usize]);
+        if !from.live || !unit.live {
+            return;
+        }
         // Ways lead to the same page: what is mapped there has changed since if it is not.
-        if from.live && unit.live && from.origin == unit.origin {
+        if (Origin { second: None, ..from.origin }) != (Origin { second: None, ..unit.origin }) {
+            return;
+        }
+        if unit.origin.second.is_none() {
             self.memory.patch(state.jump, unit.entry);
             self.units[to as usize].incoming.push(link);
+        } else {
+            // Whether it may run depends on where its second page is mapped: the jump cache knows.
+            let code = lower_jump(state.to);
+            if let Some(at) = self.memory.add(&code) {
+                self.memory.patch(self.links[link as usize].jump, at);
+            }
         }
     }
 }

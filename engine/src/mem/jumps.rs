@@ -1,14 +1,22 @@
 //! The jump cache: where the code of recent jump targets is, by guest virtual address. Generated code looks into it.
 //!
-//! Entries carry a tag that names all that the code of an address depends on besides the page tables of one page; those
-//! of a page are forgotten with its translation.
+//! Entries carry a tag that names all that the code of an address depends on besides the translation of its page.
 
-use crate::addr::Gva;
+use crate::addr::{Gva, PAGE_SHIFT};
 
-/// Rows of the jump cache: pages whose numbers differ in their low bits have one each.
-pub const JUMP_ROWS: usize = 64;
-/// Entries of a row.
-pub const JUMP_COLUMNS: usize = 64;
+/// Entries of the jump cache. A power of two.
+pub const JUMP_ENTRIES: usize = 1 << 14;
+/// How far an address is shifted over itself to give the number of its entry.
+pub const JUMP_FOLD: u32 = 13;
+/// Bits of the filter that tells which pages may have entries.
+const FILTER_BITS: u64 = 4096;
+
+/// Number of an address's own entry in the jump cache; the one with the lowest bit changed is its other one, where what
+/// was in its own before goes.
+#[inline]
+pub fn jump_place(pc: u64) -> usize {
+    (pc ^ pc >> JUMP_FOLD) as usize & (JUMP_ENTRIES - 1)
+}
 
 /// Where the code of a guest address is: an entry of the jump cache.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +24,7 @@ pub const JUMP_COLUMNS: usize = 64;
 pub struct JumpEntry {
     /// Guest virtual address of the code.
     pub pc: u64,
-    /// The [`Vcpu::context_tag`] that it was found under.
+    /// What the vCPU's context tag was when it was found.
     pub tag: u64,
     /// What a host jumps to: an address or a table index.
     pub code: u64,
@@ -26,51 +34,49 @@ pub struct JumpEntry {
 /// An entry that no look-up finds: context tags are never all ones.
 const NO_JUMP: JumpEntry = JumpEntry { pc: 0, tag: u64::MAX, code: 0, _unused: 0 };
 
-/// Row and column of an address in the jump cache.
-#[inline]
-pub fn jump_place(pc: u64) -> (usize, usize) {
-    ((pc >> 12) as usize & (JUMP_ROWS - 1), (pc ^ pc >> 6) as usize & (JUMP_COLUMNS - 1))
-}
-
-/// The entries, a row for each page.
+/// The jump cache.
 #[repr(C)]
 pub struct Jumps {
-    /// Rows of entries.
-    pub rows: [[JumpEntry; JUMP_COLUMNS]; JUMP_ROWS],
+    /// By [`jump_place`].
+    pub entries: [JumpEntry; JUMP_ENTRIES],
+    /// A bit for each page that may have an entry, by its number modulo their count.
+    pages: [u64; (FILTER_BITS / 64) as usize],
 }
 
 impl Default for Jumps {
     fn default() -> Self {
-        Self { rows: [[NO_JUMP; JUMP_COLUMNS]; JUMP_ROWS] }
+        Self { entries: [NO_JUMP; JUMP_ENTRIES], pages: [0; (FILTER_BITS / 64) as usize] }
     }
 }
 
 impl Jumps {
     /// Forgets everything.
     pub fn forget(&mut self) {
-        self.rows.as_flattened_mut().fill(NO_JUMP);
-    }
-
-    /// Forgets the page of an address.
-    pub fn forget_page(&mut self, gva: Gva) {
-        let (row, _) = jump_place(gva.0);
-        self.rows[row].fill(NO_JUMP);
-    }
-
-    /// Forgets all that leads to this code.
-    pub fn forget_code(&mut self, code: u64) {
-        for entry in self.rows.as_flattened_mut() {
-            if entry.code == code {
-                *entry = NO_JUMP;
-            }
-        }
+        self.entries.fill(NO_JUMP);
+        self.pages.fill(0);
     }
 
     /// Notes where the code of an address is.
     pub fn note(&mut self, pc: Gva, tag: u64, code: u64) {
-        let (row, column) = jump_place(pc.0);
-        self.rows[row][column] = JumpEntry { pc: pc.0, tag, code, _unused: 0 };
+        let own = jump_place(pc.0);
+        if self.entries[own].pc != pc.0 {
+            self.entries[own ^ 1] = self.entries[own];
+        }
+        self.entries[own] = JumpEntry { pc: pc.0, tag, code, _unused: 0 };
+        let (word, bit) = filter_place(pc);
+        self.pages[word] |= bit;
     }
+
+    /// Whether an address of this page may be known.
+    pub fn may_know(&self, page: Gva) -> bool {
+        let (word, bit) = filter_place(page);
+        self.pages[word] & bit != 0
+    }
+}
+
+fn filter_place(gva: Gva) -> (usize, u64) {
+    let number = (gva.0 >> PAGE_SHIFT) % FILTER_BITS;
+    ((number / 64) as usize, 1 << (number % 64))
 }
 
 #[cfg(test)]
@@ -78,15 +84,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_is_forgotten_as_a_whole() {
+    fn pages_with_entries_are_known() {
         let mut jumps = Jumps::default();
-        for pc in [0x1000, 0x1ffe, 0x2000] {
-            jumps.note(Gva(pc), 1, pc);
-        }
-        jumps.forget_page(Gva(0x1234));
-        let left: Vec<_> = jumps.rows.as_flattened().iter().filter(|entry| entry.tag == 1).collect();
-        assert!(left.len() == 1 && left[0].pc == 0x2000);
-        jumps.forget_code(0x2000);
-        assert!(jumps.rows.as_flattened().iter().all(|entry| entry.tag != 1));
+        jumps.note(Gva(0x1ffe), 1, 7);
+        assert_eq!(jumps.entries[jump_place(0x1ffe)].code, 7);
+        assert!(jumps.may_know(Gva(0x1234)) && !jumps.may_know(Gva(0x3000)));
+        jumps.forget();
+        assert!(!jumps.may_know(Gva(0x1234)) && jumps.entries[jump_place(0x1ffe)].tag != 1);
     }
 }

@@ -1,11 +1,12 @@
 //! The TLB: guest virtual page to host address, checked in one compare by every tier.
 //!
-//! One direct-mapped table per privilege context. An entry has a tag per kind of access; withholding a tag sends
+//! One table per privilege context, in which a page has two places: its own, and another one where what was in its own
+//! place before goes. An entry has a tag per kind of access; withholding a tag sends
 //! that kind of access to the slow path. Tags carry a space number in the bits between the access size and
 //! the page, so that switching address spaces flushes nothing.
 
 use super::jumps::Jumps;
-use crate::addr::{Gva, PAGE_MASK, PAGE_SHIFT, Page, Width};
+use crate::addr::{Gva, PAGE_BYTES, PAGE_MASK, PAGE_SHIFT, Page, Width};
 
 /// Entries per context. A power of two.
 pub const ENTRIES: usize = 1024;
@@ -81,7 +82,7 @@ pub struct Tlb {
     pub(crate) contexts: [[Entry; ENTRIES]; MAX_CONTEXTS],
     /// Where the code of virtual addresses is.
     pub(crate) jumps: Jumps,
-    /// Changes whenever translations of more than a page are forgotten.
+    /// Changes whenever translations of code may have been forgotten.
     generation: u32,
 }
 
@@ -101,15 +102,43 @@ fn slot_of(gva: Gva) -> usize {
     (gva.0 >> PAGE_SHIFT) as usize & (ENTRIES - 1)
 }
 
+/// What tells the number of a page's other place from that of its own. Never the own place of a page beside it: an access
+/// that crosses into that is to be found nowhere.
+pub(crate) const OTHER_PLACE: usize = ENTRIES / 2;
+
+impl Entry {
+    #[inline(always)]
+    fn tag(&self, access: Access) -> u64 {
+        match access {
+            Access::Read => self.read,
+            Access::Write => self.write,
+            Access::Execute => self.execute,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.read & self.write & self.execute == NO_TAG
+    }
+
+    fn is_of(&self, tag: u64) -> bool {
+        [self.read, self.write, self.execute].contains(&tag)
+    }
+}
+
 impl Tlb {
     /// The address space that lookups and fills concern.
     pub fn space(&self) -> Space {
         self.space
     }
 
-    /// Names the translations that are in force: the same only as long as they are, but for those of single pages.
+    /// Names the translations that are in force: the same only as long as those of code are.
     pub fn tag(&self) -> u64 {
         u64::from(self.generation) << 32 | self.space.0
+    }
+
+    /// Forgets where the code of addresses is; translations stay.
+    pub fn forget_code(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
     }
 
     /// Switches to another address space; entries of the old one stay.
@@ -120,14 +149,27 @@ impl Tlb {
     /// Host address for an access of `width` at `gva`, if an entry allows it. Misaligned accesses never hit.
     #[inline(always)]
     pub fn lookup(&self, context: usize, gva: Gva, width: Width, access: Access) -> Option<u64> {
-        let entry = &self.contexts[context][slot_of(gva)];
+        let own = slot_of(gva);
+        let entry = &self.contexts[context][own];
         let wanted = (gva.0 & (!PAGE_MASK | (width.bytes() - 1))) | self.space.0;
-        let tag = match access {
-            Access::Read => entry.read,
-            Access::Write => entry.write,
-            Access::Execute => entry.execute,
-        };
-        (tag == wanted).then(|| gva.0.wrapping_add(entry.addend))
+        if entry.tag(access) == wanted {
+            return Some(gva.0.wrapping_add(entry.addend));
+        }
+        self.look_further(context, own ^ OTHER_PLACE, gva, wanted, access)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_further(
+        &self,
+        context: usize,
+        place: usize,
+        gva: Gva,
+        wanted: u64,
+        access: Access,
+    ) -> Option<u64> {
+        let entry = &self.contexts[context][place];
+        (entry.tag(access) == wanted).then(|| gva.0.wrapping_add(entry.addend))
     }
 
     /// The same for an access of any alignment that stays inside its page.
@@ -147,10 +189,26 @@ impl Tlb {
         let page = gva.page_start().0;
         let tag = page | self.space.0;
         let addend = fill.host_page.wrapping_sub(page);
-        let entry = &mut self.contexts[context][slot_of(gva)];
-        let same = entry.addend == addend && [entry.read, entry.write, entry.execute].contains(&tag);
-        let old = if same { *entry } else { EMPTY };
-        *entry = Entry {
+        let table = &mut self.contexts[context];
+        let own = slot_of(gva);
+        let is_same = |entry: &Entry| entry.addend == addend && entry.is_of(tag);
+        // Whichever place it is in, it comes to its own, and what is there makes way for it.
+        let mut old = EMPTY;
+        if table[own].is_of(tag) {
+            old = table[own];
+        } else {
+            let other = own ^ OTHER_PLACE;
+            if table[other].is_of(tag) {
+                old = std::mem::replace(&mut table[other], EMPTY);
+            }
+            if !table[own].is_empty() {
+                table[other] = table[own];
+            }
+        }
+        if !is_same(&old) {
+            old = EMPTY;
+        }
+        table[own] = Entry {
             read: if fill.read { tag } else { old.read },
             write: if fill.write { tag } else { old.write },
             execute: if fill.execute { tag } else { old.execute },
@@ -168,9 +226,19 @@ impl Tlb {
 
     /// Forgets the page of `gva` in every context and space.
     pub fn flush_page(&mut self, gva: Gva) {
-        self.jumps.forget_page(gva);
+        // Code that ends in this page may start in the one before.
+        if [gva.0, gva.0.wrapping_sub(PAGE_BYTES)].iter().any(|&page| self.jumps.may_know(Gva(page))) {
+            self.generation = self.generation.wrapping_add(1);
+        }
+        let own = slot_of(gva);
         for context in &mut self.contexts {
-            context[slot_of(gva)] = EMPTY;
+            for place in [own, own ^ OTHER_PLACE] {
+                let entry = &mut context[place];
+                let tags = [entry.read, entry.write, entry.execute];
+                if tags.iter().any(|tag| tag & !PAGE_MASK == gva.page_start().0) {
+                    *entry = EMPTY;
+                }
+            }
         }
     }
 
@@ -182,10 +250,13 @@ impl Tlb {
         let count = ((len_bytes >> PAGE_SHIFT) as usize).min(ENTRIES);
         for context in &mut self.contexts {
             for i in 0..count {
-                let entry = &mut context[(first + i) & (ENTRIES - 1)];
-                let tags = [entry.read, entry.write, entry.execute];
-                if tags.iter().any(|tag| (tag & !PAGE_MASK).wrapping_sub(start.0) < len_bytes) {
-                    *entry = EMPTY;
+                let own = (first + i) & (ENTRIES - 1);
+                for place in [own, own ^ OTHER_PLACE] {
+                    let entry = &mut context[place];
+                    let tags = [entry.read, entry.write, entry.execute];
+                    if tags.iter().any(|tag| (tag & !PAGE_MASK).wrapping_sub(start.0) < len_bytes) {
+                        *entry = EMPTY;
+                    }
                 }
             }
         }
@@ -245,6 +316,18 @@ mod tests {
         assert_eq!(hit(&tlb, 0x1238, Width::W64, Access::Write), None);
         assert_eq!(tlb.lookup(1, Gva(0x1238), Width::W64, Access::Read), None);
         assert_eq!(hit(&tlb, 0x1238 + (ENTRIES as u64) * 4096, Width::W64, Access::Read), None);
+        // Pages that share their own place are found both; a third one drives out the first.
+        let far = |n: u64| 0x1238 + n * (ENTRIES as u64) * 4096;
+        for n in 1..3 {
+            tlb.fill(0, Gva(far(n)), Fill { host_page: 0x7000_0000 + n * 0x1000, ..fill });
+            assert_eq!(hit(&tlb, far(n - 1), Width::W64, Access::Read), Some(0x6fff_f238 + n * 0x1000));
+            assert_eq!(hit(&tlb, far(n), Width::W64, Access::Read), Some(0x7000_0238 + n * 0x1000));
+        }
+        assert_eq!(hit(&tlb, far(0), Width::W64, Access::Read), None);
+        tlb.flush_page(Gva(far(1)));
+        assert!(hit(&tlb, far(1), Width::W64, Access::Read).is_none());
+        assert!(hit(&tlb, far(2), Width::W64, Access::Read).is_some());
+        tlb.fill(0, Gva(0x1234), fill);
         tlb.set_space(Space::new(1));
         assert_eq!(hit(&tlb, 0x1238, Width::W64, Access::Read), None);
         tlb.set_space(Space::new(0));

@@ -246,8 +246,13 @@ impl Guest for Toy {
         c2w_engine::eager::run_block(cpu, block_pc, len_bytes, insns, offsets)
     }
 
-    fn record(insns: &[Self::Insn], offsets: &[u16], len_bytes: u16) -> c2w_engine::ir::block::Block {
-        c2w_engine::record::record::<Self>(insns, offsets, len_bytes)
+    fn record(
+        insns: &[Self::Insn],
+        offsets: &[u16],
+        len_bytes: u16,
+        known: &[(Slot, u64)],
+    ) -> c2w_engine::ir::block::Block {
+        c2w_engine::record::record::<Self>(insns, offsets, len_bytes, known)
     }
 
     fn helper(cpu: &mut Cpu<Self>, id: HelperId, args: [u64; 4]) -> Result<u64, Trap> {
@@ -344,7 +349,11 @@ pub fn machine(code: &[[u8; 4]]) -> Machine<Toy> {
     cpu.pc = Gva(RAM);
     cpu.ram.write(Gpa(RAM), code.as_flattened()).expect("the code fits RAM");
     cpu.ram.write(Gpa(HANDLER), &insn(Op::Jump, 0, 0, 0)).expect("the handler is in RAM");
-    Machine::new(cpu)
+    let mut machine = Machine::new(cpu);
+    if let Some(runs) = crate::TRANSLATE_AFTER {
+        assert!(machine.translate(runs), "this host runs generated code");
+    }
+    machine
 }
 
 /// Where traps lead.

@@ -23,6 +23,22 @@ pub fn cross_gcc(cache: &Cache, arch: Arch) -> Result<String, ToolchainError> {
     Ok(if target.host { "gcc".to_owned() } else { format!("{}-gcc", target.gnu) })
 }
 
+/// As [`cross_gcc`], with a C library that programs can be linked with statically.
+///
+/// # Errors
+/// [`ToolchainError`] when either is not there and cannot be installed.
+pub fn cross_gcc_with_libc(cache: &Cache, arch: Arch) -> Result<String, ToolchainError> {
+    let gcc = cross_gcc(cache, arch)?;
+    let libc = match arch {
+        // What builds this program links with it already.
+        _ if Target::of(arch).host => return Ok(gcc),
+        Arch::Riscv64 => Tool::file("/usr/riscv64-linux-gnu/lib/libc.a", "libc6-dev-riscv64-cross"),
+        Arch::X86_64 => Tool::file("/usr/x86_64-linux-gnu/lib/libc.a", "libc6-dev-amd64-cross"),
+    };
+    ensure_packages(&[libc], &cache.log("cross-libc")?)?;
+    Ok(gcc)
+}
+
 /// OpenSBI's generic firmware for riscv64 in its form that is told where the kernel is (`fw_dynamic`), unpacked in
 /// the cache from Debian's package. Nothing is installed.
 ///

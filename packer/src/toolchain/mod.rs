@@ -12,7 +12,7 @@ use crate::cache::{CacheError, CommandError};
 use crate::image::Arch;
 
 pub(crate) use apt::{APT_TOOLS, Apt, is_documentation, unpack};
-pub use cross::{cross_gcc, opensbi};
+pub use cross::{cross_gcc, cross_gcc_with_libc, opensbi};
 pub(crate) use packages::{Tool, ensure_packages};
 pub use qemu::{QemuSystem, qemu_riscv64, qemu_system};
 pub use rust::{GuestRust, RustToolchain, guest_rust, rust_with_std};

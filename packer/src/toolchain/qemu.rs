@@ -53,7 +53,9 @@ impl QemuSystem {
         command.env("QEMU_MODULE_DIR", libraries.join("qemu"));
         let program = format!("usr/bin/qemu-system-{}", self.arch);
         command.arg("--library-path").arg(&libraries).arg(self.root.join(program));
-        command.arg("-L").arg(self.root.join("usr/share/qemu"));
+        for firmware in ["usr/share/qemu", "usr/share/seabios"] {
+            command.arg("-L").arg(self.root.join(firmware));
+        }
         if self.arch == Arch::Riscv64 {
             let opensbi = "usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin";
             command.arg("-bios").arg(self.root.join(opensbi));

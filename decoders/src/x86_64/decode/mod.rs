@@ -64,15 +64,58 @@ pub fn decode(bytes: &[u8], mode: Mode) -> Option<Decoded<Insn>> {
         from = exchange_not_pause(bytes);
     }
     if decoder.last_error() == DecoderError::NoMoreBytes {
-        if bytes.len() < MAX_BYTES {
-            return None;
-        }
+        return None;
+    }
+    if from.is_invalid()
+        && from.len() == MAX_BYTES
+        && bytes.first_chunk().is_some_and(|bytes| is_over_long(bytes, mode.code_width()))
+    {
         return Some(raise(trap::PROTECTION, MAX_BYTES as u8));
     }
     let len_bytes = from.len().clamp(1, MAX_BYTES) as u8;
     let source = Source { insn: &from, mode, bytes: &bytes[..from.len().min(bytes.len())] };
     let decoded = translate(&source, len_bytes).unwrap_or_else(|cause| raise(cause, len_bytes));
     Some(Decoded { ends_block: decoded.ends_block || mode.contains(ModeBits::STEP), ..decoded })
+}
+
+/// Whether an instruction that iced calls invalid, and found to be as long as these bytes, goes on behind them: iced does
+/// not tell that from 15 bytes that mean nothing. What is over-long has prefixes without effect; without them
+/// the limit is not in the way.
+fn is_over_long(bytes: &[u8; MAX_BYTES], code: Width) -> bool {
+    const OPERAND_SIZE: u8 = 0x66;
+    const ADDRESS_SIZE: u8 = 0x67;
+    const LOCK: u8 = 0xf0;
+    let is_repeat = |byte| matches!(byte, 0xf2 | 0xf3);
+    let is_segment = |byte| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65);
+    let is_rex = |byte| code == Width::W64 && byte & 0xf0 == 0x40;
+    let is_prefix = |byte| {
+        is_repeat(byte)
+            || is_segment(byte)
+            || is_rex(byte)
+            || matches!(byte, OPERAND_SIZE | ADDRESS_SIZE | LOCK)
+    };
+    let Some(opcode) = bytes.iter().position(|&byte| !is_prefix(byte)) else { return true };
+    let (prefixes, rest) = bytes.split_at(opcode);
+    let mut short = [0; MAX_BYTES];
+    let mut len = 0;
+    for (at, &byte) in prefixes.iter().enumerate() {
+        let behind = &prefixes[at + 1..];
+        // REX counts right before the opcode only; of the others the last one of a kind is as good as all of them.
+        let counts = match byte {
+            byte if is_rex(byte) => behind.is_empty(),
+            byte if is_repeat(byte) => !behind.iter().copied().any(is_repeat),
+            byte => !is_segment(byte) && !behind.contains(&byte),
+        };
+        if counts {
+            short[len] = byte;
+            len += 1;
+        }
+    }
+    short[len..len + rest.len()].copy_from_slice(rest);
+    let mut decoder =
+        Decoder::new(code.bits(), &short[..len + rest.len()], DecoderOptions::FORCE_RESERVED_NOP);
+    let _ = decoder.decode();
+    decoder.last_error() == DecoderError::NoMoreBytes
 }
 
 /// Whether the byte before the one-byte opcode at the end of an instruction is a REX prefix with B set.
@@ -268,3 +311,6 @@ fn condition(code: ConditionCode) -> Condition {
     let numbered = [o, no, b, ae, e, ne, be, a, s, ns, p, np, l, ge, le, g];
     Condition(numbered.iter().position(|&known| known == code).unwrap_or(0) as u8)
 }
+
+#[cfg(test)]
+mod tests;

@@ -380,6 +380,72 @@ fn stack_accesses_raise_ss() {
     }
 }
 
+#[test]
+fn accesses_that_leave_the_lower_half_are_not_translated() {
+    const END: u64 = 1 << 47;
+    // Code, RAX and RSP, address that faulted: vector.
+    for (code, register, gva, vector) in [
+        // mov rax, [rax]; mov eax, [rax]; mov al, [rax]
+        (&[0x48, 0x8b, 0x00][..], END - 7, END - 7, 13),
+        (&[0x48, 0x8b, 0x00], END - 8, END - 8, 14),
+        (&[0x8b, 0x00], END - 3, END - 3, 13),
+        (&[0x8b, 0x00], END - 7, END - 7, 14),
+        (&[0x8a, 0x00], END - 1, END - 1, 14),
+        // mov rax, [rsp]; pop rax; push rax; call rax
+        (&[0x48, 0x8b, 0x04, 0x24], END - 4, END - 4, 12),
+        (&[0x58], END - 4, END - 4, 12),
+        (&[0x50], END + 4, END - 4, 12),
+        (&[0xff, 0xd0], END + 4, END - 4, 12),
+        (&[0x58], END - 8, END - 8, 14),
+        // movups xmm0, [rax]; fld tbyte [rax], which reads 8 bytes first
+        (&[0x0f, 0x10, 0x00], END - 15, END - 15, 13),
+        (&[0x0f, 0x10, 0x00], END - 16, END - 16, 14),
+        (&[0xdb, 0x28], END - 9, END - 9, 14),
+        (&[0xdb, 0x28], END - 7, END - 7, 13),
+        // bt [rax], rcx, whose bit is 8 bytes further on; rep movsq
+        (&[0x48, 0x0f, 0xa3, 0x08], END - 12, END - 4, 13),
+        (&[0xf3, 0x48, 0xa5], END - 4, END - 4, 13),
+        // Elsewhere.
+        (&[0x48, 0x8b, 0x00], 0x2000 - 4, 0x2000 - 4, 14),
+    ] {
+        let mut cpu = machine(3);
+        start(&mut cpu, CODE, code);
+        for slot in [regs::RSP, regs::RAX, regs::RSI] {
+            set(&mut cpu, slot, register);
+        }
+        set(&mut cpu, regs::RCX, 64);
+        deliver(&mut cpu, trap::page_fault(Gva(gva), 4));
+        assert_eq!(entered(&cpu), Some(vector), "{code:x?} {gva:#x}");
+        assert_eq!(cpu.guest.cr2 == gva, vector == 14, "{code:x?} {gva:#x}");
+    }
+    // Fetching there, and 32-bit code, which has no such addresses.
+    let mut cpu = machine(3);
+    cpu.pc = Gva(END - 4);
+    deliver(&mut cpu, trap::page_fault(Gva(END - 4), 0x14));
+    assert_eq!(entered(&cpu), Some(14));
+}
+
+#[test]
+fn the_push_of_a_call_comes_before_its_target() {
+    const BAD: u64 = 1 << 47;
+    const GONE: u64 = 0x1f_f800;
+    // Stack pointer: what is entered, with its error code.
+    for (rsp, vector, error) in [(STACK, 13, 0), (BAD + 8, 12, 0), (GONE, 14, 2), (0x1f_f004, 14, 2)] {
+        let mut cpu = machine(0);
+        gate(&mut cpu, 14, INTERRUPT_GATE, sel::CODE_64, 1);
+        gate(&mut cpu, 12, INTERRUPT_GATE, sel::CODE_64, 1);
+        turn_paging_on(&mut cpu);
+        set(&mut cpu, regs::RAX, BAD);
+        set(&mut cpu, regs::RSP, rsp);
+        start(&mut cpu, crate::x86_64::testing::CODE, &[]);
+        // call rax
+        let refused = crate::x86_64::testing::step(&mut cpu, &[0xff, 0xd0]).unwrap_err();
+        assert_eq!(get(&cpu, regs::RSP), rsp);
+        deliver(&mut cpu, refused);
+        assert_eq!((entered(&cpu), frame(&cpu, 1)), (Some(vector), vec![error]), "{rsp:#x}");
+    }
+}
+
 /// The bytes of numbers of one size.
 fn packed(numbers: &[u64], len_bytes: usize) -> Vec<u8> {
     numbers.iter().flat_map(|number| number.to_le_bytes()[..len_bytes].to_vec()).collect()

@@ -227,7 +227,7 @@ fn one(cpu: &mut Cpu<X86_64>, insn: Repeat) -> Result<bool, Trap> {
 fn compare(cpu: &mut Cpu<X86_64>, insn: Repeat, a: u64, b: u64) -> bool {
     with_words(cpu, |e| {
         let difference = e.sub(insn.w, a, b);
-        flags::produce(e, Kind::Sub, insn.w, a, b, difference);
+        flags::produce(e, Kind::Cmp, insn.w, a, b, difference);
     });
     eval::compare(Cond::Eq, insn.w, a, b) == insn.while_not_equal
 }

@@ -1,7 +1,7 @@
 //! Page walks as a table, accessed and dirty bits, and what instructions make the TLB forget.
 
 use super::super::control::EFER_LMA;
-use super::super::mode::SUPERVISOR;
+use super::super::mode::{SUPERVISOR, USER};
 use super::entry::{A, ADDRESS, D, P, PS, U, W, XD};
 use super::*;
 use crate::x86_64::testing::{cpu_with, word, write, write_words};

@@ -4,7 +4,7 @@
 //! lazy flags are overwritten before anybody looks. Sites are told what is pending. It is stored when its value would
 //! be lost, when a helper may look, or on the ways out of the block that need it.
 
-use super::asm::{Alu, Asm, Label, Reg};
+use super::asm::{Alu, Asm, Label, Mem, Reg};
 use super::plan::{Plan, SlotSet, is_site, touches_state};
 use super::{COUNTDOWN, Features, Place, Request, STATE, Site, field, slot};
 use crate::addr::Width::{self, W64};
@@ -61,6 +61,17 @@ pub(super) struct Cold {
     pub back: Option<Label>,
 }
 
+/// A look at a page's other place in the TLB, to be written behind the block: RAX is the distance of its own, RCX the
+/// tag that is wanted.
+#[derive(Clone, Copy)]
+pub(super) struct SecondLook {
+    pub label: Label,
+    pub tag: Mem,
+    pub addend: Mem,
+    /// Where to go on with the addend in RAX.
+    pub found: Label,
+}
+
 /// Memory that is kept from block to block.
 #[derive(Default)]
 pub(super) struct Scratch {
@@ -78,6 +89,8 @@ pub(super) struct Scratch {
     live: Vec<Value>,
     pending: Vec<Pending>,
     pub cold: Vec<Cold>,
+    /// Each with the place to go on if it is not found there, either.
+    pub looks: Vec<(SecondLook, Label)>,
 }
 
 /// The writer of a block's code.
@@ -648,14 +661,16 @@ impl<'a> Emitter<'a> {
         }
     }
 
+    /// Has the other place looked at behind the block; gives the label for what is not found there.
+    pub fn second_look(&mut self, look: SecondLook) -> Label {
+        let miss = self.asm.label();
+        self.s.looks.push((look, miss));
+        miss
+    }
+
     /// Whether something is pending that is needed on a way.
     pub fn has_pending_for(&self, live: &SlotSet) -> bool {
         self.s.pending.iter().any(|pending| live.contains(pending.slot))
-    }
-
-    /// Whether code of this block stands behind it.
-    pub fn has_cold(&self) -> bool {
-        !self.s.cold.is_empty()
     }
 
     /// Counts down for a block that a way back leads to, and leaves through a site if the count is down.

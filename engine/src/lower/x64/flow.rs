@@ -2,13 +2,15 @@
 
 use super::asm::{Alu, Asm, Cc, Label, Reg};
 use super::block::{Cold, Emitter};
+use super::memory::ENTRY_SHIFT;
 use super::plan::{FIRST_VECTOR, Plan, SlotSet, may_change_mode};
 use super::vectors::{read_vector, write_vector};
 use super::{COUNTDOWN, Link, Lowering, Request, field, slot};
 use crate::addr::PAGE_BYTES;
-use crate::addr::Width::W64;
+use crate::addr::Width::{W32, W64};
 use crate::ir::block::Op;
 use crate::ir::region::{Region, Way, Ways};
+use crate::mem::tlb::OTHER_PLACE;
 use crate::vcpu::EXIT_COUNT;
 
 /// Writes a region.
@@ -70,6 +72,7 @@ impl<'a> Flow<'a> {
         for index in 0..self.region.blocks.len() {
             self.block(index);
         }
+        self.cold();
         self.outs();
         let first = self.region.blocks[0].start;
         self.asm().bind(down);
@@ -100,6 +103,19 @@ impl<'a> Flow<'a> {
             plan,
         }
         .emit(&mut emitter);
+    }
+
+    /// What is rarely needed of all blocks.
+    fn cold(&mut self) {
+        let Lowering { asm, block, plan, .. } = &mut *self.lowering;
+        for (look, miss) in block.looks.drain(..) {
+            asm.bind(look.label);
+            asm.alu_imm(Alu::Xor, W32, Reg::RAX, (OTHER_PLACE << ENTRY_SHIFT) as i32);
+            asm.alu(Alu::Cmp, W64, Reg::RCX, look.tag);
+            asm.jcc(Cc::NE, miss);
+            asm.load(W64, Reg::RAX, look.addend);
+            asm.jmp(look.found);
+        }
         for Cold { label, site, back } in block.cold.drain(..) {
             asm.bind(label);
             asm.call_indirect(plan.call_out());
@@ -128,10 +144,7 @@ impl<'a> Flow<'a> {
                     asm.mov_imm(Reg::RAX, number.into());
                     asm.jmp_indirect(field!(links.unlinked));
                 }
-                OutKind::On => {
-                    pc(asm, to);
-                    asm.jmp_indirect(field!(links.jump));
-                }
+                OutKind::On => jump_to(asm, to),
             }
         }
     }
@@ -144,6 +157,12 @@ impl<'a> Flow<'a> {
         asm.mov_imm(Reg::RAX, EXIT_COUNT);
         asm.jmp_indirect(field!(links.leave));
     }
+}
+
+/// Goes on at a place by the jump cache.
+pub(super) fn jump_to(asm: &mut Asm, to: i64) {
+    pc(asm, to);
+    asm.jmp_indirect(field!(links.jump));
 }
 
 /// RAX = the address of a place.
@@ -265,8 +284,7 @@ impl Ending<'_> {
                 e.count_back(head.insns, head.start);
                 e.asm.jmp(self.bodies[to]);
             }
-            // Cold code of this block comes in between, if there is any.
-            Way::Block(to) if last && to == self.index + 1 && !e.has_cold() => {}
+            Way::Block(to) if last && to == self.index + 1 => {}
             Way::Block(to) => e.asm.jmp(self.heads[to]),
             Way::Out(to) => {
                 let label = self.out(e, to, OutKind::On);

@@ -1,7 +1,7 @@
 //! Accesses to guest memory: the TLB check in line, everything else at a site.
 
 use super::asm::{Alu, Cc, Label, Mem, Reg, Shift};
-use super::block::Emitter;
+use super::block::{Emitter, SecondLook};
 use super::{BIAS, STATE, field};
 use crate::addr::Width::{self, W32, W64};
 use crate::addr::{PAGE_MASK, PAGE_SHIFT};
@@ -12,7 +12,7 @@ use crate::vcpu::Vcpu;
 use core::mem::{offset_of, size_of};
 
 /// log2 of the size of a TLB entry.
-const ENTRY_SHIFT: u32 = size_of::<Entry>().trailing_zeros();
+pub(super) const ENTRY_SHIFT: u32 = size_of::<Entry>().trailing_zeros();
 const _: () = assert!(size_of::<Entry>() == 1 << ENTRY_SHIFT);
 /// The bits of a page's address, as an immediate.
 const PAGE_BITS: i32 = !(PAGE_MASK as i32);
@@ -37,7 +37,7 @@ impl Emitter<'_> {
     /// Looks an address up; where it misses, goes to a label. The host's address is then that of the guest plus RAX.
     /// `aligned` accesses miss where they are misaligned, others where they cross into another page.
     pub(super) fn look_up(&mut self, addr: Reg, len_bytes: u64, tag: usize, aligned: bool) -> Label {
-        let miss = self.asm.label();
+        let (miss, found) = (self.asm.label(), self.asm.label());
         let table = offset_of!(Vcpu, tlb) + offset_of!(Tlb, contexts) - BIAS;
         let table = table + self.request.context * ENTRIES * size_of::<Entry>();
         let entry = |field: usize| Mem::sum(STATE, Reg::RAX, (table + field) as i32);
@@ -56,7 +56,13 @@ impl Emitter<'_> {
         self.asm.alu(Alu::Cmp, W64, Reg::RCX, entry(tag));
         self.asm.jcc(Cc::NE, miss);
         self.asm.load(W64, Reg::RAX, entry(offset_of!(Entry, addend)));
-        miss
+        self.asm.bind(found);
+        self.second_look(SecondLook {
+            label: miss,
+            tag: entry(tag),
+            addend: entry(offset_of!(Entry, addend)),
+            found,
+        })
     }
 
     fn load(&mut self, v: Value, op: &Op, w: Width, addr: Value, tag: usize) {

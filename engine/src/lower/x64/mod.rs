@@ -138,6 +138,8 @@ pub struct Request<'a> {
     pub helpers: &'a [HelperInfo],
     /// The guest's [`crate::guest::Guest::VECTOR_SCRATCH`].
     pub vector_scratch: Option<Slot>,
+    /// Slots that are written much more often than read.
+    pub transient: &'a [Slot],
     /// TLB context of data accesses.
     pub context: usize,
     /// Number of the first site.
@@ -219,6 +221,13 @@ impl Lowering {
             vector_homes: &self.plan.vector_homes,
         }
     }
+}
+
+/// Code that goes on at a distance from the start of the page, by the jump cache.
+pub fn lower_jump(to: i64) -> Vec<u8> {
+    let mut asm = Asm::default();
+    flow::jump_to(&mut asm, to);
+    asm.finish().to_vec()
 }
 
 impl Default for Lowering {

@@ -137,7 +137,7 @@ impl Plan {
     pub fn make(&mut self, region: &Region, request: Request<'_>) {
         let helpers = request.helpers;
         self.choose_vector_homes(region, request.vector_scratch);
-        self.choose_homes(region);
+        self.choose_homes(region, request.transient);
         self.find_live(region, helpers);
         self.find_dirty(region);
     }
@@ -174,7 +174,7 @@ impl Plan {
         }
     }
 
-    fn choose_homes(&mut self, region: &Region) {
+    fn choose_homes(&mut self, region: &Region, transient: &[Slot]) {
         let mut uses = [0u64; SLOTS];
         for block in &region.blocks {
             for op in &block.block.ops {
@@ -187,7 +187,7 @@ impl Plan {
         }
         let mut wanted: Vec<(u64, u8)> = (0..=u8::MAX)
             .map(|slot| (uses[usize::from(slot)], slot))
-            .filter(|&(uses, _)| uses > WORTHWHILE * ONCE)
+            .filter(|&(uses, slot)| uses > WORTHWHILE * ONCE && !transient.contains(&Slot(slot)))
             .collect();
         wanted.sort_by_key(|&(uses, slot)| (std::cmp::Reverse(uses), slot));
         self.homes.clear();

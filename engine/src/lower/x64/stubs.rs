@@ -1,12 +1,12 @@
 //! Code that all regions share: entering and leaving, calling out, and looking an address up in the jump cache.
 
-use super::asm::{Alu, Asm, Cc, Label, Mem, Reg, Xmm};
+use super::asm::{Alu, Asm, Cc, Label, Mem, Reg, Shift, Xmm};
 use super::plan::FIRST_HOME;
 use super::{BIAS, COUNTDOWN, STATE, field, slot};
 use crate::addr::PAGE_MASK;
 use crate::addr::Width::{W32, W64};
 use crate::emit::Slot;
-use crate::mem::jumps::{JUMP_COLUMNS, JUMP_ROWS, JumpEntry};
+use crate::mem::jumps::{JUMP_ENTRIES, JUMP_FOLD, JumpEntry};
 use crate::mem::tlb::Tlb;
 use crate::vcpu::{EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED, Vcpu};
 use core::mem::{offset_of, size_of};
@@ -70,29 +70,28 @@ pub fn emit(asm: &mut Asm, float_environment: Option<Slot>) -> Stubs {
 
     let jump = asm.len();
     // The place of RAX in the jump cache, as `jump_place` says.
-    let miss = asm.label();
-    asm.mov32(Reg::RDX, Reg::RAX);
-    asm.shift_imm(super::asm::Shift::Shr, W32, Reg::RDX, 6);
-    asm.mov32(Reg::RCX, Reg::RDX);
+    let (other, miss) = (asm.label(), asm.label());
+    asm.mov(Reg::RDX, Reg::RAX);
+    asm.shift_imm(Shift::Shr, W64, Reg::RDX, JUMP_FOLD as u8);
     asm.alu(Alu::Xor, W32, Reg::RDX, Reg::RAX);
-    asm.alu_imm(Alu::And, W32, Reg::RDX, JUMP_COLUMNS as i32 - 1);
-    // The row is bits 12 and up, of which six have been shifted out.
-    asm.alu_imm(Alu::And, W32, Reg::RCX, ((JUMP_ROWS - 1) << 6) as i32);
-    asm.alu(Alu::Or, W32, Reg::RDX, Reg::RCX);
-    const { assert!(JUMP_COLUMNS == 1 << 6) };
-    asm.shift_imm(super::asm::Shift::Shl, W32, Reg::RDX, JUMP_SHIFT);
+    asm.alu_imm(Alu::And, W32, Reg::RDX, JUMP_ENTRIES as i32 - 1);
+    asm.shift_imm(Shift::Shl, W32, Reg::RDX, JUMP_SHIFT);
     let entry = |field: usize| {
         Mem::sum(STATE, Reg::RDX, (offset_of!(Vcpu, tlb) + offset_of!(Tlb, jumps) + field - BIAS) as i32)
     };
-    asm.alu(Alu::Cmp, W64, Reg::RAX, entry(offset_of!(JumpEntry, pc)));
-    asm.jcc(Cc::NE, miss);
-    asm.load(W64, Reg::RCX, field!(context_tag));
-    asm.alu(Alu::Cmp, W64, Reg::RCX, entry(offset_of!(JumpEntry, tag)));
-    asm.jcc(Cc::NE, miss);
-    asm.alu_imm(Alu::And, W64, Reg::RAX, !(PAGE_MASK as i32));
-    asm.store(W64, field!(page_base), Reg::RAX);
-    asm.jmp_indirect(entry(offset_of!(JumpEntry, code)));
-    asm.bind(miss);
+    // Its own entry, then the other one.
+    for miss in [other, miss] {
+        asm.alu(Alu::Cmp, W64, Reg::RAX, entry(offset_of!(JumpEntry, pc)));
+        asm.jcc(Cc::NE, miss);
+        asm.load(W64, Reg::RCX, field!(context_tag));
+        asm.alu(Alu::Cmp, W64, Reg::RCX, entry(offset_of!(JumpEntry, tag)));
+        asm.jcc(Cc::NE, miss);
+        asm.alu_imm(Alu::And, W64, Reg::RAX, !(PAGE_MASK as i32));
+        asm.store(W64, field!(page_base), Reg::RAX);
+        asm.jmp_indirect(entry(offset_of!(JumpEntry, code)));
+        asm.bind(miss);
+        asm.alu_imm(Alu::Xor, W32, Reg::RDX, size_of::<JumpEntry>() as i32);
+    }
     asm.store(W64, field!(pc), Reg::RAX);
     asm.mov_imm(Reg::RAX, EXIT_JUMP);
     asm.jmp(leave);

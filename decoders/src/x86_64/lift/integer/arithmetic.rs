@@ -99,7 +99,7 @@ pub(super) fn sbb<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
 pub(super) fn cmp<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     let (a, b) = (e.operand(i, 0)?, e.operand(i, 1)?);
     let difference = e.sub(i.w, a, b);
-    flags::produce(e, Kind::Sub, i.w, a, b, difference);
+    flags::produce(e, Kind::Cmp, i.w, a, b, difference);
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use crate::x86_64::regs::{CS_BASE, RCX};
 use crate::x86_64::trap;
 use c2w_engine::addr::Width::W64;
 use c2w_engine::emit::{Cond, Emit};
+use c2w_engine::guest::TrapCause;
 
 /// Whether a relative jump is as simple as the engine's.
 #[inline(always)]
@@ -32,15 +33,21 @@ pub(super) fn pointer<E: Emit>(e: &mut E, i: &Insn, displacement: i64) -> E::Val
     e.sub(W64, sum, base)
 }
 
-/// The linear address of code at an instruction pointer: #GP(0) if it is not canonical, or beyond the limit of CS.
+/// The linear address of code at an instruction pointer: `refused`, a kind of #GP(0), if it is not canonical, #GP(0) if it
+/// is beyond the limit of CS.
 #[inline(always)]
-pub(super) fn code_address<E: Emit>(e: &mut E, i: &Insn, pointer: E::Val) -> Result<E::Val, E::Stop> {
+pub(super) fn code_address<E: Emit>(
+    e: &mut E,
+    i: &Insn,
+    pointer: E::Val,
+    refused: TrapCause,
+) -> Result<E::Val, E::Stop> {
     if i.w == W64 {
         // Bits 47 to 63 are equal: with 2^47 added, none is left above bit 47.
         let (half, bits, zero) = (e.imm(1 << 47), e.imm(48), e.imm(0));
         let above = e.add(W64, pointer, half);
         let above = e.shr(W64, above, bits);
-        e.trap_if(above, trap::PROTECTION, zero)?;
+        e.trap_if(above, refused, zero)?;
         return Ok(pointer);
     }
     let pointer = e.zext(i.w, pointer);
@@ -51,9 +58,9 @@ pub(super) fn code_address<E: Emit>(e: &mut E, i: &Insn, pointer: E::Val) -> Res
     }
 }
 
-/// The linear address of the target; `None` if the engine's relative jump leads there.
+/// The linear address of the target, as in [`code_address`]; `None` if the engine's relative jump leads there.
 #[inline(always)]
-pub(super) fn target<E: Emit>(e: &mut E, i: &Insn) -> Result<Option<E::Val>, E::Stop> {
+pub(super) fn target<E: Emit>(e: &mut E, i: &Insn, refused: TrapCause) -> Result<Option<E::Val>, E::Stop> {
     let pointer = if i.operands[0] != Operand::Relative {
         e.operand(i, 0)?
     } else if is_plain(i) {
@@ -61,7 +68,7 @@ pub(super) fn target<E: Emit>(e: &mut E, i: &Insn) -> Result<Option<E::Val>, E::
     } else {
         pointer(e, i, i.imm)
     };
-    code_address(e, i, pointer).map(Some)
+    code_address(e, i, pointer, refused).map(Some)
 }
 
 /// Continues at the target.
@@ -76,7 +83,7 @@ pub(super) fn go<E: Emit>(e: &mut E, i: &Insn, target: Option<E::Val>) {
 /// JMP, near.
 #[inline(always)]
 pub(super) fn jmp<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
-    let target = target(e, i)?;
+    let target = target(e, i, trap::PROTECTION)?;
     go(e, i, target);
     Ok(())
 }

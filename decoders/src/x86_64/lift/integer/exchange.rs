@@ -89,7 +89,7 @@ pub(super) fn cmpxchg<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
             e.write(to, value)?;
         }
     }
-    flags::produce(e, Kind::Sub, i.w, expected, old, difference);
+    flags::produce(e, Kind::Cmp, i.w, expected, old, difference);
     Ok(())
 }
 

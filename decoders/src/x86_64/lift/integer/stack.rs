@@ -5,6 +5,7 @@ use crate::x86_64::insn::{Insn, InsnFlags, Operand, SegmentCheck};
 use crate::x86_64::lift::Done;
 use crate::x86_64::lift::operands::X86Emit;
 use crate::x86_64::regs::{self, RBP, RSP, SS_BASE};
+use crate::x86_64::trap;
 use c2w_engine::addr::Width::{self, W64};
 use c2w_engine::emit::{Emit, Slot};
 
@@ -77,7 +78,7 @@ pub(super) fn pop<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
 /// CALL, near.
 #[inline(always)]
 pub(super) fn call<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
-    let target = control::target(e, i)?;
+    let target = control::target(e, i, trap::CALL_TARGET)?;
     let next = control::pointer(e, i, i64::from(i.len_bytes));
     push_value(e, i, next)?;
     control::go(e, i, target);
@@ -88,7 +89,7 @@ pub(super) fn call<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
 #[inline(always)]
 pub(super) fn ret<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     let (target, new_top) = top(e, i)?;
-    let target = control::code_address(e, i, target)?;
+    let target = control::code_address(e, i, target, trap::PROTECTION)?;
     let released = e.imm(i.imm as u64);
     let new_top = e.add(i.stack_width, new_top, released);
     e.set_gpr(RSP, i.stack_width, new_top);

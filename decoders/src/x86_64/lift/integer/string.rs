@@ -88,7 +88,7 @@ pub(super) fn cmps<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     let b = e.load(i.w, to)?;
     advance(e, i, &[RSI, RDI]);
     let difference = e.sub(i.w, a, b);
-    flags::produce(e, Kind::Sub, i.w, a, b, difference);
+    flags::produce(e, Kind::Cmp, i.w, a, b, difference);
     Ok(())
 }
 
@@ -127,6 +127,6 @@ pub(super) fn scas<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     let b = e.load(i.w, to)?;
     advance(e, i, &[RDI]);
     let difference = e.sub(i.w, a, b);
-    flags::produce(e, Kind::Sub, i.w, a, b, difference);
+    flags::produce(e, Kind::Cmp, i.w, a, b, difference);
     Ok(())
 }

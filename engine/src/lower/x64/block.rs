@@ -194,6 +194,9 @@ impl<'a> Emitter<'a> {
                 self.s.loc[at] = Loc::Const(number);
                 self.s.bits[at] = (64 - number.leading_zeros()) as u8;
             }
+            Op::Get(from) if let Some((home, high)) = self.plan.vector_half(from) => {
+                self.get_half(v, home, high)
+            }
             Op::Get(from) => match self.plan.home(from) {
                 Some(home) => self.define_at(v, Loc::Home(home)),
                 None => {
@@ -221,7 +224,12 @@ impl<'a> Emitter<'a> {
             | Op::Store { .. }
             | Op::CheckCrossingWrite { .. }
             | Op::Amo { .. }
-            | Op::CompareExchange { .. } => self.memory(v, op),
+            | Op::CompareExchange { .. }
+            | Op::VectorLoad { .. }
+            | Op::VectorStore { .. } => self.memory(v, op),
+            Op::Vector { op, imm, to, a, b } => self.vector(v, op, imm, [to, a, b]),
+            Op::VectorInsert { op, imm, to, value } => self.vector_insert(v, op, imm, to, value),
+            Op::VectorExtract { op, a, b } => self.vector_extract(v, op, a, b),
             Op::LoadReserved { addr, .. } => self.call_out(v, op, &[addr]),
             Op::StoreConditional { addr, value, .. } => self.call_out(v, op, &[addr, value]),
             Op::Helper { args, .. } => {
@@ -257,6 +265,10 @@ impl<'a> Emitter<'a> {
         let write = self.s.writes[at];
         if write == Write::Dead {
             return;
+        }
+        if let Some((home, high)) = self.plan.vector_half(to) {
+            self.set_half(home, high, value);
+            return self.release_operands(&[value]);
         }
         if let Some(home) = self.plan.home(to) {
             if !self.s.done[at] {
@@ -614,7 +626,7 @@ impl<'a> Emitter<'a> {
             None => None,
         };
         let site = self.site(op, operands, result);
-        self.asm.call_indirect(field!(links.call_out));
+        self.asm.call_indirect(self.plan.call_out());
         self.asm.note(site);
         self.release_operands(operands);
         if let Some(reg) = result {
@@ -700,7 +712,7 @@ fn spill(place: u16) -> super::asm::Mem {
 
 /// Whether an operation does more than define a value.
 fn has_effect(op: &Op) -> bool {
-    is_site(op)
+    is_site(op) || op.is_float()
 }
 
 impl Scratch {
@@ -741,7 +753,7 @@ impl Scratch {
             if let Op::Set { slot, .. } = *op {
                 let until = next_write[usize::from(slot.0)];
                 let at_end = until == END && (back || live_out.contains(slot));
-                self.writes[at] = if next_touch < until {
+                self.writes[at] = if next_touch < until || plan.is_vector(slot) {
                     Write::Now
                 } else if next_site < until || at_end || until == END && plan.home(slot).is_some() {
                     Write::Until(until)

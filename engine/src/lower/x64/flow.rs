@@ -3,7 +3,8 @@
 use super::asm::{Alu, Asm, Cc, Label, Reg};
 use super::block::{Cold, Emitter};
 use super::memory::ENTRY_SHIFT;
-use super::plan::{Plan, SlotSet, may_change_mode};
+use super::plan::{FIRST_VECTOR, Plan, SlotSet, may_change_mode};
+use super::vectors::{read_vector, write_vector};
 use super::{COUNTDOWN, Link, Lowering, Request, field, slot};
 use crate::addr::PAGE_BYTES;
 use crate::addr::Width::{W32, W64};
@@ -30,7 +31,7 @@ struct Out {
     label: Label,
     to: i64,
     /// The homes to write back.
-    dirty: u16,
+    dirty: u32,
     kind: OutKind,
 }
 
@@ -66,6 +67,9 @@ impl<'a> Flow<'a> {
         let Lowering { asm, plan, .. } = &mut *self.lowering;
         for home in &plan.homes {
             asm.load(W64, home.reg, slot(home.slot));
+        }
+        for home in plan.vector_homes.iter().filter(|home| !home.is_scratch) {
+            read_vector(asm, home.reg, slot(home.slot));
         }
         for index in 0..self.region.blocks.len() {
             self.block(index);
@@ -105,7 +109,7 @@ impl<'a> Flow<'a> {
 
     /// What is rarely needed of all blocks.
     fn cold(&mut self) {
-        let Lowering { asm, block, .. } = &mut *self.lowering;
+        let Lowering { asm, block, plan, .. } = &mut *self.lowering;
         for (look, miss) in block.looks.drain(..) {
             asm.bind(look.label);
             asm.alu_imm(Alu::Xor, W32, Reg::RAX, (OTHER_PLACE << ENTRY_SHIFT) as i32);
@@ -116,7 +120,7 @@ impl<'a> Flow<'a> {
         }
         for Cold { label, site, back } in block.cold.drain(..) {
             asm.bind(label);
-            asm.call_indirect(field!(links.call_out));
+            asm.call_indirect(plan.call_out());
             asm.note(site);
             if let Some(back) = back {
                 asm.jmp(back);
@@ -179,10 +183,15 @@ fn pc(asm: &mut Asm, to: i64) {
     }
 }
 
-fn write_back(asm: &mut Asm, plan: &Plan, dirty: u16) {
+fn write_back(asm: &mut Asm, plan: &Plan, dirty: u32) {
     for (number, home) in plan.homes.iter().enumerate() {
         if dirty >> number & 1 != 0 {
             asm.store(W64, slot(home.slot), home.reg);
+        }
+    }
+    for (number, home) in plan.vector_homes.iter().enumerate() {
+        if dirty >> (FIRST_VECTOR + number) & 1 != 0 {
+            write_vector(asm, home.slot, home.reg);
         }
     }
 }

@@ -5,11 +5,12 @@
 
 use crate::addr::{Gva, Width};
 use crate::cpu::{Cpu, host_read, host_write};
-use crate::emit::{Amo, Binary, Cond, Emit, Slot, Unary};
+use crate::emit::{Amo, Binary, Cond, Emit, Slot, Unary, VectorExtract, VectorInsert, VectorOp};
 use crate::guest::{Guest, HelperId, Trap, TrapCause};
 use crate::ir::block::Block;
 use crate::ir::eval;
 use crate::ir::replay::Replay;
+use crate::ir::vector::Vector;
 use crate::mem::tlb::Access;
 
 /// An instruction stopped; the trap is in the [`Eager`].
@@ -161,6 +162,22 @@ impl<G: Guest> Eager<'_, G> {
         self.or_stop(result)
     }
 
+    #[cold]
+    #[inline(never)]
+    fn slow_vector_load(&mut self, len_bytes: u8, addr: u64) -> Result<Vector, Stopped> {
+        let result = self.cpu.load_vector(Gva(addr), len_bytes);
+        self.after_write();
+        self.or_stop(result)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn slow_vector_store(&mut self, len_bytes: u8, addr: u64, value: Vector) -> Result<(), Stopped> {
+        let result = self.cpu.store_vector(Gva(addr), len_bytes, value);
+        self.after_write();
+        self.or_stop(result)
+    }
+
     /// Code that was overwritten must not run: the block ends after this instruction.
     #[inline]
     fn after_write(&mut self) {
@@ -174,6 +191,17 @@ impl<G: Guest> Eager<'_, G> {
     #[inline(always)]
     fn host(&self, w: Width, addr: u64, access: Access) -> Option<u64> {
         self.cpu.tlb.lookup(self.cpu.data_context(), Gva(addr), w, access)
+    }
+
+    /// Host address for an access of any alignment that hits the TLB inside of one page.
+    #[inline(always)]
+    fn host_bytes(&self, len_bytes: u8, addr: u64, access: Access) -> Option<u64> {
+        let gva = Gva(addr);
+        if u64::from(len_bytes) > gva.bytes_to_page_end() {
+            return None;
+        }
+        let page = self.cpu.tlb.lookup(self.cpu.data_context(), gva.page_start(), Width::W8, access)?;
+        Some(page + gva.page_offset())
     }
 
     /// Read-modify-write of memory; `f` gives what to write from what was read.
@@ -318,6 +346,60 @@ impl<G: Guest> Emit for Eager<'_, G> {
 
     #[inline(always)]
     fn fence(&mut self) {}
+
+    #[inline(always)]
+    fn vector_load(&mut self, len_bytes: u8, to: Slot, addr: u64) -> Result<(), Stopped> {
+        let value = match self.host_bytes(len_bytes, addr, Access::Read) {
+            // SAFETY: as in `load`; the access ends inside the page.
+            Some(host) => unsafe {
+                match len_bytes {
+                    4 => [host_read(host, Width::W32), 0],
+                    8 => [host_read(host, Width::W64), 0],
+                    _ => [host_read(host, Width::W64), host_read(host + 8, Width::W64)],
+                }
+            },
+            None => self.slow_vector_load(len_bytes, addr)?,
+        };
+        self.cpu.set_vector(to, value);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn vector_store(&mut self, len_bytes: u8, addr: u64, from: Slot) -> Result<(), Stopped> {
+        let value = self.cpu.vector(from);
+        match self.host_bytes(len_bytes, addr, Access::Write) {
+            Some(host) => {
+                // SAFETY: as in `store`; the access ends inside the page.
+                unsafe {
+                    match len_bytes {
+                        4 => host_write(host, Width::W32, value[0]),
+                        8 => host_write(host, Width::W64, value[0]),
+                        _ => {
+                            host_write(host, Width::W64, value[0]);
+                            host_write(host + 8, Width::W64, value[1]);
+                        }
+                    }
+                }
+                Ok(())
+            }
+            None => self.slow_vector_store(len_bytes, addr, value),
+        }
+    }
+
+    #[inline(always)]
+    fn vector(&mut self, op: VectorOp, imm: u8, to: Slot, a: Slot, b: Slot) {
+        self.cpu.run_vector(op, imm, to, a, b);
+    }
+
+    #[inline(always)]
+    fn vector_insert(&mut self, op: VectorInsert, imm: u8, to: Slot, value: u64) {
+        self.cpu.run_vector_insert(op, imm, to, value);
+    }
+
+    #[inline(always)]
+    fn vector_extract(&mut self, op: VectorExtract, a: Slot, b: Slot) -> u64 {
+        self.cpu.run_vector_extract(op, a, b)
+    }
 
     #[inline(always)]
     fn helper(&mut self, id: HelperId, args: &[u64]) -> Result<u64, Stopped> {

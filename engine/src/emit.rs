@@ -10,6 +10,7 @@
 use crate::addr::Width;
 use crate::guest::{HelperId, TrapCause};
 pub use crate::ir::ops::{Amo, Binary, Cond, Unary};
+pub use crate::ir::vector::{VectorExtract, VectorInsert, VectorOp};
 
 /// Number of guest register slots in the vCPU state.
 pub const SLOTS: usize = 256;
@@ -105,6 +106,19 @@ pub trait Emit {
     ) -> Result<Self::Val, Self::Stop>;
     /// Orders every earlier memory access before every later one.
     fn fence(&mut self);
+
+    /// Reads 4, 8 or 16 bytes of memory at any alignment into a pair of slots, `to` and the next one, zero-extended. Where
+    /// it goes beyond a page both are read as a whole.
+    fn vector_load(&mut self, len_bytes: u8, to: Slot, addr: Self::Val) -> Result<(), Self::Stop>;
+    /// Writes the low 4, 8 or 16 bytes of a pair of slots to memory at any alignment, all or nothing.
+    fn vector_store(&mut self, len_bytes: u8, addr: Self::Val, from: Slot) -> Result<(), Self::Stop>;
+    /// The pair of slots from `to` on becomes the result of an operation on the pairs from `a` and `b` on. Pairs start at even
+    /// numbers.
+    fn vector(&mut self, op: VectorOp, imm: u8, to: Slot, a: Slot, b: Slot);
+    /// The pair of slots from `to` on becomes the result of an operation on it and a number.
+    fn vector_insert(&mut self, op: VectorInsert, imm: u8, to: Slot, value: Self::Val);
+    /// The result of an operation on two pairs of slots that is a number.
+    fn vector_extract(&mut self, op: VectorExtract, a: Slot, b: Slot) -> Self::Val;
 
     /// Calls a guest-defined function over the whole state; at most four arguments.
     fn helper(&mut self, id: HelperId, args: &[Self::Val]) -> Result<Self::Val, Self::Stop>;

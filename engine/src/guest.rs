@@ -8,6 +8,7 @@ use crate::cpu::Cpu;
 use crate::eager::BlockEnd;
 use crate::emit::{Emit, Slot};
 use crate::ir::block::Block;
+use crate::ir::vector::{VectorExtract, VectorInsert, VectorOp};
 use crate::mem::device::Board;
 use crate::mem::tlb::{Access, Translation};
 use serde::de::DeserializeOwned;
@@ -92,9 +93,18 @@ pub trait Guest: Sized + Clone + Serialize + DeserializeOwned + 'static {
     const CONTEXTS: usize;
     /// The helpers, indexed by [`HelperId`].
     const HELPERS: &'static [HelperInfo];
+    /// A pair of slots in which operations on vectors keep something inside of an instruction: between instructions it holds
+    /// nothing, and no tier need agree with another on what is in it. An even number.
+    const VECTOR_SCRATCH: Option<Slot> = None;
+
+    /// The slot that says how floating-point numbers are computed with, and collects flags, in the form that the processor
+    /// has if this is an x86 (MXCSR): operations that [`VectorOp::is_float`] depend on it. Code may read it by helpers only.
+    const FLOAT_ENVIRONMENT: Option<Slot> = None;
     /// Slots that lifts ask [`Emit::known`] of: where code that leads to a block leaves a constant in one, the block is
     /// recorded for that constant.
     const KNOWN_SLOTS: &'static [Slot] = &[];
+    /// Slots that are written much more often than read, such as those of lazy flags: not worth a register.
+    const TRANSIENT_SLOTS: &'static [Slot] = &[];
 
     /// Decodes the instruction at the start of `bytes`. Undefined encodings decode to an instruction that traps;
     /// `None` means that the instruction continues past the end of `bytes`.
@@ -118,6 +128,22 @@ pub trait Guest: Sized + Clone + Serialize + DeserializeOwned + 'static {
 
     /// Runs a helper.
     fn helper(cpu: &mut Cpu<Self>, id: HelperId, args: [u64; 4]) -> Result<u64, Trap>;
+
+    /// Runs an operation on vectors that computes with floating-point numbers ([`VectorOp::is_float`]) in the guest's
+    /// environment. Recorded code has such operations only where they cannot trap.
+    fn vector_float(_cpu: &mut Cpu<Self>, op: VectorOp, _imm: u8, _to: Slot, _a: Slot, _b: Slot) {
+        panic!("this guest does not say {}", op.name())
+    }
+
+    /// The same of an operation that puts a number into a vector.
+    fn vector_float_insert(_cpu: &mut Cpu<Self>, op: VectorInsert, _to: Slot, _value: u64) {
+        panic!("this guest does not say {}", op.name())
+    }
+
+    /// The same of an operation whose result is a number.
+    fn vector_float_extract(_cpu: &mut Cpu<Self>, op: VectorExtract, _a: Slot, _b: Slot) -> u64 {
+        panic!("this guest does not say {}", op.name())
+    }
 
     /// Walks the page tables for an access in `context`, setting accessed and dirty bits as the architecture says.
     fn walk(cpu: &mut Cpu<Self>, gva: Gva, access: Access, context: usize) -> Result<Translation, Trap>;

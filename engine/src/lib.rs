@@ -22,3 +22,4 @@ pub mod mem;
 pub mod record;
 pub mod snapshot;
 pub mod vcpu;
+mod vectors;

@@ -54,7 +54,7 @@ impl<G: Guest> Machine<G> {
     /// Translates code to code of the host from now on, when it has run `threshold` times ([`crate::jit::THRESHOLD`] is a
     /// good number); false if the host does not allow it.
     pub fn translate(&mut self, threshold: u32) -> bool {
-        self.translator = Translator::new(threshold).map(Box::new).map(AnyTranslator::Native);
+        self.translator = Translator::new::<G>(threshold).map(Box::new).map(AnyTranslator::Native);
         self.translator.is_some()
     }
 

@@ -6,7 +6,7 @@
 //! it again by [`Emit::known`].
 
 use crate::addr::Width;
-use crate::emit::{Amo, Binary, Cond, Emit, SLOTS, Slot, Unary};
+use crate::emit::{Amo, Binary, Cond, Emit, SLOTS, Slot, Unary, VectorExtract, VectorInsert, VectorOp};
 use crate::guest::{Guest, HelperId, HelperInfo, TrapCause};
 use crate::ir::block::{Args, Block, Op, Value};
 use crate::ir::eval;
@@ -58,11 +58,24 @@ impl Recorder {
         self.block
     }
 
+    /// A pair of slots was written with what is no value.
+    fn forget_vector(&mut self, slot: Slot) {
+        debug_assert!(slot.0.is_multiple_of(2), "pairs of slots start at even numbers");
+        self.slots[usize::from(slot.0)] = None;
+        self.slots[usize::from(slot.0 | 1)] = None;
+    }
+
     fn push(&mut self, op: Op) -> Value {
         let value = Value(self.block.ops.len() as u32);
         self.block.ops.push(op);
         value
     }
+}
+
+/// Whether an operation with a second operand of 0 gives the first one.
+fn zero_is_neutral(op: Binary) -> bool {
+    use Binary::{Add, Or, Rotl, Rotr, Shl, ShrS, ShrU, Sub, Xor};
+    matches!(op, Add | Or | Rotl | Rotr | Shl | ShrS | ShrU | Sub | Xor)
 }
 
 impl Emit for Recorder {
@@ -102,6 +115,8 @@ impl Emit for Recorder {
     fn binary(&mut self, op: Binary, w: Width, a: Value, b: Value) -> Value {
         match (self.known(a), self.known(b)) {
             (Some(a), Some(b)) => self.imm(eval::binary(op, w, a, b)),
+            (_, Some(0)) if w == Width::W64 && zero_is_neutral(op) => a,
+            (Some(0), _) if w == Width::W64 && op == Binary::Add => b,
             _ => self.push(Op::Binary { op, w, a, b }),
         }
     }
@@ -170,6 +185,31 @@ impl Emit for Recorder {
 
     fn fence(&mut self) {
         self.push(Op::Fence);
+    }
+
+    fn vector_load(&mut self, len_bytes: u8, to: Slot, addr: Value) -> Result<(), Ended> {
+        self.push(Op::VectorLoad { len_bytes, to, addr });
+        self.forget_vector(to);
+        Ok(())
+    }
+
+    fn vector_store(&mut self, len_bytes: u8, addr: Value, from: Slot) -> Result<(), Ended> {
+        self.push(Op::VectorStore { len_bytes, addr, from });
+        Ok(())
+    }
+
+    fn vector(&mut self, op: VectorOp, imm: u8, to: Slot, a: Slot, b: Slot) {
+        self.push(Op::Vector { op, imm, to, a, b });
+        self.forget_vector(to);
+    }
+
+    fn vector_insert(&mut self, op: VectorInsert, imm: u8, to: Slot, value: Value) {
+        self.push(Op::VectorInsert { op, imm, to, value });
+        self.forget_vector(to);
+    }
+
+    fn vector_extract(&mut self, op: VectorExtract, a: Slot, b: Slot) -> Value {
+        self.push(Op::VectorExtract { op, a, b })
     }
 
     fn helper(&mut self, id: HelperId, args: &[Value]) -> Result<Value, Ended> {

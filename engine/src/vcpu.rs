@@ -19,6 +19,8 @@ pub const SPILLS: usize = 512;
 pub struct Links {
     /// What sites call.
     pub call_out: u64,
+    /// What sites call where vector registers hold something.
+    pub call_out_vectors: u64,
     /// Where code jumps that leaves; a register says why.
     pub leave: u64,
     /// Where code jumps that goes on at an address in a register.
@@ -29,6 +31,8 @@ pub struct Links {
     pub function: u64,
     /// What that function is called with.
     pub argument: u64,
+    /// The host's floating-point environment while a function of the run loop is called.
+    pub float_environment: u64,
 }
 
 /// Why generated code left: it has counted down, or something asks for a look. It goes on at [`Vcpu::pc`].
@@ -58,6 +62,8 @@ pub struct Vcpu {
     /// Names all that the code of an address depends on: mode, TLB contexts, address space. Entries of the jump cache
     /// with another tag are not used.
     pub context_tag: u64,
+    /// Not 0 if mode or translations have changed since generated code was entered: what comes next is looked up afresh.
+    pub moved: u64,
     /// Addresses that native code needs.
     pub links: Links,
     /// Registers of the host while a function of the run loop is called.

@@ -79,7 +79,7 @@ impl Ours {
         mmu::select_space(&mut cpu);
         flags::set_rflags(&mut cpu, flags::FIXED | flags::IF);
         mode::refresh(&mut cpu);
-        let translator = Translator::new(0).expect("this host runs generated code");
+        let translator = Translator::new::<X86_64>(0).expect("this host runs generated code");
         let mut ours = Self { cpu, translator, code_32: true };
         ours.select_code(false);
         ours

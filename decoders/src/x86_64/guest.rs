@@ -8,11 +8,11 @@ use super::insn::Insn;
 use super::restore::{self, StateError};
 use super::spaces::SpaceKey;
 use super::state::State;
-use super::{debug, decode, exception, helpers, interrupt, lift, mmu, mode, operand, regs, trap};
+use super::{debug, decode, exception, float, helpers, interrupt, lift, mmu, mode, operand, regs, trap};
 use c2w_engine::addr::{Gpa, Gva};
 use c2w_engine::cpu::Cpu;
 use c2w_engine::eager::{BlockEnd, run_block};
-use c2w_engine::emit::{Emit, Slot};
+use c2w_engine::emit::{Emit, Slot, VectorExtract, VectorInsert, VectorOp};
 use c2w_engine::guest::{Decoded, Guest, HelperId, HelperInfo, Mode, Trap};
 use c2w_engine::ir::block::Block;
 use c2w_engine::mem::spaces::Spaces;
@@ -73,7 +73,10 @@ impl Guest for X86_64 {
     type Board = PcBoard;
     const CONTEXTS: usize = mode::CONTEXTS;
     const HELPERS: &'static [HelperInfo] = &helpers::HELPERS;
+    const VECTOR_SCRATCH: Option<Slot> = Some(regs::VECTOR_SCRATCH);
+    const FLOAT_ENVIRONMENT: Option<Slot> = Some(regs::MXCSR);
     const KNOWN_SLOTS: &'static [Slot] = &[regs::CC_OP];
+    const TRANSIENT_SLOTS: &'static [Slot] = &[regs::CC_OP, regs::CC_A, regs::CC_B, regs::CC_RES];
 
     fn decode(bytes: &[u8], mode: Mode) -> Option<Decoded<Insn>> {
         decode::decode(bytes, mode)
@@ -103,6 +106,18 @@ impl Guest for X86_64 {
     #[inline(always)]
     fn helper(cpu: &mut Cpu<Self>, id: HelperId, args: [u64; 4]) -> Result<u64, Trap> {
         helpers::call(cpu, id, args)
+    }
+
+    fn vector_float(cpu: &mut Cpu<Self>, op: VectorOp, imm: u8, to: Slot, a: Slot, b: Slot) {
+        float::run(cpu, op, imm, to, a, b);
+    }
+
+    fn vector_float_insert(cpu: &mut Cpu<Self>, op: VectorInsert, to: Slot, value: u64) {
+        float::insert(cpu, op, to, value);
+    }
+
+    fn vector_float_extract(cpu: &mut Cpu<Self>, op: VectorExtract, a: Slot, b: Slot) -> u64 {
+        float::extract(cpu, op, a, b)
     }
 
     fn walk(cpu: &mut Cpu<Self>, gva: Gva, access: Access, context: usize) -> Result<Translation, Trap> {

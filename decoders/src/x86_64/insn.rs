@@ -164,6 +164,8 @@ bitflags! {
         const SEGMENTED = 1 << 3;
         /// VEX-encoded: the rest of the destination register is cleared.
         const VEX = 1 << 4;
+        /// [`super::mode::ModeBits::FLOAT_TRAPS`].
+        const FLOAT_TRAPS = 1 << 5;
     }
 }
 

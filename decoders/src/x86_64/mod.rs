@@ -14,6 +14,7 @@ pub mod descriptor;
 pub mod exception;
 pub mod far;
 pub mod flags;
+pub mod float;
 pub mod guest;
 pub mod helpers;
 pub mod insn;

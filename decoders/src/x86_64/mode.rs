@@ -40,6 +40,8 @@ bitflags! {
         const SSE = 1 << 11;
         /// CR4.OSXSAVE and XCR0 allow the VEX-encoded instructions.
         const AVX = 1 << 12;
+        /// MXCSR lets a floating-point exception of vector instructions through.
+        const FLOAT_TRAPS = 1 << 13;
     }
 }
 
@@ -88,8 +90,12 @@ pub const fn is_user(context: usize) -> bool {
     matches!(context, USER | USER_ALIGNED)
 }
 
+/// The exception masks of MXCSR (SDM 1 10.2.3).
+const MXCSR_MASKS: u64 = 0x3f << 7;
+
 /// Derives mode and contexts from the system state. Call it after every change of CPL, CR0, CR4, XCR0, EFER, a segment
-/// register outside of 64-bit mode, DR7, or of TF or AC in RFLAGS.
+/// register outside of 64-bit mode, DR7, of TF or AC in RFLAGS, or of
+/// MXCSR.
 pub fn refresh(cpu: &mut Cpu<X86_64>) {
     let guest = &cpu.guest;
     let flags = cpu.slots[regs::RFLAGS.0 as usize];
@@ -120,6 +126,8 @@ pub fn refresh(cpu: &mut Cpu<X86_64>) {
     bits.set(ModeBits::TASK_SWITCHED, guest.cr0 & super::control::CR0_TS != 0);
     bits.set(ModeBits::SSE, guest.cr4 & super::control::CR4_OSFXSR != 0);
     bits.set(ModeBits::AVX, guest.cr4 & super::control::CR4_OSXSAVE != 0 && guest.xcr0 & 6 == 6);
+    let masked = cpu.slots[regs::MXCSR.0 as usize] & MXCSR_MASKS == MXCSR_MASKS;
+    bits.set(ModeBits::FLOAT_TRAPS, !masked);
     let data = if aligned {
         USER_ALIGNED
     } else if user {

@@ -79,6 +79,11 @@ pub const X87_IP: Slot = Slot(52);
 /// Address of the last x87 memory operand; its selector likewise.
 pub const X87_DP: Slot = Slot(53);
 
+/// A pair of slots for a vector on its way inside of an instruction: an operand from memory, or MMX registers.
+pub const VECTOR_SCRATCH: Slot = Slot(54);
+/// Another one, for the second operand of MMX instructions.
+pub const VECTOR_SCRATCH_2: Slot = Slot(56);
+
 /// First of the four slots of vector register `number`, 0 to 15: bits 0 to 63 of it. XMM is the first two.
 #[inline(always)]
 pub const fn vector(number: u8) -> Slot {
@@ -109,6 +114,8 @@ pub fn name(slot: Slot) -> String {
         51 => "x87_opcode".into(),
         52 => "x87_ip".into(),
         53 => "x87_dp".into(),
+        54 | 55 => format!("scratch_{}", slot.0 - 54),
+        56 | 57 => format!("scratch2_{}", slot.0 - 56),
         number @ 64..128 => format!("xmm{}_{}", (number - 64) / 4, number % 4),
         _ => "unused".into(),
     }

@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn flags_that_do_not_exist_are_cleared() {
         let mut cpu = crate::x86_64::testing::cpu();
-        cpu.slots = [u64::MAX; 256];
+        *cpu.slots = [u64::MAX; 256];
         clear_unknown_bits(&mut cpu);
         let slot = |slot: c2w_engine::emit::Slot| cpu.slots[usize::from(slot.0)];
         assert_eq!(slot(regs::RFLAGS), FLAGS | flags::FIXED);

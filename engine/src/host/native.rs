@@ -2,6 +2,7 @@
 //!
 //! The memory is mapped twice, once to write and once to run, so that no address is ever both.
 
+use crate::emit::Slot;
 use crate::lower::x64::asm::Asm;
 use crate::lower::x64::stubs::{self, Stubs};
 use crate::vcpu::{Links, Vcpu};
@@ -34,11 +35,12 @@ pub type CallOut = unsafe extern "sysv64" fn(argument: *mut u8, site: u64) -> u6
 const ALIGNMENT: usize = 16;
 
 impl CodeMemory {
-    /// Room for `len_bytes` of code, which costs nothing until it is used.
+    /// Room for `len_bytes` of code, which costs nothing until it is used, for a guest with this
+    /// [`crate::guest::Guest::FLOAT_ENVIRONMENT`].
     ///
     /// # Errors
     /// When the host does not give memory that may be run.
-    pub fn new(len_bytes: usize) -> Result<Self, Errno> {
+    pub fn new(len_bytes: usize, float_environment: Option<Slot>) -> Result<Self, Errno> {
         let file = memfd_create(c"c2w-code", MemfdFlags::CLOEXEC)?;
         ftruncate(&file, len_bytes as u64)?;
         let map = |protection| {
@@ -53,7 +55,7 @@ impl CodeMemory {
             let _ = unsafe { munmap(write.as_ptr().cast(), len_bytes) };
         })?;
         let mut asm = Asm::default();
-        let stubs = stubs::emit(&mut asm);
+        let stubs = stubs::emit(&mut asm, float_environment);
         let mut memory = Self { write, run, len_bytes, used: 0, stubs, kept: 0 };
         memory.add(asm.finish()).expect("there is room for the stubs");
         memory.kept = memory.used;
@@ -100,11 +102,13 @@ impl CodeMemory {
     pub fn links(&self, call_out: CallOut, argument: *mut u8) -> Links {
         Links {
             call_out: self.address(self.stubs.call_out),
+            call_out_vectors: self.address(self.stubs.call_out_vectors),
             leave: self.address(self.stubs.leave),
             jump: self.address(self.stubs.jump),
             unlinked: self.address(self.stubs.unlinked),
             function: call_out as usize as u64,
             argument: argument as u64,
+            float_environment: stubs::FLOAT_ENVIRONMENT.into(),
         }
     }
 

@@ -8,9 +8,11 @@
 //! - A terminator is the last operation. A block without one continues behind its last byte.
 //! - Addresses are relative: a block may run wherever its bytes are mapped. Lengths and offsets are in bytes.
 //!
-//! Values are 64-bit integers today; [`Type`] is where floats and vectors join, with operations of their own.
+//! Values are 64-bit integers. Vectors are no values: operations on them name pairs of slots, `n` and `n + 1` with `n` even,
+//! which hold the low and the high half.
 
 use super::ops::{Amo, Binary, Cond, Unary};
+use super::vector::{VectorExtract, VectorInsert, VectorOp};
 use crate::addr::Width;
 use crate::emit::Slot;
 use crate::guest::{HelperId, TrapCause};
@@ -120,6 +122,34 @@ pub enum Op {
         id: HelperId,
         args: Args,
     },
+    VectorLoad {
+        len_bytes: u8,
+        to: Slot,
+        addr: Value,
+    },
+    VectorStore {
+        len_bytes: u8,
+        addr: Value,
+        from: Slot,
+    },
+    Vector {
+        op: VectorOp,
+        imm: u8,
+        to: Slot,
+        a: Slot,
+        b: Slot,
+    },
+    VectorInsert {
+        op: VectorInsert,
+        imm: u8,
+        to: Slot,
+        value: Value,
+    },
+    VectorExtract {
+        op: VectorExtract,
+        a: Slot,
+        b: Slot,
+    },
     TrapIf {
         cond: Value,
         cause: TrapCause,
@@ -165,12 +195,17 @@ impl Op {
             | Op::CompareExchange { .. }
             | Op::LoadReserved { .. }
             | Op::StoreConditional { .. }
-            | Op::Helper { .. } => Some(Type::I64),
+            | Op::Helper { .. }
+            | Op::VectorExtract { .. } => Some(Type::I64),
             Op::Insn { .. }
             | Op::Set { .. }
             | Op::CheckCrossingWrite { .. }
             | Op::Store { .. }
             | Op::Fence
+            | Op::VectorLoad { .. }
+            | Op::VectorStore { .. }
+            | Op::Vector { .. }
+            | Op::VectorInsert { .. }
             | Op::TrapIf { .. }
             | Op::Trap { .. }
             | Op::Jump { .. }
@@ -207,7 +242,39 @@ impl Op {
                 | Op::CompareExchange { .. }
                 | Op::LoadReserved { .. }
                 | Op::StoreConditional { .. }
+                | Op::VectorLoad { .. }
+                | Op::VectorStore { .. }
         )
+    }
+
+    /// The first of the pair of slots that an operation on vectors writes.
+    pub const fn vector_written(&self) -> Option<Slot> {
+        match *self {
+            Op::VectorLoad { to, .. } | Op::Vector { to, .. } | Op::VectorInsert { to, .. } => Some(to),
+            _ => None,
+        }
+    }
+
+    /// Calls `f` with the first of every pair of slots that an operation on vectors names.
+    pub fn for_each_vector(&self, mut f: impl FnMut(Slot)) {
+        match *self {
+            Op::VectorLoad { to: a, .. }
+            | Op::VectorStore { from: a, .. }
+            | Op::VectorInsert { to: a, .. } => f(a),
+            Op::Vector { to, a, b, .. } => [to, a, b].into_iter().for_each(f),
+            Op::VectorExtract { a, b, .. } => [a, b].into_iter().for_each(f),
+            _ => {}
+        }
+    }
+
+    /// Whether it depends on the guest's floating-point environment, and may raise flags there.
+    pub const fn is_float(&self) -> bool {
+        match *self {
+            Op::Vector { op, .. } => op.is_float(),
+            Op::VectorInsert { op, .. } => op.is_float(),
+            Op::VectorExtract { op, .. } => op.is_float(),
+            _ => false,
+        }
     }
 }
 
@@ -251,12 +318,16 @@ impl Block {
     pub fn for_each_operand(&self, op: &Op, mut f: impl FnMut(Value)) {
         match *op {
             Op::Insn { .. } | Op::Const(_) | Op::Get(_) | Op::Pc | Op::Fence | Op::JumpRelative { .. } => {}
+            Op::Vector { .. } | Op::VectorExtract { .. } => {}
             Op::Set { value: a, .. }
             | Op::Unary { a, .. }
             | Op::Load { addr: a, .. }
             | Op::LoadToModify { addr: a, .. }
             | Op::CheckCrossingWrite { addr: a, .. }
             | Op::LoadReserved { addr: a, .. }
+            | Op::VectorLoad { addr: a, .. }
+            | Op::VectorStore { addr: a, .. }
+            | Op::VectorInsert { value: a, .. }
             | Op::Trap { value: a, .. }
             | Op::Jump { target: a }
             | Op::BranchRelative { cond: a, .. } => f(a),

@@ -6,4 +6,5 @@ pub mod ops;
 pub mod region;
 pub mod replay;
 pub mod text;
+pub mod vector;
 pub mod verify;

@@ -95,6 +95,23 @@ impl<'a, V: Copy> Replay<'a, V> {
                 e.fence();
                 None
             }
+            Op::VectorLoad { len_bytes, to, addr } => {
+                e.vector_load(len_bytes, to, v(addr))?;
+                None
+            }
+            Op::VectorStore { len_bytes, addr, from } => {
+                e.vector_store(len_bytes, v(addr), from)?;
+                None
+            }
+            Op::Vector { op, imm, to, a, b } => {
+                e.vector(op, imm, to, a, b);
+                None
+            }
+            Op::VectorInsert { op, imm, to, value } => {
+                e.vector_insert(op, imm, to, v(value));
+                None
+            }
+            Op::VectorExtract { op, a, b } => Some(e.vector_extract(op, a, b)),
             Op::Helper { id, args } => {
                 let args: Vec<V> = self.block.helper_args(args).iter().map(|&arg| v(arg)).collect();
                 Some(e.helper(id, &args)?)

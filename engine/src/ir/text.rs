@@ -84,6 +84,21 @@ impl Text<'_> {
                 write!(f, "store_conditional.{} [{}], {}", bits(w), v(addr), v(value))
             }
             Op::Fence => write!(f, "fence"),
+            Op::VectorLoad { len_bytes, to, addr } => {
+                write!(f, "vector_load.{} {}, [{}]", u32::from(len_bytes) * 8, slot(to), v(addr))
+            }
+            Op::VectorStore { len_bytes, addr, from } => {
+                write!(f, "vector_store.{} [{}], {}", u32::from(len_bytes) * 8, v(addr), slot(from))
+            }
+            Op::Vector { op, imm, to, a, b } => {
+                write!(f, "vector.{} {}, {}, {}, {imm:#x}", op.name(), slot(to), slot(a), slot(b))
+            }
+            Op::VectorInsert { op, imm, to, value } => {
+                write!(f, "vector_insert.{} {}, {}, {imm:#x}", op.name(), slot(to), v(value))
+            }
+            Op::VectorExtract { op, a, b } => {
+                write!(f, "vector_extract.{} {}, {}", op.name(), slot(a), slot(b))
+            }
             Op::Helper { id, args } => {
                 write!(f, "call {}", self.helpers[id.0 as usize].name)?;
                 let mut separator = " ";

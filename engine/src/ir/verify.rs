@@ -69,7 +69,7 @@ pub fn verify(block: &Block, helpers: &[HelperInfo]) -> Result<(), VerifyError> 
         if written && may_trap(op, helpers) {
             return Err(VerifyError::TrapAfterWrite { at });
         }
-        written |= matches!(op, Op::Set { .. });
+        written |= matches!(op, Op::Set { .. }) || op.vector_written().is_some();
         terminated = op.is_terminator();
     }
     if end != block.len_bytes {

@@ -18,7 +18,7 @@ use crate::guest::{Guest, Mode};
 use crate::host::native::CodeMemory;
 use crate::ir::block::{Block, Op};
 use crate::ir::region::{Region, RegionBlock, ways_out};
-use crate::lower::x64::{Home, Lowering, Place, Request, Site, lower_jump};
+use crate::lower::x64::{Home, Lowering, Place, Request, Site, VectorHome, lower_jump};
 use crate::vcpu::{EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED};
 use call_out::{Leave, carry_out};
 use std::collections::HashMap;
@@ -38,6 +38,7 @@ struct Unit {
     /// Instructions of its first block.
     insns: i64,
     homes: Vec<Home>,
+    vector_homes: Vec<VectorHome>,
     /// What it was made from.
     origin: Origin,
     /// Links of other code that lead here.
@@ -161,8 +162,8 @@ struct Run<'a, G: Guest> {
 impl Translator {
     /// A translator for this host that translates blocks when they have run `threshold` times; `None` if the host does not
     /// give memory for code.
-    pub fn new(threshold: u32) -> Option<Self> {
-        let memory = CodeMemory::new(CODE_BYTES).ok()?;
+    pub fn new<G: Guest>(threshold: u32) -> Option<Self> {
+        let memory = CodeMemory::new(CODE_BYTES, G::FLOAT_ENVIRONMENT).ok()?;
         Some(Self {
             lowering: Lowering::new(),
             memory,
@@ -216,7 +217,14 @@ impl Translator {
     fn add<G: Guest>(&mut self, region: &Region, origin: Origin) -> Option<u32> {
         let number = self.units.len() as u32;
         let (first_site, first_link) = (self.sites.len() as u32, self.links.len() as u32);
-        let request = Request { helpers: G::HELPERS, context: origin.context, first_site, first_link };
+        let request = Request {
+            helpers: G::HELPERS,
+            vector_scratch: G::VECTOR_SCRATCH,
+            transient: G::TRANSIENT_SLOTS,
+            context: origin.context,
+            first_site,
+            first_link,
+        };
         let lowered = self.lowering.lower(region, request);
         let at = self.memory.add(lowered.code)?;
         let links = lowered.links.iter();
@@ -232,6 +240,7 @@ impl Translator {
             start: at + lowered.start,
             insns: region.blocks[0].insns.into(),
             homes: lowered.homes.to_vec(),
+            vector_homes: lowered.vector_homes.to_vec(),
             origin,
             incoming: Vec::new(),
             live: true,
@@ -253,14 +262,19 @@ impl Translator {
         let alone = RegionBlock { block: block.clone(), start, insns, weight: 1 << 10, ways };
         let origin = Origin { page: Page(0), second: None, mode: cpu.mode(), context: cpu.data_context() };
         let number = self.add::<G>(&Region { blocks: vec![alone] }, origin)?;
+        // As the run loop does before it runs anything.
+        cpu.looked();
+        cpu.attention.take();
+        // The interpreter does not count, either: while the block runs, the count is what it was.
         let retired = cpu.retired;
-        let budget = retired + u64::from(insns);
+        cpu.retired = retired.wrapping_sub(insns.into());
         cpu.pc = pc;
-        let end = self.run(cpu, number, budget);
+        let end = self.run(cpu, number, 0);
         self.waiting = Waiting::Nothing;
-        let index = cpu.retired.wrapping_sub(retired) as usize;
+        let index = cpu.retired.wrapping_sub(retired).wrapping_add(insns.into()) as usize;
         cpu.retired = retired;
         Some(match end {
+            End::Next if index < insns as usize => BlockEnd::Cut { count: index, next: cpu.pc },
             End::Next => BlockEnd::Next(cpu.pc),
             End::Left(Leave::Trap(trap)) => {
                 cpu.pc = pc;
@@ -344,6 +358,7 @@ impl Translator {
             (*vcpu.as_ptr()).page_base = page_base;
             (*vcpu.as_ptr()).countdown = left - insns;
             (*vcpu.as_ptr()).withheld = 0;
+            (*vcpu.as_ptr()).moved = 0;
             self.memory.enter(vcpu, start);
         }
         let left = run.left;
@@ -422,11 +437,13 @@ impl<G: Guest> Run<'_, G> {
     /// Does what a site asks for; true if the code is to be left.
     fn site(&mut self, number: usize) -> bool {
         let SiteState { site, unit } = &self.sites[number];
-        let homes = &self.units[*unit as usize].homes;
+        let Unit { homes, vector_homes, .. } = &self.units[*unit as usize];
         let vcpu = self.cpu.vcpu().as_ptr();
         // SAFETY: generated code waits for this function; of the vCPU only these fields are borrowed, and nobody else
         // borrows them.
-        let (saved, spill, withheld) = unsafe { (&mut (*vcpu).saved, &(*vcpu).spill, &mut (*vcpu).withheld) };
+        let (saved, vectors, spill, withheld) = unsafe {
+            (&mut (*vcpu).saved, &mut (*vcpu).saved_vectors, &(*vcpu).spill, &mut (*vcpu).withheld)
+        };
         const COUNT: usize = 15;
         let value = |saved: &[u64; 16], place: Place| match place {
             Place::Const(number) => number,
@@ -445,6 +462,7 @@ impl<G: Guest> Run<'_, G> {
                 self.statistics.helpers += 1;
                 if effects.reads_state || effects.writes_state {
                     write_back(cpu, homes, saved);
+                    write_back_vectors(cpu, vector_homes, vectors);
                     written_back = true;
                 }
                 let mut four = [0; 4];
@@ -454,10 +472,25 @@ impl<G: Guest> Run<'_, G> {
                     for home in homes {
                         saved[usize::from(home.reg.0)] = cpu.slots[usize::from(home.slot.0)];
                     }
+                    for home in vector_homes {
+                        vectors[usize::from(home.reg.0)] = cpu.vector(home.slot);
+                    }
                 }
                 result
             }
-            op => carry_out(cpu, &op, operands),
+            op => {
+                let mut any = false;
+                op.for_each_vector(|_| any = true);
+                if any {
+                    write_back_vectors(cpu, vector_homes, vectors);
+                }
+                let result = carry_out(cpu, &op, operands);
+                let written = op.vector_written();
+                if let Some(home) = vector_homes.iter().find(|home| Some(home.slot) == written) {
+                    vectors[usize::from(home.reg.0)] = cpu.vector(home.slot);
+                }
+                result
+            }
         };
         match result {
             Ok(result) => {
@@ -468,7 +501,14 @@ impl<G: Guest> Run<'_, G> {
                 if cpu.ram.has_written_code() {
                     cpu.recheck_interrupts();
                 }
-                if (changed || cpu.needs_look()) && saved[COUNT] as i64 >= 0 {
+                if changed {
+                    // SAFETY: as above.
+                    unsafe {
+                        (*vcpu).context_tag = cpu.context_tag();
+                        (*vcpu).moved = 1;
+                    }
+                }
+                if cpu.needs_look() && saved[COUNT] as i64 >= 0 {
                     *withheld += saved[COUNT] as i64 + 1;
                     saved[COUNT] = u64::MAX;
                 }
@@ -477,6 +517,7 @@ impl<G: Guest> Run<'_, G> {
             Err(leave) => {
                 if !written_back {
                     write_back(cpu, homes, saved);
+                    write_back_vectors(cpu, vector_homes, vectors);
                 }
                 for &(Slot(slot), place) in &site.pending {
                     cpu.slots[usize::from(slot)] = value(saved, place);
@@ -488,6 +529,13 @@ impl<G: Guest> Run<'_, G> {
                 true
             }
         }
+    }
+}
+
+/// Writes pairs of slots that are in vector registers back to memory.
+fn write_back_vectors<G: Guest>(cpu: &mut Cpu<G>, homes: &[VectorHome], saved: &[[u64; 2]; 16]) {
+    for home in homes {
+        cpu.set_vector(home.slot, saved[usize::from(home.reg.0)]);
     }
 }
 

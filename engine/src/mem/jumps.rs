@@ -11,7 +11,8 @@ pub const JUMP_FOLD: u32 = 13;
 /// Bits of the filter that tells which pages may have entries.
 const FILTER_BITS: u64 = 4096;
 
-/// Number of the entry of an address in the jump cache.
+/// Number of an address's own entry in the jump cache; the one with the lowest bit changed is its other one, where what
+/// was in its own before goes.
 #[inline]
 pub fn jump_place(pc: u64) -> usize {
     (pc ^ pc >> JUMP_FOLD) as usize & (JUMP_ENTRIES - 1)
@@ -57,7 +58,11 @@ impl Jumps {
 
     /// Notes where the code of an address is.
     pub fn note(&mut self, pc: Gva, tag: u64, code: u64) {
-        self.entries[jump_place(pc.0)] = JumpEntry { pc: pc.0, tag, code, _unused: 0 };
+        let own = jump_place(pc.0);
+        if self.entries[own].pc != pc.0 {
+            self.entries[own ^ 1] = self.entries[own];
+        }
+        self.entries[own] = JumpEntry { pc: pc.0, tag, code, _unused: 0 };
         let (word, bit) = filter_place(pc);
         self.pages[word] |= bit;
     }

@@ -1,7 +1,7 @@
 //! The TLB: guest virtual page to host address, checked in one compare by every tier.
 //!
-//! One table per privilege context, in which a page has two places: its own and the neighbouring one, where what was in
-//! its own place before goes. An entry has a tag per kind of access; withholding a tag sends
+//! One table per privilege context, in which a page has two places: its own, and another one where what was in its own
+//! place before goes. An entry has a tag per kind of access; withholding a tag sends
 //! that kind of access to the slow path. Tags carry a space number in the bits between the access size and
 //! the page, so that switching address spaces flushes nothing.
 
@@ -102,8 +102,9 @@ fn slot_of(gva: Gva) -> usize {
     (gva.0 >> PAGE_SHIFT) as usize & (ENTRIES - 1)
 }
 
-/// The number of a page's other place, from that of its own.
-pub(crate) const OTHER_PLACE: usize = 1;
+/// What tells the number of a page's other place from that of its own. Never the own place of a page beside it: an access
+/// that crosses into that is to be found nowhere.
+pub(crate) const OTHER_PLACE: usize = ENTRIES / 2;
 
 impl Entry {
     #[inline(always)]
@@ -245,15 +246,17 @@ impl Tlb {
     /// space.
     pub fn flush_range(&mut self, start: Gva, len_bytes: u64) {
         self.generation = self.generation.wrapping_add(1);
-        // From an even place to an odd one, so that both places of every page are looked at.
-        let first = slot_of(start) & !OTHER_PLACE;
-        let count = ((len_bytes >> PAGE_SHIFT) as usize).next_multiple_of(2).min(ENTRIES);
+        let first = slot_of(start);
+        let count = ((len_bytes >> PAGE_SHIFT) as usize).min(ENTRIES);
         for context in &mut self.contexts {
             for i in 0..count {
-                let entry = &mut context[(first + i) & (ENTRIES - 1)];
-                let tags = [entry.read, entry.write, entry.execute];
-                if tags.iter().any(|tag| (tag & !PAGE_MASK).wrapping_sub(start.0) < len_bytes) {
-                    *entry = EMPTY;
+                let own = (first + i) & (ENTRIES - 1);
+                for place in [own, own ^ OTHER_PLACE] {
+                    let entry = &mut context[place];
+                    let tags = [entry.read, entry.write, entry.execute];
+                    if tags.iter().any(|tag| (tag & !PAGE_MASK).wrapping_sub(start.0) < len_bytes) {
+                        *entry = EMPTY;
+                    }
                 }
             }
         }

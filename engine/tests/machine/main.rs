@@ -4,3 +4,6 @@ mod code;
 mod memory;
 mod run_loop;
 mod toy;
+
+/// Runs of a block before it is translated; `None`: it never is.
+const TRANSLATE_AFTER: Option<u32> = None;

@@ -355,7 +355,11 @@ pub fn machine(code: &[[u8; 4]]) -> Machine<Toy> {
     cpu.pc = Gva(RAM);
     cpu.ram.write(Gpa(RAM), code.as_flattened()).expect("the code fits RAM");
     cpu.ram.write(Gpa(HANDLER), &insn(Op::Jump, 0, 0, 0)).expect("the handler is in RAM");
-    Machine::new(cpu)
+    let mut machine = Machine::new(cpu);
+    if let Some(runs) = crate::TRANSLATE_AFTER {
+        assert!(machine.translate(runs), "this host runs generated code");
+    }
+    machine
 }
 
 /// Where traps lead.

@@ -49,7 +49,9 @@ pub fn classify(source: &Source<'_>) -> Result<Option<Class>, TrapCause> {
     if source.mode.contains(ModeBits::TASK_SWITCHED) {
         return Err(trap::NO_FPU);
     }
-    Ok(Some(Class::plain(Op::Float(op))))
+    // Code is decoded differently where exceptions are let through.
+    let class = if op == FloatOp::Ldmxcsr { Class::last } else { Class::plain };
+    Ok(Some(class(Op::Float(op))))
 }
 
 /// Resolves what only these instructions have.

@@ -156,6 +156,7 @@ fn translate(source: &Source<'_>, len_bytes: u8) -> Result<Decoded<Insn>, TrapCa
     insn.flags.set(InsnFlags::REP, from.has_rep_prefix());
     insn.flags.set(InsnFlags::REPNE, from.has_repne_prefix());
     insn.flags.set(InsnFlags::SEGMENTED, source.mode.contains(ModeBits::SEGMENTED));
+    insn.flags.set(InsnFlags::FLOAT_TRAPS, source.mode.contains(ModeBits::FLOAT_TRAPS));
     for index in 0..from.op_count().min(3) {
         insn.operands[index as usize] = operand(&mut insn, source, index).ok_or(trap::UNDEFINED)?;
     }

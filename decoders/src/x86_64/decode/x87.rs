@@ -84,7 +84,9 @@ pub fn classify(source: &Source<'_>) -> Result<Option<Class>, TrapCause> {
     if !looks_itself && source.mode.contains(ModeBits::NO_X87) {
         return Err(trap::NO_FPU);
     }
-    Ok(Some(Class::plain(Op::X87(op))))
+    // These load MXCSR, which code is decoded under.
+    let class = if matches!(op, X87Op::Fxrstor | X87Op::Xrstor) { Class::last } else { Class::plain };
+    Ok(Some(class(Op::X87(op))))
 }
 
 /// Resolves what only these instructions have.

@@ -279,14 +279,14 @@ fn double_and_triple_faults() {
         for &vector in absent {
             gate(&mut cpu, vector, 0x0e, sel::CODE_64, 0);
         }
-        let before = cpu.slots;
+        let before = *cpu.slots;
         deliver(&mut cpu, first);
         assert_eq!(entered(&cpu), last, "{first:?} without {absent:?}");
         if last == Some(8) {
             assert_eq!(frame(&cpu, 2), [0, CODE]);
         }
         if last.is_none() {
-            assert!(cpu.slots == before && cpu.pc == Gva(CODE));
+            assert!(*cpu.slots == before && cpu.pc == Gva(CODE));
         }
         if first == page {
             assert_eq!(cpu.guest.cr2, 0x1234);

@@ -17,15 +17,25 @@ mod tests;
 
 pub use mxcsr::BITS as MXCSR_BITS;
 
-use super::{REGISTERS, TRAPPING, helpers};
+use super::{READS, REGISTERS, TRAPPING, helpers};
+use crate::x86_64::guest::X86_64;
 use arithmetic::{Add, Div, Max, Min, Mul, Sqrt, Sub};
+use c2w_engine::cpu::Cpu;
 use c2w_engine::fp::{F32, F64};
 use c2w_engine::guest::HelperEffects;
+use c2w_engine::guest::Trap;
 use lanes::{packed, scalar};
+
+/// Runs a helper.
+pub fn run(cpu: &mut Cpu<X86_64>, helper: Helper, args: [u64; 4]) -> Result<u64, Trap> {
+    call(cpu, helper as u16, args)
+}
 
 helpers! { super::FIRST_FLOAT;
     /// (value): writes MXCSR; #GP for reserved bits.
     LoadMxcsr = "load_mxcsr", TRAPPING, mxcsr::load;
+    /// Reads MXCSR.
+    StoreMxcsr = "store_mxcsr", READS, mxcsr::store;
     /// Sums.
     Addps = "addps", TRAPPING, packed::<Add, F32>;
     /// Sums.

@@ -3,17 +3,24 @@
 
 use super::Done;
 use super::operands::X86Emit;
+use super::vector;
 use super::vector_operands::{Alignment, Pair, VectorEmit};
 use crate::x86_64::flags::{self, Kind};
+use crate::x86_64::float::{self, Word};
 use crate::x86_64::helpers::float::Helper;
-use crate::x86_64::insn::{FloatOp, Insn, Operand};
-use crate::x86_64::regs::MXCSR;
+use crate::x86_64::insn::{FloatOp, Insn, InsnFlags, Operand};
 use c2w_engine::addr::Width::W64;
 use c2w_engine::emit::Emit;
 
 /// The meaning of an instruction.
 #[inline(never)]
 pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: FloatOp) -> Done<E> {
+    if E::RECORDS
+        && !i.flags.contains(InsnFlags::FLOAT_TRAPS)
+        && let Some(done) = in_words(e, i, op)
+    {
+        return done;
+    }
     macro_rules! forms {
         ($($form:ident: $($op:ident)*;)*) => {
             match op {
@@ -31,7 +38,8 @@ pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: FloatOp) -> Done<E> {
                     e.helper(Helper::LoadMxcsr.id(), &[value]).map(|_| ())
                 }
                 FloatOp::Stmxcsr => {
-                    let (place, value) = (e.place(i, 0)?, e.get(MXCSR));
+                    let place = e.place(i, 0)?;
+                    let value = e.helper(Helper::StoreMxcsr.id(), &[])?;
                     e.write(place, value)
                 }
             }
@@ -48,6 +56,36 @@ pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: FloatOp) -> Done<E> {
         half_to_mmx: Cvtps2pi Cvttps2pi;
         to_mmx: Cvtpd2pi Cvttpd2pi;
     }
+}
+
+/// What the engine has operations for, where no exception is let through: generated code leaves rounding and flags to
+/// the processor. The interpreter is quicker with helpers, by which the operations are defined ([`super::super::float`]).
+#[inline(always)]
+fn in_words<E: Emit>(e: &mut E, i: &Insn, op: FloatOp) -> Option<Done<E>> {
+    match float::word(op)? {
+        Word::Compute(op) => Some(vector::compute(e, i, op)),
+        Word::Insert(narrow, wide) => Some((|| {
+            let (source, to) = (e.operand(i, 1)?, e.slot_of(i, 0));
+            e.vector_insert(if is_wide(i.operands[1]) { wide } else { narrow }, 0, to, source);
+            Ok(())
+        })()),
+        Word::Extract(narrow, wide) => Some((|| {
+            let (from, to) = (e.vector_source(i, 1, Alignment::Never)?, e.slot_of(i, 0));
+            let value = e.vector_extract(if is_wide(i.operands[0]) { wide } else { narrow }, from, from);
+            e.set(to, value);
+            Ok(())
+        })()),
+        Word::Compare(op) => Some((|| {
+            let b = e.vector_source(i, 1, Alignment::Never)?;
+            vector::compare(e, i, op, b)
+        })()),
+    }
+}
+
+/// Whether an integer has 64 bits.
+#[inline(always)]
+fn is_wide(operand: Operand) -> bool {
+    matches!(operand, Operand::Register { w: W64, .. } | Operand::Memory(W64))
 }
 
 /// The low number of the destination with that of the source; the rest of the destination stays.
@@ -71,7 +109,7 @@ fn destination<E: Emit>(e: &mut E, i: &Insn) -> E::Val {
 /// All numbers of both operands.
 #[inline(always)]
 fn packed<E: Emit>(e: &mut E, i: &Insn, helper: Helper) -> Done<E> {
-    let source = e.vector(i, 1, Alignment::Legacy)?;
+    let source = e.vector_pair(i, 1, Alignment::Legacy)?;
     let destination = destination(e, i);
     e.helper(helper.id(), &[destination, source.lo, source.hi]).map(|_| ())
 }
@@ -100,8 +138,7 @@ fn from_general<E: Emit>(e: &mut E, i: &Insn, narrow: Helper, wide: Helper) -> D
     let source = e.operand(i, 1)?;
     let slot = e.slot_of(i, 0);
     let a = e.get(slot);
-    let is_wide = matches!(i.operands[1], Operand::Register { w: W64, .. } | Operand::Memory(W64));
-    let helper = if is_wide { wide } else { narrow };
+    let helper = if is_wide(i.operands[1]) { wide } else { narrow };
     let result = e.helper(helper.id(), &[a, source])?;
     e.set(slot, result);
     Ok(())
@@ -110,8 +147,7 @@ fn from_general<E: Emit>(e: &mut E, i: &Insn, narrow: Helper, wide: Helper) -> D
 #[inline(always)]
 fn to_general<E: Emit>(e: &mut E, i: &Insn, narrow: Helper, wide: Helper) -> Done<E> {
     let source = e.scalar(i, 1)?;
-    let is_wide = matches!(i.operands[0], Operand::Register { w: W64, .. });
-    let helper = if is_wide { wide } else { narrow };
+    let helper = if is_wide(i.operands[0]) { wide } else { narrow };
     let result = e.helper(helper.id(), &[source])?;
     let slot = e.slot_of(i, 0);
     e.set(slot, result);
@@ -177,7 +213,7 @@ fn half_to_mmx<E: Emit>(e: &mut E, i: &Insn, helper: Helper) -> Done<E> {
 #[inline(always)]
 fn to_mmx<E: Emit>(e: &mut E, i: &Insn, helper: Helper) -> Done<E> {
     e.check_mmx()?;
-    let source = e.vector(i, 1, Alignment::Legacy)?;
+    let source = e.vector_pair(i, 1, Alignment::Legacy)?;
     let result = e.helper(helper.id(), &[source.lo, source.hi])?;
     let slot = e.slot_of(i, 0);
     e.set_mmx(slot, result);

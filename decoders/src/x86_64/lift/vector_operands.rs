@@ -7,9 +7,10 @@
 use super::Done;
 use super::operands::X86Emit;
 use crate::x86_64::insn::{Insn, InsnFlags, Memory, Operand};
-use crate::x86_64::{regs, trap};
-use c2w_engine::addr::Width::{self, W32, W64};
-use c2w_engine::emit::{Emit, Slot};
+use crate::x86_64::regs::{self, VECTOR_SCRATCH};
+use crate::x86_64::trap;
+use c2w_engine::addr::Width::{W32, W64};
+use c2w_engine::emit::{Emit, Slot, VectorInsert};
 
 /// 128 bits: the halves of a vector, low one first.
 #[derive(Clone, Copy)]
@@ -95,22 +96,53 @@ pub(super) trait VectorEmit: X86Emit {
         }
     }
 
-    /// Both halves of a vector register.
+    /// The pair of slots that holds operand `index`: that of a vector register, or one that memory was read into,
+    /// zero-extended. There is none of an immediate; then it is that of any register.
     #[inline(always)]
-    fn get_vector(&mut self, slot: Slot) -> Pair<Self::Val> {
-        Pair { lo: self.get(slot), hi: self.get(high(slot)) }
+    fn vector_source(&mut self, i: &Insn, index: usize, alignment: Alignment) -> Result<Slot, Self::Stop> {
+        match i.operands[index] {
+            Operand::Vector(slot) => return Ok(slot),
+            Operand::WideMemory(_) => self.load_vector(i, VECTOR_SCRATCH, alignment)?,
+            Operand::Memory(w @ (W32 | W64)) => {
+                let addr = self.address(&i.memory)?;
+                self.vector_load(w.bytes() as u8, VECTOR_SCRATCH, addr)?;
+            }
+            Operand::Memory(w) => {
+                let addr = self.address(&i.memory)?;
+                let value = self.load(w, addr)?;
+                self.vector_insert(VectorInsert::Movq, 0, VECTOR_SCRATCH, value);
+            }
+            _ => return Ok(self.slot_of(i, 0)),
+        }
+        Ok(VECTOR_SCRATCH)
+    }
+
+    /// Reads 16 bytes of memory into a pair of slots.
+    #[inline(always)]
+    fn load_vector(&mut self, i: &Insn, to: Slot, alignment: Alignment) -> Done<Self> {
+        let addr = self.vector_address(i, alignment)?;
+        if !i.memory.linear_32 {
+            return self.vector_load(PAIR_BYTES as u8, to, addr);
+        }
+        // The second half may be at the other end of the address space.
+        let lo = self.load(W64, addr)?;
+        let above = self.high_address(&i.memory, addr);
+        let hi = self.load(W64, above)?;
+        self.set(to, lo);
+        self.set(high(to), hi);
+        Ok(())
     }
 
     /// Reads operand `index`: a vector register or 16 bytes of memory.
     #[inline(always)]
-    fn vector(
+    fn vector_pair(
         &mut self,
         i: &Insn,
         index: usize,
         alignment: Alignment,
     ) -> Result<Pair<Self::Val>, Self::Stop> {
         if let Operand::Vector(slot) = i.operands[index] {
-            return Ok(self.get_vector(slot));
+            return Ok(Pair { lo: self.get(slot), hi: self.get(high(slot)) });
         }
         let addr = self.vector_address(i, alignment)?;
         let lo = self.load(W64, addr)?;
@@ -119,27 +151,21 @@ pub(super) trait VectorEmit: X86Emit {
         Ok(Pair { lo, hi })
     }
 
-    /// Writes operand `index`: a vector register, or 16 bytes of memory, which nothing may have been written before.
+    /// Writes a vector register to 16 bytes of memory.
     #[inline(always)]
-    fn write_vector(
-        &mut self,
-        i: &Insn,
-        index: usize,
-        value: Pair<Self::Val>,
-        alignment: Alignment,
-    ) -> Done<Self> {
-        if let Operand::Vector(slot) = i.operands[index] {
-            self.set_vector(i, slot, value);
-            return Ok(());
-        }
+    fn store_vector(&mut self, i: &Insn, from: Slot, alignment: Alignment) -> Done<Self> {
         let addr = self.vector_address(i, alignment)?;
+        if !i.memory.linear_32 {
+            return self.vector_store(PAIR_BYTES as u8, addr, from);
+        }
         // What is aligned lies in one page.
         if alignment != Alignment::Always {
             self.check_crossing_write(addr, PAIR_BYTES)?;
         }
-        self.store(W64, addr, value.lo)?;
+        let (lo, hi) = (self.get(from), self.get(high(from)));
+        self.store(W64, addr, lo)?;
         let above = self.high_address(&i.memory, addr);
-        self.store(W64, above, value.hi)
+        self.store(W64, above, hi)
     }
 
     /// Writes the low 128 bits of a vector register; VEX forms clear those above.
@@ -148,21 +174,16 @@ pub(super) trait VectorEmit: X86Emit {
         self.set(slot, value.lo);
         self.set(high(slot), value.hi);
         if i.flags.contains(InsnFlags::VEX) {
-            let zero = self.imm(0);
-            self.set(Slot(slot.0 + 2), zero);
-            self.set(Slot(slot.0 + 3), zero);
+            self.clear_upper(slot);
         }
     }
 
-    /// Writes the low `w` bits of a vector register and keeps the others: what legacy scalar instructions do.
+    /// Clears what is above 128 bits of a vector register.
     #[inline(always)]
-    fn set_low(&mut self, slot: Slot, w: Width, value: Self::Val) {
-        if w == W64 {
-            self.set(slot, value);
-        } else {
-            let new = self.zext(w, value);
-            self.merge(slot, w.mask(), new);
-        }
+    fn clear_upper(&mut self, slot: Slot) {
+        let zero = self.imm(0);
+        self.set(Slot(slot.0 + 2), zero);
+        self.set(Slot(slot.0 + 3), zero);
     }
 
     /// First word of every instruction with MMX registers: #MF if an x87 exception waits.

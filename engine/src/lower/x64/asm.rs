@@ -514,7 +514,7 @@ impl Asm {
         self.dword(value as i32);
     }
 
-    /// An SSE instruction: prefix, opcode behind 0F, destination, source.
+    /// An SSE instruction: prefix, opcode, destination, source.
     pub fn sse(&mut self, prefix: Option<u8>, opcode: &[u8], to: Xmm, from: impl Into<XmmRm>) {
         self.encode(prefix, false, opcode, to.0, from.into().0, false, false);
     }
@@ -522,6 +522,23 @@ impl Asm {
     /// The same with 64-bit general operands.
     pub fn sse_wide(&mut self, prefix: Option<u8>, opcode: &[u8], to: Xmm, from: impl Into<XmmRm>) {
         self.encode(prefix, true, opcode, to.0, from.into().0, false, false);
+    }
+
+    /// EAX = the flags that are arithmetic flags in x86 and a few others, in their places in the low byte.
+    pub fn flags_byte(&mut self) {
+        // LAHF, then AH zero-extended.
+        self.byte(0x9f);
+        self.encode(None, false, &[0x0f, 0xb6], 0, Reg(4).into(), false, false);
+    }
+
+    /// MXCSR = what memory says.
+    pub fn load_mxcsr(&mut self, from: Mem) {
+        self.encode(None, false, &[0x0f, 0xae], 2, from.into(), false, false);
+    }
+
+    /// Writes MXCSR to memory.
+    pub fn store_mxcsr(&mut self, to: Mem) {
+        self.encode(None, false, &[0x0f, 0xae], 3, to.into(), false, false);
     }
 
     /// One byte behind an instruction.

@@ -78,6 +78,8 @@ pub(super) struct Scratch {
     uses: Vec<u32>,
     last_use: Vec<u32>,
     fused: Vec<bool>,
+    /// Instructions behind one whose helper may have overwritten them.
+    checks: Vec<bool>,
     writes: Vec<Write>,
     /// For each operation the next site behind it, or [`NEVER`].
     next_site: Vec<u32>,
@@ -167,6 +169,9 @@ impl<'a> Emitter<'a> {
                 self.insn = self.start + i64::from(offset);
                 self.before = number;
                 number += 1;
+                if self.s.checks[at] {
+                    self.check_count();
+                }
                 continue;
             }
             self.s.pending.retain(|pending| pending.until > at as u32);
@@ -188,6 +193,9 @@ impl<'a> Emitter<'a> {
             Op::Const(number) => {
                 self.s.loc[at] = Loc::Const(number);
                 self.s.bits[at] = (64 - number.leading_zeros()) as u8;
+            }
+            Op::Get(from) if let Some((home, high)) = self.plan.vector_half(from) => {
+                self.get_half(v, home, high)
             }
             Op::Get(from) => match self.plan.home(from) {
                 Some(home) => self.define_at(v, Loc::Home(home)),
@@ -216,7 +224,12 @@ impl<'a> Emitter<'a> {
             | Op::Store { .. }
             | Op::CheckCrossingWrite { .. }
             | Op::Amo { .. }
-            | Op::CompareExchange { .. } => self.memory(v, op),
+            | Op::CompareExchange { .. }
+            | Op::VectorLoad { .. }
+            | Op::VectorStore { .. } => self.memory(v, op),
+            Op::Vector { op, imm, to, a, b } => self.vector(v, op, imm, [to, a, b]),
+            Op::VectorInsert { op, imm, to, value } => self.vector_insert(v, op, imm, to, value),
+            Op::VectorExtract { op, a, b } => self.vector_extract(v, op, a, b),
             Op::LoadReserved { addr, .. } => self.call_out(v, op, &[addr]),
             Op::StoreConditional { addr, value, .. } => self.call_out(v, op, &[addr, value]),
             Op::Helper { args, .. } => {
@@ -252,6 +265,10 @@ impl<'a> Emitter<'a> {
         let write = self.s.writes[at];
         if write == Write::Dead {
             return;
+        }
+        if let Some((home, high)) = self.plan.vector_half(to) {
+            self.set_half(home, high, value);
+            return self.release_operands(&[value]);
         }
         if let Some(home) = self.plan.home(to) {
             if !self.s.done[at] {
@@ -557,7 +574,10 @@ impl<'a> Emitter<'a> {
             let reg = match copy {
                 Some(reg) => reg,
                 None => {
+                    let locked = self.locked;
                     let reg = self.temp();
+                    // The copy may be put aside like any other value.
+                    self.locked = locked;
                     self.asm.mov(reg, home);
                     copy = Some(reg);
                     reg
@@ -606,7 +626,7 @@ impl<'a> Emitter<'a> {
             None => None,
         };
         let site = self.site(op, operands, result);
-        self.asm.call_indirect(field!(links.call_out));
+        self.asm.call_indirect(self.plan.call_out());
         self.asm.note(site);
         self.release_operands(operands);
         if let Some(reg) = result {
@@ -661,9 +681,13 @@ impl<'a> Emitter<'a> {
         self.s.pending.iter().any(|pending| live.contains(pending.slot))
     }
 
-    /// Whether code of this block stands behind it.
-    pub fn has_cold(&self) -> bool {
-        !self.s.cold.is_empty() || !self.s.looks.is_empty()
+    /// Leaves before the instruction at hand if the count was taken away.
+    fn check_count(&mut self) {
+        self.asm.test(W64, COUNTDOWN, COUNTDOWN);
+        let cold = self.asm.label();
+        self.asm.jcc(super::asm::Cc::S, cold);
+        let site = self.site(&Op::Fence, &[], None);
+        self.s.cold.push(Cold { label: cold, site, back: None });
     }
 
     /// Counts down for a block that a way back leads to, and leaves through a site if the count is down.
@@ -688,7 +712,7 @@ fn spill(place: u16) -> super::asm::Mem {
 
 /// Whether an operation does more than define a value.
 fn has_effect(op: &Op) -> bool {
-    is_site(op)
+    is_site(op) || op.is_float()
 }
 
 impl Scratch {
@@ -701,7 +725,7 @@ impl Scratch {
             list.clear();
             list.resize(count, NEVER);
         }
-        for list in [&mut self.fused, &mut self.done] {
+        for list in [&mut self.fused, &mut self.done, &mut self.checks] {
             list.clear();
             list.resize(count, false);
         }
@@ -712,6 +736,16 @@ impl Scratch {
         self.bits.resize(count, 64);
         self.writes.clear();
         self.writes.resize(count, Write::Dead);
+        let mut may_write_code = false;
+        for (at, op) in block.ops.iter().enumerate() {
+            match op {
+                Op::Insn { .. } => self.checks[at] = std::mem::take(&mut may_write_code),
+                Op::Helper { id, .. } => {
+                    may_write_code |= request.helpers[usize::from(id.0)].effects.memory;
+                }
+                _ => {}
+            }
+        }
         let mut next_write = [END; SLOTS];
         let (mut next_site, mut next_touch) = (NEVER, NEVER);
         for (at, op) in block.ops.iter().enumerate().rev() {
@@ -719,7 +753,7 @@ impl Scratch {
             if let Op::Set { slot, .. } = *op {
                 let until = next_write[usize::from(slot.0)];
                 let at_end = until == END && (back || live_out.contains(slot));
-                self.writes[at] = if next_touch < until {
+                self.writes[at] = if next_touch < until || plan.is_vector(slot) {
                     Write::Now
                 } else if next_site < until || at_end || until == END && plan.home(slot).is_some() {
                     Write::Until(until)
@@ -728,7 +762,7 @@ impl Scratch {
                 };
                 next_write[usize::from(slot.0)] = at as u32;
             }
-            if is_site(op) {
+            if is_site(op) || self.checks[at] {
                 next_site = at as u32;
             }
             if touches_state(op, request.helpers) {

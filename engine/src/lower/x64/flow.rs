@@ -3,7 +3,8 @@
 use super::asm::{Alu, Asm, Cc, Label, Reg};
 use super::block::{Cold, Emitter};
 use super::memory::ENTRY_SHIFT;
-use super::plan::{Plan, SlotSet, may_change_mode};
+use super::plan::{FIRST_VECTOR, Plan, SlotSet, may_change_mode};
+use super::vectors::{read_vector, write_vector};
 use super::{COUNTDOWN, Link, Lowering, Request, field, slot};
 use crate::addr::PAGE_BYTES;
 use crate::addr::Width::{W32, W64};
@@ -30,7 +31,7 @@ struct Out {
     label: Label,
     to: i64,
     /// The homes to write back.
-    dirty: u16,
+    dirty: u32,
     kind: OutKind,
 }
 
@@ -40,6 +41,8 @@ enum OutKind {
     On,
     /// To the run loop, which has something to look at.
     Look,
+    /// To code of another mode or address space.
+    Moved,
 }
 
 impl<'a> Flow<'a> {
@@ -65,9 +68,13 @@ impl<'a> Flow<'a> {
         for home in &plan.homes {
             asm.load(W64, home.reg, slot(home.slot));
         }
+        for home in plan.vector_homes.iter().filter(|home| !home.is_scratch) {
+            read_vector(asm, home.reg, slot(home.slot));
+        }
         for index in 0..self.region.blocks.len() {
             self.block(index);
         }
+        self.cold();
         self.outs();
         let first = self.region.blocks[0].start;
         self.asm().bind(down);
@@ -98,6 +105,11 @@ impl<'a> Flow<'a> {
             plan,
         }
         .emit(&mut emitter);
+    }
+
+    /// What is rarely needed of all blocks.
+    fn cold(&mut self) {
+        let Lowering { asm, block, plan, .. } = &mut *self.lowering;
         for (look, miss) in block.looks.drain(..) {
             asm.bind(look.label);
             asm.alu_imm(Alu::Xor, W32, Reg::RAX, (OTHER_PLACE << ENTRY_SHIFT) as i32);
@@ -108,7 +120,7 @@ impl<'a> Flow<'a> {
         }
         for Cold { label, site, back } in block.cold.drain(..) {
             asm.bind(label);
-            asm.call_indirect(field!(links.call_out));
+            asm.call_indirect(plan.call_out());
             asm.note(site);
             if let Some(back) = back {
                 asm.jmp(back);
@@ -124,6 +136,10 @@ impl<'a> Flow<'a> {
             let in_page = (0..PAGE_BYTES as i64).contains(&to);
             match kind {
                 OutKind::Look => self.leave_at(to),
+                OutKind::Moved => {
+                    asm.store_imm(W64, field!(moved), 0);
+                    jump_to(asm, to);
+                }
                 OutKind::On if in_page => {
                     let unlinked = asm.label();
                     asm.jmp(unlinked);
@@ -167,10 +183,15 @@ fn pc(asm: &mut Asm, to: i64) {
     }
 }
 
-fn write_back(asm: &mut Asm, plan: &Plan, dirty: u16) {
+fn write_back(asm: &mut Asm, plan: &Plan, dirty: u32) {
     for (number, home) in plan.homes.iter().enumerate() {
         if dirty >> number & 1 != 0 {
             asm.store(W64, slot(home.slot), home.reg);
+        }
+    }
+    for (number, home) in plan.vector_homes.iter().enumerate() {
+        if dirty >> (FIRST_VECTOR + number) & 1 != 0 {
+            write_vector(asm, home.slot, home.reg);
         }
     }
 }
@@ -262,6 +283,9 @@ impl Ending<'_> {
             let label = self.out(e, to, OutKind::Look);
             e.asm.test(W64, COUNTDOWN, COUNTDOWN);
             e.asm.jcc(Cc::S, label);
+            let label = self.out(e, to, OutKind::Moved);
+            e.asm.alu_imm(Alu::Cmp, W64, field!(moved), 0);
+            e.asm.jcc(Cc::NE, label);
         }
         match way {
             Way::Block(to) if to <= self.index => {
@@ -269,8 +293,7 @@ impl Ending<'_> {
                 e.count_back(head.insns, head.start);
                 e.asm.jmp(self.bodies[to]);
             }
-            // Cold code of this block comes in between, if there is any.
-            Way::Block(to) if last && to == self.index + 1 && !e.has_cold() => {}
+            Way::Block(to) if last && to == self.index + 1 => {}
             Way::Block(to) => e.asm.jmp(self.heads[to]),
             Way::Out(to) => {
                 let label = self.out(e, to, OutKind::On);
@@ -296,6 +319,7 @@ impl Ending<'_> {
             e.asm.mov_imm(Reg::RAX, EXIT_COUNT);
             e.asm.jmp_indirect(field!(links.leave));
             e.asm.bind(on);
+            e.asm.store_imm(W64, field!(moved), 0);
         }
         e.asm.jmp_indirect(field!(links.jump));
     }

@@ -28,13 +28,15 @@ impl Emitter<'_> {
             Op::CompareExchange { w, addr, expected, new } => {
                 self.compare_exchange(v, op, w, [addr, expected, new])
             }
+            Op::VectorLoad { len_bytes, to, addr } => self.vector_load(op, len_bytes, to, addr),
+            Op::VectorStore { len_bytes, addr, from } => self.vector_store(op, len_bytes, addr, from),
             _ => unreachable!("no other operation accesses memory in line"),
         }
     }
 
     /// Looks an address up; where it misses, goes to a label. The host's address is then that of the guest plus RAX.
     /// `aligned` accesses miss where they are misaligned, others where they cross into another page.
-    fn look_up(&mut self, addr: Reg, w: Width, tag: usize, aligned: bool) -> Label {
+    pub(super) fn look_up(&mut self, addr: Reg, len_bytes: u64, tag: usize, aligned: bool) -> Label {
         let (miss, found) = (self.asm.label(), self.asm.label());
         let table = offset_of!(Vcpu, tlb) + offset_of!(Tlb, contexts) - BIAS;
         let table = table + self.request.context * ENTRIES * size_of::<Entry>();
@@ -42,7 +44,7 @@ impl Emitter<'_> {
         self.asm.mov32(Reg::RAX, addr);
         self.asm.shift_imm(Shift::Shr, W32, Reg::RAX, (PAGE_SHIFT - ENTRY_SHIFT) as u8);
         self.asm.alu_imm(Alu::And, W32, Reg::RAX, ((ENTRIES - 1) << ENTRY_SHIFT) as i32);
-        let last = w.bytes() as i32 - 1;
+        let last = len_bytes as i32 - 1;
         if aligned || last == 0 {
             self.asm.mov(Reg::RCX, addr);
             self.asm.alu_imm(Alu::And, W64, Reg::RCX, PAGE_BITS | last);
@@ -67,7 +69,7 @@ impl Emitter<'_> {
         let to = self.dest(v, None);
         self.set_bits(v, w.bits());
         let x = self.fetch(addr);
-        let miss = self.look_up(x, w, tag, false);
+        let miss = self.look_up(x, w.bytes(), tag, false);
         let site = self.site(op, &[addr], Some(to));
         self.asm.load(w, to, Mem::sum(x, Reg::RAX, 0));
         let back = self.cold(miss, site);
@@ -80,7 +82,7 @@ impl Emitter<'_> {
         let x = self.fetch(addr);
         let immediate = self.immediate(w, value);
         let y = if immediate.is_none() { Some(self.fetch(value)) } else { None };
-        let miss = self.look_up(x, w, offset_of!(Entry, write), false);
+        let miss = self.look_up(x, w.bytes(), offset_of!(Entry, write), false);
         let site = self.site(op, &[addr, value], None);
         let to = Mem::sum(x, Reg::RAX, 0);
         match (immediate, y) {
@@ -121,7 +123,7 @@ impl Emitter<'_> {
         self.set_bits(v, w.bits());
         let to = self.result_register(v);
         let (x, y) = (self.fetch(addr), self.fetch(value));
-        let miss = self.look_up(x, w, offset_of!(Entry, write), true);
+        let miss = self.look_up(x, w.bytes(), offset_of!(Entry, write), true);
         let site = self.site(op, &[addr, value], to);
         // The address in one register: the destination may be an operand's.
         self.asm.alu(Alu::Add, W64, Reg::RAX, x);
@@ -146,7 +148,7 @@ impl Emitter<'_> {
         self.set_bits(v, w.bits());
         let to = self.result_register(v);
         let [x, expected, new] = operands.map(|value| self.fetch(value));
-        let miss = self.look_up(x, w, offset_of!(Entry, write), true);
+        let miss = self.look_up(x, w.bytes(), offset_of!(Entry, write), true);
         let site = self.site(op, &operands, to);
         self.asm.alu(Alu::Add, W64, Reg::RAX, x);
         let at = Mem::at(Reg::RAX, 0);

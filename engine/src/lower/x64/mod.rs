@@ -8,21 +8,25 @@
 //! *site*, and its description says which register holds which slot ([`Site`]). What a run loop has to do there it
 //! does over the saved registers.
 //!
+//! The same goes for pairs of slots that hold vectors and the vector registers ([`vectors`]).
+//!
 //! Registers: RBX points into the vCPU ([`BIAS`]), R15 counts down, RAX and RCX hold nothing between operations.
 
 pub mod asm;
 mod block;
+mod encodings;
 mod flow;
 mod memory;
 mod ops;
 mod plan;
 pub mod stubs;
+mod vectors;
 
 use crate::emit::Slot;
 use crate::guest::HelperInfo;
 use crate::ir::block::Op;
 use crate::ir::region::Region;
-use asm::{Asm, Mem, Reg};
+use asm::{Asm, Mem, Reg, Xmm};
 use plan::Plan;
 
 /// RBX points so many bytes into the vCPU, so that the first slots are in reach of short displacements.
@@ -97,6 +101,17 @@ pub struct Home {
     pub reg: Reg,
 }
 
+/// A vector register that holds a pair of slots all through a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VectorHome {
+    /// The first of the pair.
+    pub slot: Slot,
+    /// The register.
+    pub reg: Xmm,
+    /// It holds nothing between instructions.
+    pub is_scratch: bool,
+}
+
 /// A lowered region.
 #[derive(Debug)]
 pub struct Lowered<'a> {
@@ -112,6 +127,8 @@ pub struct Lowered<'a> {
     pub links: &'a [Link],
     /// Which slots are in registers.
     pub homes: &'a [Home],
+    /// Which pairs of slots are in vector registers.
+    pub vector_homes: &'a [VectorHome],
 }
 
 /// What the lowering has to know besides the region.
@@ -119,6 +136,10 @@ pub struct Lowered<'a> {
 pub struct Request<'a> {
     /// The guest's helpers.
     pub helpers: &'a [HelperInfo],
+    /// The guest's [`crate::guest::Guest::VECTOR_SCRATCH`].
+    pub vector_scratch: Option<Slot>,
+    /// Slots that are written much more often than read.
+    pub transient: &'a [Slot],
     /// TLB context of data accesses.
     pub context: usize,
     /// Number of the first site.
@@ -133,6 +154,13 @@ pub struct Features {
     popcnt: bool,
     lzcnt: bool,
     bmi: bool,
+    sse3: bool,
+    ssse3: bool,
+    sse41: bool,
+    sse42: bool,
+    aes: bool,
+    pclmul: bool,
+    sha: bool,
 }
 
 impl Features {
@@ -142,6 +170,13 @@ impl Features {
             popcnt: std::is_x86_feature_detected!("popcnt"),
             lzcnt: std::is_x86_feature_detected!("lzcnt"),
             bmi: std::is_x86_feature_detected!("bmi1"),
+            sse3: std::is_x86_feature_detected!("sse3"),
+            ssse3: std::is_x86_feature_detected!("ssse3"),
+            sse41: std::is_x86_feature_detected!("sse4.1"),
+            sse42: std::is_x86_feature_detected!("sse4.2"),
+            aes: std::is_x86_feature_detected!("aes"),
+            pclmul: std::is_x86_feature_detected!("pclmulqdq"),
+            sha: std::is_x86_feature_detected!("sha"),
         }
     }
 }
@@ -174,7 +209,7 @@ impl Lowering {
         self.asm.clear();
         self.sites.clear();
         self.links.clear();
-        self.plan.make(region, request.helpers);
+        self.plan.make(region, request);
         let (entry, start) = flow::Flow::new(self, region, request).emit();
         Lowered {
             code: self.asm.finish(),
@@ -183,6 +218,7 @@ impl Lowering {
             sites: &self.sites,
             links: &self.links,
             homes: &self.plan.homes,
+            vector_homes: &self.plan.vector_homes,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What is decided for a region as a whole before code is written: which slots have a register, which slot writes are
 //! needed, and what has to be written back where it is left.
 
-use super::Home;
-use super::asm::Reg;
+use super::asm::{Mem, Reg, Xmm};
+use super::{Home, Request, VectorHome, field};
 use crate::emit::{SLOTS, Slot};
 use crate::guest::HelperInfo;
 use crate::ir::block::{Block, Op};
@@ -12,6 +12,17 @@ use crate::ir::region::{Region, Way, Ways};
 const HOMES: [Reg; 7] = [Reg::RBP, Reg::R12, Reg::R13, Reg::R14, Reg::R8, Reg::R9, Reg::R10];
 /// Registers that never are one: as many as one operation may need at once.
 const TEMPS: [Reg; 4] = [Reg::RDX, Reg::RSI, Reg::RDI, Reg::R11];
+/// Number of the first vector register that may hold something between operations.
+pub(super) const FIRST_HOME: u8 = 3;
+/// The home of the pair of slots that is scratch.
+const SCRATCH_HOME: Xmm = Xmm(FIRST_HOME);
+/// Number of the first register that may be the home of a pair of slots; the others up to the last one are, too. Those
+/// before are for operations.
+const FIRST_VECTOR_HOME: u8 = 4;
+/// Number of vector registers.
+const VECTOR_REGISTERS: u8 = 16;
+/// In sets of homes, those of pairs of slots are counted from this on.
+pub(super) const FIRST_VECTOR: usize = 16;
 /// Uses of a slot, for every run of the entry, from which a home pays: it is loaded and perhaps written back once.
 const WORTHWHILE: u64 = 2;
 /// Weight of one run of a block for every run of the entry.
@@ -74,14 +85,21 @@ pub(super) struct Plan {
     pub homes: Vec<Home>,
     /// For each slot the index in `homes`, or [`NO_HOME`].
     home_of: Vec<u8>,
+    /// Which pairs of slots have a vector register.
+    pub vector_homes: Vec<VectorHome>,
+    /// For each slot the index in `vector_homes` of its pair, or [`NO_HOME`].
+    vector_home_of: Vec<u8>,
+    /// Slots that operations on vectors name.
+    vector_slots: SlotSet,
     /// Registers that are no home, for values.
     pub temps: Vec<Reg>,
     /// For each block the slots that are observed behind its end before they are written.
     pub live_out: Vec<SlotSet>,
-    /// For each block the homes (bit n for number n) that may differ from their slots in memory at its start.
-    pub dirty_in: Vec<u16>,
+    /// For each block the homes (bit n for number n, then those of pairs) that may differ from their slots in memory at its
+    /// start.
+    pub dirty_in: Vec<u32>,
     /// The same at its end.
-    pub dirty_out: Vec<u16>,
+    pub dirty_out: Vec<u32>,
     live_in: Vec<SlotSet>,
 }
 
@@ -94,25 +112,82 @@ impl Plan {
         (index != NO_HOME).then(|| self.homes[usize::from(index)].reg)
     }
 
+    /// The vector register of a pair of slots.
+    pub fn vector_home(&self, slot: Slot) -> Option<Xmm> {
+        let index = self.vector_home_of[usize::from(slot.0)];
+        (index != NO_HOME).then(|| self.vector_homes[usize::from(index)].reg)
+    }
+
+    /// The vector register that holds a slot, and whether that is its high half.
+    pub fn vector_half(&self, slot: Slot) -> Option<(Xmm, bool)> {
+        Some((self.vector_home(slot)?, slot.0 & 1 != 0))
+    }
+
+    /// Whether operations on vectors name a slot: its writes are not put off.
+    pub fn is_vector(&self, slot: Slot) -> bool {
+        self.vector_slots.contains(slot)
+    }
+
+    /// Where the address of what sites call is.
+    pub fn call_out(&self) -> Mem {
+        if self.vector_homes.is_empty() { field!(links.call_out) } else { field!(links.call_out_vectors) }
+    }
+
     /// Plans a region.
-    pub fn make(&mut self, region: &Region, helpers: &[HelperInfo]) {
-        self.choose_homes(region);
+    pub fn make(&mut self, region: &Region, request: Request<'_>) {
+        let helpers = request.helpers;
+        self.choose_vector_homes(region, request.vector_scratch);
+        self.choose_homes(region, request.transient);
         self.find_live(region, helpers);
         self.find_dirty(region);
     }
 
-    fn choose_homes(&mut self, region: &Region) {
+    fn choose_vector_homes(&mut self, region: &Region, scratch: Option<Slot>) {
+        self.vector_slots = SlotSet::default();
+        self.vector_homes.clear();
+        self.vector_home_of.clear();
+        self.vector_home_of.resize(SLOTS, NO_HOME);
         let mut uses = [0u64; SLOTS];
         for block in &region.blocks {
             for op in &block.block.ops {
-                if let Op::Get(slot) | Op::Set { slot, .. } = op {
+                op.for_each_vector(|slot| {
+                    self.vector_slots.insert(slot);
+                    self.vector_slots.insert(Slot(slot.0 | 1));
+                    uses[usize::from(slot.0)] += u64::from(block.weight);
+                });
+            }
+        }
+        let mut wanted: Vec<(u64, u8)> = (0..=u8::MAX)
+            .map(|slot| (uses[usize::from(slot)], slot))
+            .filter(|&(uses, slot)| uses > WORTHWHILE * ONCE && scratch != Some(Slot(slot)))
+            .collect();
+        wanted.sort_by_key(|&(uses, slot)| (std::cmp::Reverse(uses), slot));
+        let scratch = scratch.filter(|slot| uses[usize::from(slot.0)] != 0);
+        let scratch = scratch.map(|slot| VectorHome { slot, reg: SCRATCH_HOME, is_scratch: true });
+        let others = wanted.iter().zip(FIRST_VECTOR_HOME..VECTOR_REGISTERS);
+        let others =
+            others.map(|(&(_, slot), reg)| VectorHome { slot: Slot(slot), reg: Xmm(reg), is_scratch: false });
+        self.vector_homes.extend(scratch.into_iter().chain(others));
+        for (number, home) in self.vector_homes.iter().enumerate() {
+            self.vector_home_of[usize::from(home.slot.0)] = number as u8;
+            self.vector_home_of[usize::from(home.slot.0 | 1)] = number as u8;
+        }
+    }
+
+    fn choose_homes(&mut self, region: &Region, transient: &[Slot]) {
+        let mut uses = [0u64; SLOTS];
+        for block in &region.blocks {
+            for op in &block.block.ops {
+                if let Op::Get(slot) | Op::Set { slot, .. } = op
+                    && !self.is_vector(*slot)
+                {
                     uses[usize::from(slot.0)] += u64::from(block.weight);
                 }
             }
         }
         let mut wanted: Vec<(u64, u8)> = (0..=u8::MAX)
             .map(|slot| (uses[usize::from(slot)], slot))
-            .filter(|&(uses, _)| uses > WORTHWHILE * ONCE)
+            .filter(|&(uses, slot)| uses > WORTHWHILE * ONCE && !transient.contains(&Slot(slot)))
             .collect();
         wanted.sort_by_key(|&(uses, slot)| (std::cmp::Reverse(uses), slot));
         self.homes.clear();
@@ -170,6 +245,18 @@ impl Plan {
         }
     }
 
+    /// The home that a slot is written to, as a set; nothing if it need not be written back.
+    fn home_bit(&self, slot: Slot) -> u32 {
+        let (home, vector) = (self.home_of[usize::from(slot.0)], self.vector_home_of[usize::from(slot.0)]);
+        if home != NO_HOME {
+            1 << home
+        } else if vector != NO_HOME && !self.vector_homes[usize::from(vector)].is_scratch {
+            1 << (FIRST_VECTOR + usize::from(vector))
+        } else {
+            0
+        }
+    }
+
     /// Forwards, until nothing changes: homes that have been written.
     fn find_dirty(&mut self, region: &Region) {
         let count = region.blocks.len();
@@ -182,12 +269,11 @@ impl Plan {
             for (index, block) in region.blocks.iter().enumerate() {
                 let mut dirty = self.dirty_in[index];
                 for op in &block.block.ops {
-                    if let Op::Set { slot, .. } = op {
-                        let home = self.home_of[usize::from(slot.0)];
-                        if home != NO_HOME {
-                            dirty |= 1 << home;
-                        }
-                    }
+                    let written = match *op {
+                        Op::Set { slot, .. } => Some(slot),
+                        op => op.vector_written(),
+                    };
+                    dirty |= written.map_or(0, |slot| self.home_bit(slot));
                 }
                 self.dirty_out[index] = dirty;
                 block.ways.for_each(|way| {

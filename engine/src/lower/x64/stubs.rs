@@ -1,9 +1,11 @@
 //! Code that all regions share: entering and leaving, calling out, and looking an address up in the jump cache.
 
-use super::asm::{Alu, Asm, Cc, Mem, Reg, Shift};
-use super::{BIAS, COUNTDOWN, STATE, field};
+use super::asm::{Alu, Asm, Cc, Label, Mem, Reg, Shift, Xmm};
+use super::plan::FIRST_HOME;
+use super::{BIAS, COUNTDOWN, STATE, field, slot};
 use crate::addr::PAGE_MASK;
 use crate::addr::Width::{W32, W64};
+use crate::emit::Slot;
 use crate::mem::jumps::{JUMP_ENTRIES, JUMP_FOLD, JumpEntry};
 use crate::mem::tlb::Tlb;
 use crate::vcpu::{EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED, Vcpu};
@@ -16,6 +18,8 @@ pub struct Stubs {
     pub enter: usize,
     /// What sites call.
     pub call_out: usize,
+    /// What sites call where vector registers hold something.
+    pub call_out_vectors: usize,
     /// Leaves; RAX says why.
     pub leave: usize,
     /// Goes on at the address in RAX.
@@ -30,9 +34,12 @@ const KEPT: [Reg; 6] = [Reg::RBX, Reg::RBP, Reg::R12, Reg::R13, Reg::R14, Reg::R
 const JUMP_SHIFT: u8 = size_of::<JumpEntry>().trailing_zeros() as u8;
 const _: () = assert!(size_of::<JumpEntry>() == 1 << JUMP_SHIFT);
 
-/// Writes them.
-pub fn emit(asm: &mut Asm) -> Stubs {
-    let leave = asm.label();
+/// MXCSR as the ABI has it, while code that was compiled runs: nearest, all exceptions masked.
+pub const FLOAT_ENVIRONMENT: u32 = 0x1f80;
+
+/// Writes them. Where the guest has a floating-point environment, generated code runs under it, and all other code does not.
+pub fn emit(asm: &mut Asm, float_environment: Option<Slot>) -> Stubs {
+    let (leave, leave_settled) = (asm.label(), asm.label());
     let enter = asm.len();
     for reg in KEPT {
         asm.push(reg);
@@ -41,10 +48,13 @@ pub fn emit(asm: &mut Asm) -> Stubs {
     asm.alu_imm(Alu::Sub, W64, Reg::RSP, 8);
     asm.lea(W64, STATE, Mem::at(Reg::RDI, BIAS as i32));
     asm.load(W64, COUNTDOWN, field!(countdown));
+    enter_environment(asm, float_environment);
     asm.jmp_indirect(Reg::RSI);
 
     let leave_at = asm.len();
     asm.bind(leave);
+    leave_environment(asm, float_environment);
+    asm.bind(leave_settled);
     asm.store(W64, field!(exit), Reg::RAX);
     asm.store(W64, field!(countdown), COUNTDOWN);
     asm.alu_imm(Alu::Add, W64, Reg::RSP, 8);
@@ -54,11 +64,13 @@ pub fn emit(asm: &mut Asm) -> Stubs {
     asm.ret();
 
     let call_out = asm.len();
-    emit_call_out(asm, leave);
+    emit_call_out(asm, leave_settled, float_environment, false);
+    let call_out_vectors = asm.len();
+    emit_call_out(asm, leave_settled, float_environment, true);
 
     let jump = asm.len();
     // The place of RAX in the jump cache, as `jump_place` says.
-    let miss = asm.label();
+    let (other, miss) = (asm.label(), asm.label());
     asm.mov(Reg::RDX, Reg::RAX);
     asm.shift_imm(Shift::Shr, W64, Reg::RDX, JUMP_FOLD as u8);
     asm.alu(Alu::Xor, W32, Reg::RDX, Reg::RAX);
@@ -67,15 +79,19 @@ pub fn emit(asm: &mut Asm) -> Stubs {
     let entry = |field: usize| {
         Mem::sum(STATE, Reg::RDX, (offset_of!(Vcpu, tlb) + offset_of!(Tlb, jumps) + field - BIAS) as i32)
     };
-    asm.alu(Alu::Cmp, W64, Reg::RAX, entry(offset_of!(JumpEntry, pc)));
-    asm.jcc(Cc::NE, miss);
-    asm.load(W64, Reg::RCX, field!(context_tag));
-    asm.alu(Alu::Cmp, W64, Reg::RCX, entry(offset_of!(JumpEntry, tag)));
-    asm.jcc(Cc::NE, miss);
-    asm.alu_imm(Alu::And, W64, Reg::RAX, !(PAGE_MASK as i32));
-    asm.store(W64, field!(page_base), Reg::RAX);
-    asm.jmp_indirect(entry(offset_of!(JumpEntry, code)));
-    asm.bind(miss);
+    // Its own entry, then the other one.
+    for miss in [other, miss] {
+        asm.alu(Alu::Cmp, W64, Reg::RAX, entry(offset_of!(JumpEntry, pc)));
+        asm.jcc(Cc::NE, miss);
+        asm.load(W64, Reg::RCX, field!(context_tag));
+        asm.alu(Alu::Cmp, W64, Reg::RCX, entry(offset_of!(JumpEntry, tag)));
+        asm.jcc(Cc::NE, miss);
+        asm.alu_imm(Alu::And, W64, Reg::RAX, !(PAGE_MASK as i32));
+        asm.store(W64, field!(page_base), Reg::RAX);
+        asm.jmp_indirect(entry(offset_of!(JumpEntry, code)));
+        asm.bind(miss);
+        asm.alu_imm(Alu::Xor, W32, Reg::RDX, size_of::<JumpEntry>() as i32);
+    }
     asm.store(W64, field!(pc), Reg::RAX);
     asm.mov_imm(Reg::RAX, EXIT_JUMP);
     asm.jmp(leave);
@@ -83,7 +99,28 @@ pub fn emit(asm: &mut Asm) -> Stubs {
     let unlinked = asm.len();
     asm.alu_imm(Alu::Add, W64, Reg::RAX, EXIT_UNLINKED as i32);
     asm.jmp(leave);
-    Stubs { enter, call_out, leave: leave_at, jump, unlinked }
+    Stubs { enter, call_out, call_out_vectors, leave: leave_at, jump, unlinked }
+}
+
+/// The guest's floating-point environment becomes that of the processor.
+fn enter_environment(asm: &mut Asm, environment: Option<Slot>) {
+    if let Some(environment) = environment {
+        asm.load_mxcsr(slot(environment));
+    }
+}
+
+/// Keeps the guest's floating-point environment and leaves it.
+fn leave_environment(asm: &mut Asm, environment: Option<Slot>) {
+    if let Some(environment) = environment {
+        asm.store_mxcsr(slot(environment));
+        asm.load_mxcsr(field!(links.float_environment));
+    }
+}
+
+/// A vector register's place among the saved ones.
+fn saved_vector(reg: Xmm) -> Mem {
+    let field = field!(saved_vectors);
+    Mem { disp: field.disp + 16 * i32::from(reg.0), ..field }
 }
 
 /// A register's place among the saved ones.
@@ -92,13 +129,19 @@ fn saved(reg: Reg) -> Mem {
     Mem { disp: field.disp + 8 * i32::from(reg.0), ..field }
 }
 
-/// Calls the function of the run loop over the saved registers; leaves if it gives anything but 0.
-fn emit_call_out(asm: &mut Asm, leave: super::asm::Label) {
+/// Calls the function of the run loop over the saved registers; leaves if it gives anything but 0. `vectors` says that
+/// registers that may be homes of vectors are saved, too.
+fn emit_call_out(asm: &mut Asm, leave: Label, environment: Option<Slot>, vectors: bool) {
     let others = |reg: &Reg| *reg != Reg::RSP && *reg != STATE;
     let all = || (0..16).map(Reg).filter(others);
     for reg in all() {
         asm.store(W64, saved(reg), reg);
     }
+    let homes = || (FIRST_HOME..16).map(Xmm).filter(|_| vectors);
+    for reg in homes() {
+        asm.sse(None, &[0x0f, 0x11], reg, saved_vector(reg));
+    }
+    leave_environment(asm, environment);
     // The number of the site stands behind the call, in an instruction that does nothing.
     asm.load(W64, Reg::RAX, Mem::at(Reg::RSP, 0));
     asm.load(W32, Reg::RSI, Mem::at(Reg::RAX, 1));
@@ -109,6 +152,10 @@ fn emit_call_out(asm: &mut Asm, leave: super::asm::Label) {
     asm.test(W64, Reg::RAX, Reg::RAX);
     let leaves = asm.label();
     asm.jcc(Cc::NE, leaves);
+    enter_environment(asm, environment);
+    for reg in homes() {
+        asm.sse(None, &[0x0f, 0x10], reg, saved_vector(reg));
+    }
     for reg in all() {
         asm.load(W64, reg, saved(reg));
     }

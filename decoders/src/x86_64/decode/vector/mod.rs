@@ -4,15 +4,14 @@ mod ops;
 #[cfg(test)]
 mod tests;
 
-pub use ops::{
-    ElementOp, ExtendOp, GatherOp, LaneOp, MoveOp, ShiftOp, ShuffleOp, SimpleOp, SpecialOp, StringOp, TestOp,
-};
+pub use ops::{ElementOp, MoveOp, StringOp};
 
 use super::{Class, Source};
 use crate::x86_64::insn::{Insn, Memory, Op, Operand, SegmentCheck};
 use crate::x86_64::mode::ModeBits;
 use crate::x86_64::{regs, trap};
 use c2w_engine::addr::Width::{W16, W32, W64};
+use c2w_engine::emit::{VectorExtract, VectorOp as Compute};
 use c2w_engine::guest::TrapCause;
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
@@ -23,26 +22,14 @@ pub enum VectorOp {
     Emms,
     /// Moves.
     Move(MoveOp),
-    /// Bitwise operations and the commonest ones by lane, which are said in words.
-    Simple(SimpleOp),
-    /// Other operations by lane.
-    Lanes(LaneOp),
-    /// Operations that make lanes from neighbouring lanes, first of the first operand, then of the second.
-    Gather(GatherOp),
-    /// Shifts by a count that is the same for all lanes.
-    Shift(ShiftOp),
-    /// Lanes to other places.
-    Shuffle(ShuffleOp),
+    /// Operations whose result is a vector.
+    Compute(Compute),
     /// One lane from or to a general register or memory.
     Element(ElementOp),
-    /// Lanes to wider lanes.
-    Extend(ExtendOp),
     /// Results in general registers and flags.
-    Test(TestOp),
+    Test(VectorExtract),
     /// Comparisons of strings.
     String(StringOp),
-    /// Cryptography, and what resembles nothing else.
-    Special(SpecialOp),
 }
 
 /// The exception that every SSE instruction raises in this mode, if any (SDM 3A 13.1; #UD comes first).
@@ -84,22 +71,19 @@ fn operation(from: &Instruction) -> Option<VectorOp> {
         return None;
     }
     let mut found = MoveOp::of(mnemonic).map(VectorOp::Move);
-    found = found.or_else(|| SimpleOp::of(mnemonic).map(VectorOp::Simple));
-    found = found.or_else(|| LaneOp::of(mnemonic).map(VectorOp::Lanes));
-    found = found.or_else(|| GatherOp::of(mnemonic).map(VectorOp::Gather));
-    found = found.or_else(|| ShiftOp::of(mnemonic).map(VectorOp::Shift));
-    found = found.or_else(|| ShuffleOp::of(mnemonic).map(VectorOp::Shuffle));
+    found = found.or_else(|| ops::compute(mnemonic).map(VectorOp::Compute));
     found = found.or_else(|| ElementOp::of(mnemonic).map(VectorOp::Element));
-    found = found.or_else(|| ExtendOp::of(mnemonic).map(VectorOp::Extend));
     found = found.or_else(|| StringOp::of(mnemonic).map(VectorOp::String));
-    found = found.or_else(|| SpecialOp::of(mnemonic).map(VectorOp::Special));
-    found.or_else(|| TestOp::of(mnemonic).map(VectorOp::Test))
+    found.or_else(|| ops::test(mnemonic).map(VectorOp::Test))
 }
 
 /// Resolves what only these instructions have.
 pub fn finish(insn: &mut Insn, op: VectorOp, source: &Source<'_>) -> Result<(), TrapCause> {
     let from = source.insn;
     match op {
+        VectorOp::Compute(op) if insn.operands.contains(&Operand::Immediate) => {
+            insn.op = Op::Vector(VectorOp::Compute(ops::by_immediate(op)));
+        }
         VectorOp::Move(MoveOp::Movss) => insn.w = W32,
         VectorOp::Move(MoveOp::Movsd) => insn.w = W64,
         VectorOp::String(_) => {

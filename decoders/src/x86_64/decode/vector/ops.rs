@@ -1,7 +1,7 @@
 //! The instructions on MMX and vector registers by kind, each named like its mnemonic; several mnemonics may mean the
 //! same.
 
-use crate::x86_64::helpers::vector::pure_ops;
+use c2w_engine::emit::{VectorExtract, VectorOp as Compute};
 use iced_x86::Mnemonic;
 
 macro_rules! named_ops {
@@ -50,90 +50,6 @@ named_ops! {
 }
 
 named_ops! {
-    /// Bitwise operations and the commonest ones by lane.
-    SimpleOp {
-        And: Pand | Andps | Andpd,
-        Andn: Pandn | Andnps | Andnpd,
-        Or: Por | Orps | Orpd,
-        Xor: Pxor | Xorps | Xorpd,
-        Paddb,
-        Paddw,
-        Paddd,
-        Paddq,
-        Psubb,
-        Psubw,
-        Psubd,
-        Psubq,
-        Pcmpeqb,
-        Pcmpeqw,
-        Pcmpeqd,
-        Pcmpeqq,
-    }
-}
-
-macro_rules! pure {
-    (lanes { $($lane:ident $_t1:literal $_f1:path;)* } gathers { $($gather:ident $_t2:literal $_f2:path;)* }) => {
-        named_ops! {
-            /// Operations on lanes, 64 bits by 64 bits.
-            LaneOp { $($lane,)* }
-        }
-        named_ops! {
-            /// Operations that make lanes from neighbouring lanes.
-            GatherOp { $($gather,)* }
-        }
-    };
-}
-pure_ops!(pure);
-
-named_ops! {
-    /// Shifts by one count.
-    ShiftOp {
-        Psllw,
-        Pslld,
-        Psllq,
-        Psrlw,
-        Psrld,
-        Psrlq,
-        Psraw,
-        Psrad,
-    }
-}
-
-named_ops! {
-    /// Lanes to other places.
-    ShuffleOp {
-        Pshufb,
-        Pshufd,
-        Pshufw,
-        Pshuflw,
-        Pshufhw,
-        Shufps,
-        Shufpd,
-        Movddup,
-        Movshdup,
-        Movsldup,
-        Palignr,
-        Pslldq,
-        Psrldq,
-        Punpcklbw,
-        Punpcklwd,
-        Punpckldq: Punpckldq | Unpcklps,
-        Punpcklqdq: Punpcklqdq | Unpcklpd,
-        Punpckhbw,
-        Punpckhwd,
-        Punpckhdq: Punpckhdq | Unpckhps,
-        Punpckhqdq: Punpckhqdq | Unpckhpd,
-        Blendps,
-        Blendpd,
-        Pblendw,
-        Pblendvb,
-        Blendvps,
-        Blendvpd,
-        Insertps,
-    }
-}
-
-named_ops! {
     /// One lane from or to a general register or memory.
     ElementOp {
         Pinsrb,
@@ -148,34 +64,6 @@ named_ops! {
 }
 
 named_ops! {
-    /// Lanes to wider lanes.
-    ExtendOp {
-        Pmovsxbw,
-        Pmovsxbd,
-        Pmovsxbq,
-        Pmovsxwd,
-        Pmovsxwq,
-        Pmovsxdq,
-        Pmovzxbw,
-        Pmovzxbd,
-        Pmovzxbq,
-        Pmovzxwd,
-        Pmovzxwq,
-        Pmovzxdq,
-    }
-}
-
-named_ops! {
-    /// Results in general registers and flags.
-    TestOp {
-        Pmovmskb,
-        Movmskps,
-        Movmskpd,
-        Ptest,
-    }
-}
-
-named_ops! {
     /// Comparisons of strings.
     StringOp {
         Pcmpestri: Pcmpestri | Pcmpestri64,
@@ -185,24 +73,71 @@ named_ops! {
     }
 }
 
-named_ops! {
-    /// Cryptography, and what resembles nothing else.
-    SpecialOp {
-        Phminposuw,
-        Mpsadbw,
-        Pclmulqdq,
-        Aesenc,
-        Aesenclast,
-        Aesdec,
-        Aesdeclast,
-        Aesimc,
-        Aeskeygenassist,
-        Sha1rnds4,
-        Sha1nexte,
-        Sha1msg1,
-        Sha1msg2,
-        Sha256rnds2,
-        Sha256msg1,
-        Sha256msg2,
+macro_rules! of_mnemonic {
+    ($(#[$doc:meta])* $name:ident: $ops:ident { $($op:ident $(: $($mnemonic:ident)|*)?,)* }) => {
+        $(#[$doc])*
+        pub fn $name(mnemonic: Mnemonic) -> Option<$ops> {
+            Some(match mnemonic {
+                $(named_ops!(@pattern $op $($($mnemonic)|*)?) => $ops::$op,)*
+                _ => return None,
+            })
+        }
+    };
+}
+
+of_mnemonic! {
+    /// The operation on two vectors, or on a vector and an immediate, that an instruction is; shifts by an immediate are
+    /// others ([`by_immediate`]).
+    compute: Compute {
+        And: Pand | Andps | Andpd,
+        Andn: Pandn | Andnps | Andnpd,
+        Or: Por | Orps | Orpd,
+        Xor: Pxor | Xorps | Xorpd,
+        Paddb, Paddw, Paddd, Paddq, Psubb, Psubw, Psubd, Psubq,
+        Pcmpeqb, Pcmpeqw, Pcmpeqd, Pcmpeqq,
+        Paddsb, Paddsw, Paddusb, Paddusw, Psubsb, Psubsw, Psubusb, Psubusw,
+        Pmullw, Pmulhw, Pmulhuw, Pmulhrsw, Pmaddwd, Pmaddubsw, Pmuludq, Pmuldq, Pmulld,
+        Pcmpgtb, Pcmpgtw, Pcmpgtd, Pcmpgtq,
+        Pminsb, Pminsw, Pminsd, Pminub, Pminuw, Pminud, Pmaxsb, Pmaxsw, Pmaxsd, Pmaxub, Pmaxuw, Pmaxud,
+        Pavgb, Pavgw, Psadbw, Pabsb, Pabsw, Pabsd, Psignb, Psignw, Psignd,
+        Packsswb, Packuswb, Packssdw, Packusdw,
+        Phaddw, Phaddd, Phaddsw, Phsubw, Phsubd, Phsubsw,
+        Psllw, Pslld, Psllq, Psrlw, Psrld, Psrlq, Psraw, Psrad, Pslldq, Psrldq,
+        Pshufb, Pshufd,
+        // Of MMX registers there is only the low half.
+        Pshuflw: Pshuflw | Pshufw,
+        Pshufhw, Shufps, Shufpd, Movddup, Movshdup, Movsldup, Palignr,
+        Punpcklbw, Punpcklwd,
+        Punpckldq: Punpckldq | Unpcklps,
+        Punpcklqdq: Punpcklqdq | Unpcklpd,
+        Punpckhbw, Punpckhwd,
+        Punpckhdq: Punpckhdq | Unpckhps,
+        Punpckhqdq: Punpckhqdq | Unpckhpd,
+        Blendps, Blendpd, Pblendw, Pblendvb, Blendvps, Blendvpd, Insertps,
+        Pmovsxbw, Pmovsxbd, Pmovsxbq, Pmovsxwd, Pmovsxwq, Pmovsxdq,
+        Pmovzxbw, Pmovzxbd, Pmovzxbq, Pmovzxwd, Pmovzxwq, Pmovzxdq,
+        Phminposuw, Mpsadbw, Pclmulqdq,
+        Aesenc, Aesenclast, Aesdec, Aesdeclast, Aesimc, Aeskeygenassist,
+        Sha1rnds4, Sha1nexte, Sha1msg1, Sha1msg2, Sha256rnds2, Sha256msg1, Sha256msg2,
+    }
+}
+
+of_mnemonic! {
+    /// The operation of an instruction whose result is in general registers or flags.
+    test: VectorExtract { Pmovmskb, Movmskps, Movmskpd, Ptest, }
+}
+
+/// The operation by an immediate count that an operation by a count in a vector is otherwise.
+pub fn by_immediate(op: Compute) -> Compute {
+    match op {
+        Compute::Psllw => Compute::PsllwBy,
+        Compute::Pslld => Compute::PslldBy,
+        Compute::Psllq => Compute::PsllqBy,
+        Compute::Psrlw => Compute::PsrlwBy,
+        Compute::Psrld => Compute::PsrldBy,
+        Compute::Psrlq => Compute::PsrlqBy,
+        Compute::Psraw => Compute::PsrawBy,
+        Compute::Psrad => Compute::PsradBy,
+        op => op,
     }
 }

@@ -5,8 +5,7 @@
 
 use crate::x86_64::control::CR4_OSXMMEXCPT;
 use crate::x86_64::guest::X86_64;
-use crate::x86_64::regs;
-use crate::x86_64::trap;
+use crate::x86_64::{mode, regs, trap};
 use c2w_engine::cpu::Cpu;
 use c2w_engine::fp::{Env, Flags, NanRule, Rounding};
 use c2w_engine::guest::Trap;
@@ -46,7 +45,13 @@ pub(super) fn load(cpu: &mut Cpu<X86_64>, [value, ..]: [u64; 4]) -> Result<u64, 
         return Err(trap::protection(0));
     }
     cpu.slots[SLOT] = value;
+    mode::refresh(cpu);
     Ok(0)
+}
+
+/// STMXCSR: not read as a slot, because while generated code runs the flags are collected elsewhere.
+pub(super) fn store(cpu: &mut Cpu<X86_64>, _: [u64; 4]) -> Result<u64, Trap> {
+    Ok(cpu.slots[SLOT])
 }
 
 /// The direction that a rounding control names, in its low two bits.

@@ -8,7 +8,7 @@ use super::memory::{put, u16_at, u32_at, u64_at, write};
 use super::unit::{ERROR_SUMMARY, Unit};
 use crate::x86_64::guest::X86_64;
 use crate::x86_64::helpers::float::mxcsr::BITS as MXCSR_BITS;
-use crate::x86_64::{regs, trap};
+use crate::x86_64::{mode, regs, trap};
 use bitflags::bitflags;
 use c2w_engine::addr::Gva;
 use c2w_engine::cpu::Cpu;
@@ -157,5 +157,6 @@ pub(super) fn fxrstor(cpu: &mut Cpu<X86_64>, [at, form, ..]: [u64; 4]) -> Result
     load_x87(&mut Unit::of(cpu), form, &image);
     load_vectors(cpu, form, &image);
     cpu.slots[usize::from(regs::MXCSR.0)] = mxcsr;
+    mode::refresh(cpu);
     Ok(0)
 }

@@ -4,7 +4,7 @@ use super::area::{self, AREA, Form, MXCSR_INIT};
 use super::memory::{check_write, put, u64_at, write_checked};
 use super::unit::Unit;
 use crate::x86_64::guest::X86_64;
-use crate::x86_64::{control, regs, trap};
+use crate::x86_64::{control, mode, regs, trap};
 use c2w_engine::addr::Gva;
 use c2w_engine::cpu::Cpu;
 use c2w_engine::guest::Trap;
@@ -186,6 +186,7 @@ pub(super) fn xrstor(cpu: &mut Cpu<X86_64>, [at, components, form, _]: [u64; 4])
     }
     if let Some(mxcsr) = mxcsr {
         cpu.slots[usize::from(regs::MXCSR.0)] = mxcsr;
+        mode::refresh(cpu);
     }
     Ok(0)
 }

@@ -5,16 +5,6 @@
 /// Four words.
 type Words = [u32; 4];
 
-/// The words of a vector.
-pub fn words(low: u64, high: u64) -> Words {
-    [low as u32, (low >> 32) as u32, high as u32, (high >> 32) as u32]
-}
-
-/// The halves of four words.
-pub fn halves([a, b, c, d]: Words) -> (u64, u64) {
-    (u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32)
-}
-
 /// Constants of SHA-1 (FIPS 180-4 4.2.1).
 const SHA1: Words = [0x5a82_7999, 0x6ed9_eba1, 0x8f1b_bcdc, 0xca62_c1d6];
 
@@ -44,17 +34,17 @@ pub fn sha1_rounds([mut d, mut c, mut b, mut a]: Words, message: Words, which: u
 }
 
 /// SHA1NEXTE.
-pub fn sha1_next_e(a: Words, [b0, b1, b2, b3]: Words, _: u8) -> Words {
+pub fn sha1_next_e(a: Words, [b0, b1, b2, b3]: Words) -> Words {
     [b0, b1, b2, b3.wrapping_add(a[3].rotate_left(30))]
 }
 
 /// SHA1MSG1.
-pub fn sha1_message_1([w3, w2, w1, w0]: Words, [_, _, w5, w4]: Words, _: u8) -> Words {
+pub fn sha1_message_1([w3, w2, w1, w0]: Words, [_, _, w5, w4]: Words) -> Words {
     [w5 ^ w3, w4 ^ w2, w3 ^ w1, w2 ^ w0]
 }
 
 /// SHA1MSG2.
-pub fn sha1_message_2([a3, a2, a1, a0]: Words, [w15, w14, w13, _]: Words, _: u8) -> Words {
+pub fn sha1_message_2([a3, a2, a1, a0]: Words, [w15, w14, w13, _]: Words) -> Words {
     let w16 = (a0 ^ w13).rotate_left(1);
     [(a3 ^ w16).rotate_left(1), (a2 ^ w15).rotate_left(1), (a1 ^ w14).rotate_left(1), w16]
 }
@@ -74,13 +64,13 @@ pub fn sha256_rounds([h, g, d, c]: Words, [f, e, b, a]: Words, message: [u32; 2]
 }
 
 /// SHA256MSG1.
-pub fn sha256_message_1([w0, w1, w2, w3]: Words, [w4, ..]: Words, _: u8) -> Words {
+pub fn sha256_message_1([w0, w1, w2, w3]: Words, [w4, ..]: Words) -> Words {
     let mix = |word: u32| word.rotate_right(7) ^ word.rotate_right(18) ^ word >> 3;
     [w0.wrapping_add(mix(w1)), w1.wrapping_add(mix(w2)), w2.wrapping_add(mix(w3)), w3.wrapping_add(mix(w4))]
 }
 
 /// SHA256MSG2.
-pub fn sha256_message_2([a0, a1, a2, a3]: Words, [_, _, w14, w15]: Words, _: u8) -> Words {
+pub fn sha256_message_2([a0, a1, a2, a3]: Words, [_, _, w14, w15]: Words) -> Words {
     let mix = |word: u32| word.rotate_right(17) ^ word.rotate_right(19) ^ word >> 10;
     let (w16, w17) = (a0.wrapping_add(mix(w14)), a1.wrapping_add(mix(w15)));
     [w16, w17, a2.wrapping_add(mix(w16)), a3.wrapping_add(mix(w17))]
@@ -102,11 +92,11 @@ mod tests {
         let mut message: Vec<u32> = ABC.to_vec();
         for from in (0..64).step_by(4) {
             let at = |n: usize| reversed(&message[from + n..]);
-            let mut next = sha1_message_1(at(0), at(4), 0);
+            let mut next = sha1_message_1(at(0), at(4));
             for (word, other) in next.iter_mut().zip(at(8)) {
                 *word ^= other;
             }
-            let next = sha1_message_2(next, at(12), 0);
+            let next = sha1_message_2(next, at(12));
             message.extend(next.iter().rev());
         }
         let start = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0u32];
@@ -114,11 +104,11 @@ mod tests {
         // E as SHA1NEXTE rotates it: the top word of an earlier state.
         let mut before = [0, 0, 0, start[4].rotate_right(30)];
         for group in 0..20 {
-            let added = sha1_next_e(before, reversed(&message[4 * group..]), 0);
+            let added = sha1_next_e(before, reversed(&message[4 * group..]));
             before = state;
             state = sha1_rounds(state, added, (group / 5) as u8);
         }
-        let end = sha1_next_e(before, [0; 4], 0)[3];
+        let end = sha1_next_e(before, [0; 4])[3];
         let digest: Vec<u32> = state
             .iter()
             .rev()
@@ -145,11 +135,11 @@ mod tests {
         let mut message: Vec<u32> = ABC.to_vec();
         for from in (0..48).step_by(4) {
             let at = |n: usize| -> Words { std::array::from_fn(|i| message[from + n + i]) };
-            let mut next = sha256_message_1(at(0), at(4), 0);
+            let mut next = sha256_message_1(at(0), at(4));
             for (word, other) in next.iter_mut().zip(at(9)) {
                 *word = word.wrapping_add(other);
             }
-            let next = sha256_message_2(next, at(12), 0);
+            let next = sha256_message_2(next, at(12));
             message.extend(next);
         }
         let start = [

@@ -1,0 +1,15 @@
+//! The tests of the machine once more, with everything translated that runs a second time.
+
+#![cfg(all(unix, target_arch = "x86_64"))]
+
+#[path = "../machine/code.rs"]
+mod code;
+#[path = "../machine/memory.rs"]
+mod memory;
+#[path = "../machine/run_loop.rs"]
+mod run_loop;
+#[path = "../machine/toy.rs"]
+mod toy;
+
+/// Runs of a block before it is translated.
+const TRANSLATE_AFTER: Option<u32> = Some(1);

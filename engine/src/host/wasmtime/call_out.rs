@@ -5,8 +5,9 @@ use crate::addr::Gva;
 use crate::cpu::{Cpu, host_read, host_write};
 use crate::guest::Guest;
 use crate::ir::block::{Op, Value};
+use crate::ir::vector::{VectorExtract, VectorInsert, VectorOp};
 use crate::jit::call_out::{self, Leave};
-use crate::lower::wasm::abi::{CallOut, Site};
+use crate::lower::wasm::abi::{CallOut, Site, VectorSite};
 use crate::mem::tlb::Access;
 use crate::vcpu::Vcpu;
 
@@ -87,6 +88,8 @@ fn mapped<G: Guest>(cpu: &mut Cpu<G>, call: CallOut, site: Site, a: u64, b: u64)
 fn operation(call: CallOut, site: Site, b: u64) -> Op {
     let w = site.width();
     let (addr, value) = (Value(0), Value(0));
+    let VectorSite { op: number, imm, slots: [first, second, third] } = VectorSite::decode(b);
+    let number = usize::from(number);
     match call {
         CallOut::Load => Op::Load { w, addr },
         CallOut::Store => Op::Store { w, addr, value },
@@ -97,5 +100,10 @@ fn operation(call: CallOut, site: Site, b: u64) -> Op {
         CallOut::LoadReserved => Op::LoadReserved { w, addr },
         CallOut::StoreConditional => Op::StoreConditional { w, addr, value },
         CallOut::Helper => Op::Fence,
+        CallOut::VectorLoad => Op::VectorLoad { len_bytes: imm, to: first, addr },
+        CallOut::VectorStore => Op::VectorStore { len_bytes: imm, addr, from: first },
+        CallOut::Vector => Op::Vector { op: VectorOp::ALL[number], imm, to: first, a: second, b: third },
+        CallOut::VectorInsert => Op::VectorInsert { op: VectorInsert::ALL[number], imm, to: first, value },
+        CallOut::VectorExtract => Op::VectorExtract { op: VectorExtract::ALL[number], a: first, b: second },
     }
 }

@@ -336,7 +336,12 @@ fn call_outs<G: Guest>(store: &mut Store<Running<G>>) -> [Func; CallOut::ALL.len
         CompareExchange,
         LoadReserved,
         StoreConditional,
-        Helper
+        Helper,
+        VectorLoad,
+        VectorStore,
+        Vector,
+        VectorInsert,
+        VectorExtract
     ]
 }
 

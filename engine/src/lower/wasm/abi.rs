@@ -8,7 +8,7 @@
 //! return: it unwinds to the host, which it leaves the state for that [`Site`] tells.
 
 use crate::addr::Width;
-use crate::emit::Amo;
+use crate::emit::{Amo, Slot};
 use crate::guest::HelperId;
 use crate::vcpu::{EXIT_COUNT, EXIT_JUMP, EXIT_SITE};
 
@@ -96,6 +96,16 @@ call_outs! {
     StoreConditional = "store_conditional",
     /// Of the first two arguments; the others are in the first places of `Vcpu::spill`.
     Helper = "helper",
+    /// Of an address and a [`VectorSite`].
+    VectorLoad = "vector_load",
+    /// Of an address and a [`VectorSite`].
+    VectorStore = "vector_store",
+    /// Of nothing and a [`VectorSite`].
+    Vector = "vector",
+    /// Of a number and a [`VectorSite`].
+    VectorInsert = "vector_insert",
+    /// Of nothing and a [`VectorSite`].
+    VectorExtract = "vector_extract",
 }
 
 /// Where in a region a call-out is made, and the constants of the operation.
@@ -136,6 +146,31 @@ impl Site {
     }
 }
 
+/// The constants of an operation on vectors, whose slots are in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VectorSite {
+    /// Number of the operation, if there are several.
+    pub op: u8,
+    /// The immediate, or the length in bytes of an access.
+    pub imm: u8,
+    /// Those that the operation names, in its order.
+    pub slots: [Slot; 3],
+}
+
+impl VectorSite {
+    /// As one number.
+    pub const fn encode(self) -> u64 {
+        let [a, b, c] = self.slots;
+        u64::from_le_bytes([self.op, self.imm, a.0, b.0, c.0, 0, 0, 0])
+    }
+
+    /// From one number.
+    pub const fn decode(number: u64) -> Self {
+        let [op, imm, a, b, c, ..] = number.to_le_bytes();
+        Self { op, imm, slots: [Slot(a), Slot(b), Slot(c)] }
+    }
+}
+
 /// [`Site::what`] of an access.
 pub const fn what_access(w: Width) -> u16 {
     w as u16
@@ -158,6 +193,8 @@ mod tests {
             assert_eq!(Site::decode(site.encode()), site);
             assert_eq!((site.width(), site.amo()), (Width::W32, op));
         }
+        let site = VectorSite { op: 255, imm: 254, slots: [Slot(253), Slot(252), Slot(251)] };
+        assert_eq!(VectorSite::decode(site.encode()), site);
         assert_eq!(
             (unlinked_cell(unlinked(7)), unlinked_cell(LEFT), unlinked_cell(3)),
             (Some(7), None, None)

@@ -14,20 +14,20 @@ use wasm_encoder::{BlockType, InstructionSink, MemArg, ValType};
 /// An operand that is read more than once.
 #[derive(Clone, Copy)]
 pub(super) struct Held {
-    local: u32,
+    pub(super) local: u32,
     /// To be released: it was computed for this.
     owned: bool,
 }
 
 /// The address of an access and the TLB entry that it may use, in locals.
-struct Looked {
-    addr: Held,
+pub(super) struct Looked {
+    pub(super) addr: Held,
     entry: u32,
 }
 
 /// What an access demands of the bits of its address inside the page.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Demand {
+pub(super) enum Demand {
     /// All of it lies in the page.
     Inside,
     /// It is aligned.
@@ -63,11 +63,11 @@ impl Lowering<'_> {
                 self.keep(value);
             }
             Op::Helper { id, args } => self.helper(value, id, args),
-            _ => unreachable!("{op:?} is written elsewhere"),
+            _ => self.vector_op(value, op),
         }
     }
 
-    fn hold_value(&mut self, value: Value) -> Held {
+    pub(super) fn hold_value(&mut self, value: Value) -> Held {
         match self.places[value.0 as usize] {
             Place::Local(local) | Place::Slot(local) => Held { local, owned: false },
             _ => {
@@ -77,14 +77,14 @@ impl Lowering<'_> {
         }
     }
 
-    fn let_go(&mut self, held: Held) {
+    pub(super) fn let_go(&mut self, held: Held) {
         if held.owned {
             self.code.release(held.local);
         }
     }
 
     /// Calls the host. `push` pushes two numbers; the result stays on the stack.
-    fn call_out(&mut self, call: CallOut, what: u16, push: impl FnOnce(&mut Self)) {
+    pub(super) fn call_out(&mut self, call: CallOut, what: u16, push: impl FnOnce(&mut Self)) {
         let at = i32::try_from(self.at).expect("a region lies within 2 GiB of its page");
         let site = Site { at, unretired: self.unretired() as u16, what };
         self.store_countdown();
@@ -97,18 +97,25 @@ impl Lowering<'_> {
     }
 
     /// The same where it is hardly ever done: slots are written to memory here only.
-    fn rare_call_out(&mut self, call: CallOut, what: u16, push: impl FnOnce(&mut Self)) {
+    pub(super) fn rare_call_out(&mut self, call: CallOut, what: u16, push: impl FnOnce(&mut Self)) {
         self.store_slots(self.state.dirty);
         self.call_out(call, what, push);
     }
 
     /// Looks an access up in its page's own place in the TLB: the host's function looks into the other. What is written
     /// next is for a hit, up to [`Self::begin_miss`]; then for a miss, up to [`Self::end_access`]. Either leaves a result.
-    fn look_up(&mut self, w: Width, addr: Value, tag: Tag, demand: Demand, result: BlockType) -> Looked {
+    pub(super) fn look_up(
+        &mut self,
+        len_bytes: u64,
+        addr: Value,
+        tag: Tag,
+        demand: Demand,
+        result: BlockType,
+    ) -> Looked {
         let addr = self.hold_value(addr);
         let entry = self.code.temporary(ValType::I32);
         let tag = aligned(self.layout.tag(self.data_context, tag), 3);
-        let last = w.bytes() - 1;
+        let last = len_bytes - 1;
         let mut put = self.code.put();
         put.local_get(addr.local).i64_const(i64::from(ENTRY_FROM_ADDRESS)).i64_shr_u().i32_wrap_i64();
         put.i32_const(ENTRY_MASK as i32).i32_and().local_tee(entry).i64_load(tag).local_get(addr.local);
@@ -126,18 +133,18 @@ impl Lowering<'_> {
         Looked { addr, entry }
     }
 
-    fn begin_miss(&mut self) {
+    pub(super) fn begin_miss(&mut self) {
         self.code.put().else_();
     }
 
-    fn end_access(&mut self, looked: Looked) {
+    pub(super) fn end_access(&mut self, looked: Looked) {
         self.code.put().end();
         self.let_go(looked.addr);
         self.code.release(looked.entry);
     }
 
     /// Pushes the linear address of an access that the TLB allows.
-    fn push_linear(&mut self, looked: &Looked) {
+    pub(super) fn push_linear(&mut self, looked: &Looked) {
         let addend = aligned(self.layout.addend(self.data_context), 3);
         let mut put = self.code.put();
         put.local_get(looked.entry).i64_load(addend).local_get(looked.addr.local).i64_add().i32_wrap_i64();
@@ -145,7 +152,7 @@ impl Lowering<'_> {
 
     fn read(&mut self, value: Value, call: CallOut, tag: Tag, w: Width, addr: Value) {
         let result = BlockType::Result(ValType::I64);
-        let looked = self.look_up(w, addr, tag, Demand::Inside, result);
+        let looked = self.look_up(w.bytes(), addr, tag, Demand::Inside, result);
         self.push_linear(&looked);
         load(&mut self.code.put(), w);
         self.begin_miss();
@@ -166,7 +173,7 @@ impl Lowering<'_> {
             }
             None => this.push_i64(value),
         };
-        let looked = self.look_up(w, addr, Tag::Write, Demand::Inside, BlockType::Empty);
+        let looked = self.look_up(w.bytes(), addr, Tag::Write, Demand::Inside, BlockType::Empty);
         self.push_linear(&looked);
         push(self);
         store(&mut self.code.put(), w);
@@ -249,7 +256,7 @@ impl Lowering<'_> {
         replaced: impl FnOnce(&mut Self),
         call: impl FnOnce(&mut Self, u32),
     ) {
-        let looked = self.look_up(w, addr, Tag::Write, Demand::Aligned, BlockType::Empty);
+        let looked = self.look_up(w.bytes(), addr, Tag::Write, Demand::Aligned, BlockType::Empty);
         let linear = self.code.temporary(ValType::I32);
         self.push_linear(&looked);
         self.code.put().local_tee(linear);
@@ -340,7 +347,7 @@ impl Lowering<'_> {
 }
 
 /// An access to RAM, of any alignment.
-fn unaligned() -> MemArg {
+pub(super) fn unaligned() -> MemArg {
     MemArg { offset: 0, align: 0, memory_index: 0 }
 }
 

@@ -1,7 +1,7 @@
 //! From a region to the bytes of a wasm module, which run in any engine: a browser's, or one inside a native program.
 //!
 //! `shape` finds the loops, `slots` decides which guest registers are kept in locals, `uses` which values are; `function`
-//! walks the blocks, `ops`, `products` and `memory` write operations, `exits` the ways out. What the module
+//! walks the blocks, `ops`, `products`, `memory` and `vectors` write operations, `exits` the ways out. What the module
 //! and its host agree on is in [`abi`].
 
 pub mod abi;
@@ -16,6 +16,7 @@ mod products;
 mod shape;
 mod slots;
 mod uses;
+mod vectors;
 
 pub use layout::Layout;
 

@@ -22,6 +22,10 @@ impl SlotSet {
         self.0[usize::from(slot.0 >> 6)] |= 1 << (slot.0 & 63);
     }
 
+    pub(super) fn remove(&mut self, slot: Slot) {
+        self.0[usize::from(slot.0 >> 6)] &= !(1 << (slot.0 & 63));
+    }
+
     pub(super) fn contains(&self, slot: Slot) -> bool {
         self.0[usize::from(slot.0 >> 6)] >> (slot.0 & 63) & 1 != 0
     }

@@ -4,6 +4,7 @@
 //! effects may move to its only use; its operands then have to live until there.
 
 use super::slots::writes_slots;
+use crate::emit::Slot;
 use crate::guest::HelperInfo;
 use crate::ir::block::{Block, Op, Value};
 
@@ -68,7 +69,12 @@ impl Uses {
             match op {
                 Op::Set { slot, .. } => next_write[usize::from(slot.0)] = here,
                 op if writes_slots(op, helpers) => next_write.fill(here),
-                _ => {}
+                op => {
+                    if let Some(Slot(first)) = op.vector_written() {
+                        next_write[usize::from(first)] = here;
+                        next_write[usize::from(first | 1)] = here;
+                    }
+                }
             }
             if how[at] != How::Unused {
                 block.for_each_operand(op, |Value(operand)| {
@@ -108,7 +114,6 @@ impl Uses {
 mod tests {
     use super::*;
     use crate::addr::Width::W64;
-    use crate::emit::Slot;
     use crate::ir::ops::Binary;
 
     #[test]

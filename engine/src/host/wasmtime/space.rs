@@ -4,6 +4,7 @@
 //! reached from it: what lies behind RAM, up to where a 32-bit address with its offset can reach, is inaccessible.
 
 use crate::lower::wasm::Layout;
+use crate::machine::Backing;
 use crate::mem::ram::RamBacking;
 use crate::vcpu::{Vcpu, VcpuBacking};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
@@ -98,6 +99,11 @@ impl Space {
     /// The vCPU, for [`crate::cpu::Cpu::with_backing`]: once.
     pub fn vcpu(&self) -> Box<dyn VcpuBacking> {
         Box::new(SpaceVcpu(self.clone()))
+    }
+
+    /// Both, for a machine: once.
+    pub fn backing(&self) -> Backing {
+        Backing { ram: self.ram(), vcpu: self.vcpu() }
     }
 
     /// Size of the memory in wasm pages.

@@ -191,12 +191,12 @@ impl<G: Guest> Cpu<G> {
 
     /// What generated code reaches of the vCPU.
     #[inline]
-    pub(crate) fn vcpu(&self) -> NonNull<Vcpu> {
+    pub fn vcpu(&self) -> NonNull<Vcpu> {
         self.vcpu.vcpu()
     }
 
     /// Names all that the code of an address depends on besides the translation of its page.
-    pub(crate) fn context_tag(&self) -> u64 {
+    pub fn context_tag(&self) -> u64 {
         self.tlb.tag() | u64::from(self.mode.0) << 12 | (self.data_context as u64) << 28
     }
 

@@ -10,3 +10,7 @@ mod chain;
 mod flow;
 mod ops;
 mod setup;
+mod vectors;
+
+/// The machines of these tests translate by what each test makes.
+const TRANSLATE_AFTER: Option<u32> = None;

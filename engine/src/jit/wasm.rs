@@ -16,9 +16,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 /// Runs of a block before it is translated, unless somebody says otherwise.
-pub const THRESHOLD: u32 = 1000;
-/// Regions that wait for the compiler at most.
-const MAX_PENDING: usize = 64;
+pub const THRESHOLD: u32 = 300;
+/// Regions that the compiler has at most. Few, so that it is not behind: a block that found no room asks again after as
+/// many runs, the hottest one first.
+const MAX_PENDING: usize = 2;
 /// Blocks that the interpreter runs between looks whether something has been compiled.
 const POLL: u32 = 64;
 

@@ -57,8 +57,12 @@ impl Space {
     /// # Errors
     /// The host's, or RAM does not fit what 32-bit addresses reach.
     pub fn new(ram_bytes: u64) -> std::io::Result<Self> {
-        let too_large =
-            || std::io::Error::new(std::io::ErrorKind::InvalidInput, "RAM is too large for this host");
+        let too_large = || {
+            std::io::Error::new(
+                std::io::ErrorKind::InvalidInput,
+                "RAM and vCPU do not fit what 32-bit addresses reach",
+            )
+        };
         let ram_bytes = usize::try_from(ram_bytes).map_err(|_| too_large())?;
         let size_bytes = ram_bytes
             .checked_add(RAM_AT + WASM_PAGE_BYTES)

@@ -13,6 +13,8 @@
 //! Registers: RBX points into the vCPU ([`BIAS`]), R15 counts down, RAX and RCX hold nothing between operations.
 
 pub mod asm;
+#[cfg(test)]
+mod asm_tests;
 mod block;
 mod encodings;
 mod flow;

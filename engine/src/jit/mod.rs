@@ -16,9 +16,10 @@ use crate::host::native::CodeMemory;
 use crate::ir::block::{Block, Op};
 use crate::ir::region::{Region, RegionBlock, ways_out};
 use crate::lower::x64::{Home, Lowering, Place, Request, Site, VectorHome, lower_jump};
-use crate::vcpu::{EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED};
+use crate::vcpu::{EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED, Vcpu};
 use call_out::{Leave, carry_out};
 use std::collections::HashMap;
+use std::ptr::NonNull;
 use std::time::Instant;
 
 /// Runs of a block before it is translated, unless somebody says otherwise.
@@ -140,6 +141,7 @@ pub struct Translator {
 /// What call-outs work on while code runs.
 struct Run<'a, G: Guest> {
     cpu: &'a mut Cpu<G>,
+    vcpu: NonNull<Vcpu>,
     sites: &'a [SiteState],
     units: &'a [Unit],
     /// `cpu.retired` plus what may still be retired.
@@ -331,6 +333,7 @@ impl Translator {
         let (page_base, began) = (cpu.pc.0 & !PAGE_MASK, cpu.retired);
         let mut run = Run {
             cpu,
+            vcpu,
             sites: &self.sites,
             units: &self.units,
             end,
@@ -427,7 +430,7 @@ impl<G: Guest> Run<'_, G> {
     fn site(&mut self, number: usize) -> bool {
         let SiteState { site, unit } = &self.sites[number];
         let Unit { homes, vector_homes, .. } = &self.units[*unit as usize];
-        let vcpu = self.cpu.vcpu().as_ptr();
+        let vcpu = self.vcpu.as_ptr();
         // SAFETY: generated code waits for this function; of the vCPU only these fields are borrowed, and nobody else
         // borrows them.
         let (saved, vectors, spill, withheld) = unsafe {
@@ -442,11 +445,14 @@ impl<G: Guest> Run<'_, G> {
         self.statistics.call_outs += 1;
         let cpu = &mut *self.cpu;
         cpu.retired = self.end.wrapping_sub(saved[COUNT].wrapping_add_signed(*withheld));
-        let operands = site.operands.map(|place| value(saved, place));
+        let mut operands = [0; 4];
+        for (operand, &place) in operands.iter_mut().zip(&site.operands[..usize::from(site.count)]) {
+            *operand = value(saved, place);
+        }
         let before = (cpu.fetch_epoch(), cpu.data_context());
         let mut written_back = false;
         let result = match site.op {
-            Op::Helper { id, args } => {
+            Op::Helper { id, .. } => {
                 let effects = G::HELPERS[usize::from(id.0)].effects;
                 self.statistics.helpers += 1;
                 if effects.reads_state || effects.writes_state {
@@ -454,9 +460,7 @@ impl<G: Guest> Run<'_, G> {
                     write_back_vectors(cpu, vector_homes, vectors);
                     written_back = true;
                 }
-                let mut four = [0; 4];
-                four[..usize::from(args.count)].copy_from_slice(&operands[..usize::from(args.count)]);
-                let result = G::helper(cpu, id, four).map_err(Leave::from);
+                let result = G::helper(cpu, id, operands).map_err(Leave::from);
                 if effects.writes_state && result.is_ok() {
                     for home in homes {
                         saved[usize::from(home.reg.0)] = cpu.slots[usize::from(home.slot.0)];

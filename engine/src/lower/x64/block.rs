@@ -61,11 +61,15 @@ pub(super) struct Cold {
     pub back: Option<Label>,
 }
 
-/// A look at a page's other place in the TLB, to be written behind the block: RAX is the distance of its own, RCX the
-/// tag that is wanted.
+/// A look at a page's other place in the TLB, to be written behind the block: RAX is the distance of its own.
 #[derive(Clone, Copy)]
 pub(super) struct SecondLook {
     pub label: Label,
+    pub addr: Reg,
+    /// What is added to the address for its last byte.
+    pub last: i32,
+    /// The bits of that which the tag is compared with, but for the space.
+    pub mask: i32,
     pub tag: Mem,
     pub addend: Mem,
     /// Where to go on with the addend in RAX.
@@ -606,7 +610,16 @@ impl<'a> Emitter<'a> {
         let pending = pending.map(|pending| (pending.slot, self.place(pending.value))).collect();
         self.in_site = false;
         let unretired = self.insns.wrapping_sub(self.before);
-        self.sites.push(Site { op: *op, operands: places, result, insn: self.insn, unretired, pending });
+        let count = operands.len() as u8;
+        self.sites.push(Site {
+            op: *op,
+            operands: places,
+            count,
+            result,
+            insn: self.insn,
+            unretired,
+            pending,
+        });
         self.request.first_site + self.sites.len() as u32 - 1
     }
 

@@ -2,15 +2,14 @@
 
 use super::asm::{Alu, Asm, Cc, Label, Reg};
 use super::block::{Cold, Emitter};
-use super::memory::ENTRY_SHIFT;
+use super::memory::look_further;
 use super::plan::{FIRST_VECTOR, Plan, SlotSet, may_change_mode};
 use super::vectors::{read_vector, write_vector};
 use super::{COUNTDOWN, Link, Lowering, Request, field, slot};
 use crate::addr::PAGE_BYTES;
-use crate::addr::Width::{W32, W64};
+use crate::addr::Width::W64;
 use crate::ir::block::Op;
 use crate::ir::region::{Region, Way, Ways};
-use crate::mem::tlb::OTHER_PLACE;
 use crate::vcpu::EXIT_COUNT;
 
 /// Writes a region.
@@ -111,12 +110,7 @@ impl<'a> Flow<'a> {
     fn cold(&mut self) {
         let Lowering { asm, block, plan, .. } = &mut *self.lowering;
         for (look, miss) in block.looks.drain(..) {
-            asm.bind(look.label);
-            asm.alu_imm(Alu::Xor, W32, Reg::RAX, (OTHER_PLACE << ENTRY_SHIFT) as i32);
-            asm.alu(Alu::Cmp, W64, Reg::RCX, look.tag);
-            asm.jcc(Cc::NE, miss);
-            asm.load(W64, Reg::RAX, look.addend);
-            asm.jmp(look.found);
+            look_further(asm, look, miss);
         }
         for Cold { label, site, back } in block.cold.drain(..) {
             asm.bind(label);

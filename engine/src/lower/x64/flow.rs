@@ -4,6 +4,7 @@ use super::asm::{Alu, Asm, Cc, Label, Reg};
 use super::block::{Cold, Emitter};
 use super::memory::look_further;
 use super::plan::{FIRST_VECTOR, Plan, SlotSet, may_change_mode};
+use super::stubs::emit_quick_jump;
 use super::vectors::{read_vector, write_vector};
 use super::{COUNTDOWN, Link, Lowering, Request, field, slot};
 use crate::addr::PAGE_BYTES;
@@ -315,6 +316,8 @@ impl Ending<'_> {
             e.asm.bind(on);
             e.asm.store_imm(W64, field!(moved), 0);
         }
+        // In line, so that the processor tells the targets of different jumps apart.
+        emit_quick_jump(e.asm);
         e.asm.jmp_indirect(field!(links.jump));
     }
 }

@@ -204,16 +204,21 @@ struct Ending<'a> {
 }
 
 impl Ending<'_> {
+    /// What is observed on a way. The run loop may observe everything.
+    fn live_on(&self, way: Way) -> SlotSet {
+        if self.looks { SlotSet::ALL } else { self.plan.live_on(way) }
+    }
+
     fn emit(&mut self, e: &mut Emitter<'_>) {
         match self.region.blocks[self.index].ways {
             Ways::None => {}
             Ways::Indirect => self.indirect(e),
             Ways::One(way) => {
-                e.store_for_way(&self.plan.live_on(way));
+                e.store_for_way(&self.live_on(way));
                 self.go(e, way, true);
             }
             Ways::Branch { taken, next } => {
-                let (live_taken, live_next) = (self.plan.live_on(taken), self.plan.live_on(next));
+                let (live_taken, live_next) = (self.live_on(taken), self.live_on(next));
                 e.store_for_all(|slot| live_taken.contains(slot) && live_next.contains(slot));
                 let Some(&Op::BranchRelative { cond, .. }) = e.block.ops.last() else {
                     unreachable!("a block that branches ends with a branch")

@@ -211,6 +211,7 @@ impl Translator {
         let request = Request {
             helpers: G::HELPERS,
             vector_scratch: G::VECTOR_SCRATCH,
+            float_environment: G::FLOAT_ENVIRONMENT,
             transient: G::TRANSIENT_SLOTS,
             context: origin.context,
             first_site,
@@ -250,7 +251,9 @@ impl Translator {
         let start = pc.page_offset() as i64;
         let insns = block.ops.iter().filter(|op| op.insn_offset().is_some()).count() as u32;
         let ways = ways_out(block, start);
-        let alone = RegionBlock { block: block.clone(), start, insns, weight: 1 << 10, ways };
+        // By turns slots have registers and are in memory: both are to be compared.
+        let weight = if self.statistics.regions.is_multiple_of(2) { 1 << 10 } else { 1 };
+        let alone = RegionBlock { block: block.clone(), start, insns, weight, ways };
         let origin = Origin { page: Page(0), second: None, mode: cpu.mode(), context: cpu.data_context() };
         let number = self.add::<G>(&Region { blocks: vec![alone] }, origin)?;
         // As the run loop does before it runs anything.

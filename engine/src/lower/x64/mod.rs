@@ -142,6 +142,8 @@ pub struct Request<'a> {
     pub helpers: &'a [HelperInfo],
     /// The guest's [`crate::guest::Guest::VECTOR_SCRATCH`].
     pub vector_scratch: Option<Slot>,
+    /// The guest's [`crate::guest::Guest::FLOAT_ENVIRONMENT`].
+    pub float_environment: Option<Slot>,
     /// Slots that are written much more often than read.
     pub transient: &'a [Slot],
     /// TLB context of data accesses.

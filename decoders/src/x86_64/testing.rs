@@ -47,7 +47,7 @@ pub fn step(cpu: &mut Cpu<X86_64>, code: &[u8]) -> Result<u64, Trap> {
     bytes.resize(15, 0x90);
     let decoded = X86_64::decode(&bytes, cpu.mode()).expect("no instruction is longer");
     let (insns, offsets, len_bytes) = ([decoded.insn], [0], decoded.len_bytes);
-    let block = record::<X86_64>(&insns, &offsets, len_bytes.into());
+    let block = record::<X86_64>(&insns, &offsets, len_bytes.into(), &[]);
     assert_eq!(verify(&block, X86_64::HELPERS), Ok(()), "{code:x?}");
     match run_block(cpu, Gva(CODE), len_bytes.into(), &insns, &offsets) {
         BlockEnd::Next(pc) | BlockEnd::Cut { next: pc, .. } => Ok(pc.0),

@@ -1,5 +1,5 @@
 //! One meaning, two builders: a random block of riscv64 instructions run by the interpreter leaves the same machine
-//! behind as its recorded IR, replayed. Every recorded block is verified, which proves that no instruction may trap
+//! behind as its recorded IR, replayed or translated to code of this host. Every recorded block is verified, which proves that no instruction may trap
 //! after it has written a register.
 
 use c2w_conformance::riscv64::machine;
@@ -18,6 +18,7 @@ use c2w_engine::guest::Guest;
 use c2w_engine::ir::block::Block;
 use c2w_engine::ir::replay::Replay;
 use c2w_engine::ir::verify::verify;
+use c2w_engine::jit::Translator;
 use c2w_engine::record::Recorder;
 use c2w_engine::snapshot::CpuState;
 
@@ -50,7 +51,8 @@ struct Outcome {
 #[test]
 fn replayed_ir_is_the_instruction() {
     let mut random = Random(1);
-    let (mut direct, mut replayed) = (machine(RAM_BYTES).cpu, machine(RAM_BYTES).cpu);
+    let [mut direct, mut replayed, mut translated] = [(); 3].map(|()| machine(RAM_BYTES).cpu);
+    let mut translator = Translator::new::<Riscv64>(0).expect("this host runs generated code");
     let start = direct.save();
     let mut retired = vec![0; Op::ALL.len() + 1];
     for &op in Op::ALL {
@@ -69,6 +71,12 @@ fn replayed_ir_is_the_instruction() {
             let end = run_ir(&mut replayed, pc, &block);
             let got = outcome(&mut replayed, end);
             assert!(want == got, "{:?}\n{}", code.insns, difference(&want, &got));
+            prepare(&mut translated, &start, &mut before.clone());
+            // What writes its own code is the interpreter's.
+            if let Some(end) = translator.run_block(&mut translated, pc, &block) {
+                let got = outcome(&mut translated, end);
+                assert!(want == got, "translated: {:?}\n{}", code.insns, difference(&want, &got));
+            }
             let done = match want.end {
                 BlockEnd::Next(_) => code.insns.len(),
                 BlockEnd::Trapped { index, .. } => index,

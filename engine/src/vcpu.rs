@@ -62,6 +62,8 @@ pub struct Vcpu {
     /// Names all that the code of an address depends on: mode, TLB contexts, address space. Entries of the jump cache
     /// with another tag are not used.
     pub context_tag: u64,
+    /// Not 0 if mode or translations have changed since generated code was entered: what comes next is looked up afresh.
+    pub moved: u64,
     /// Addresses that native code needs.
     pub links: Links,
     /// Registers of the host while a function of the run loop is called.

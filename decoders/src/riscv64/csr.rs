@@ -176,11 +176,11 @@ fn write(cpu: &mut Cpu<Riscv64>, number: u16, value: u64) {
         MSTATUS => write_status(cpu, |old| status::write_m(old, value)),
         SIE => {
             state.mie = state.mie & !state.mideleg | value & state.mideleg;
-            cpu.recheck_interrupts();
+            trap::recheck(cpu);
         }
         MIE => {
             state.mie = value & irq::ALL;
-            cpu.recheck_interrupts();
+            trap::recheck(cpu);
         }
         SIP => {
             // Timer and external interrupts are read-only for S-mode (Priv. 4.1.3).
@@ -254,7 +254,7 @@ fn write_status(cpu: &mut Cpu<Riscv64>, written: impl FnOnce(u64) -> u64) {
         mmu::select_space(cpu);
     }
     update_mode(cpu);
-    cpu.recheck_interrupts();
+    trap::recheck(cpu);
 }
 
 fn write_fp(cpu: &mut Cpu<Riscv64>, fflags: Option<u64>, frm: Option<u64>) {

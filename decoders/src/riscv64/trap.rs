@@ -161,7 +161,14 @@ pub fn sret(cpu: &mut Cpu<Riscv64>, raw: u64) -> Result<u64, Trap> {
 fn returned(cpu: &mut Cpu<Riscv64>) {
     cpu.reservation = None;
     super::guest::update_mode(cpu);
-    cpu.recheck_interrupts();
+    recheck(cpu);
+}
+
+/// Enable bits or the privilege changed: the run loop looks if there is an interrupt to take now.
+pub fn recheck(cpu: &mut Cpu<Riscv64>) {
+    if interrupt(cpu).is_some() {
+        cpu.recheck_interrupts();
+    }
 }
 
 /// The interrupt to take now: machine interrupts before supervisor ones, then by the fixed order of Priv. 3.1.9.

@@ -16,9 +16,10 @@ use crate::host::native::CodeMemory;
 use crate::ir::block::{Block, Op};
 use crate::ir::region::{Region, RegionBlock, ways_out};
 use crate::lower::x64::{Home, Lowering, Place, Request, Site, VectorHome, lower_jump};
-use crate::vcpu::{EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED};
+use crate::vcpu::{EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED, Vcpu};
 use call_out::{Leave, carry_out};
 use std::collections::HashMap;
+use std::ptr::NonNull;
 use std::time::Instant;
 
 /// Runs of a block before it is translated, unless somebody says otherwise.
@@ -140,6 +141,7 @@ pub struct Translator {
 /// What call-outs work on while code runs.
 struct Run<'a, G: Guest> {
     cpu: &'a mut Cpu<G>,
+    vcpu: NonNull<Vcpu>,
     sites: &'a [SiteState],
     units: &'a [Unit],
     /// `cpu.retired` plus what may still be retired.
@@ -254,14 +256,19 @@ impl Translator {
         let alone = RegionBlock { block: block.clone(), start, insns, weight, ways };
         let origin = Origin { page: Page(0), second: None, mode: cpu.mode(), context: cpu.data_context() };
         let number = self.add::<G>(&Region { blocks: vec![alone] }, origin)?;
+        // As the run loop does before it runs anything.
+        cpu.looked();
+        cpu.attention.take();
+        // The interpreter does not count, either: while the block runs, the count is what it was.
         let retired = cpu.retired;
-        let budget = retired + u64::from(insns);
+        cpu.retired = retired.wrapping_sub(insns.into());
         cpu.pc = pc;
-        let end = self.run(cpu, number, budget);
+        let end = self.run(cpu, number, 0);
         self.waiting = Waiting::Nothing;
-        let index = cpu.retired.wrapping_sub(retired) as usize;
+        let index = cpu.retired.wrapping_sub(retired).wrapping_add(insns.into()) as usize;
         cpu.retired = retired;
         Some(match end {
+            End::Next if index < insns as usize => BlockEnd::Cut { count: index, next: cpu.pc },
             End::Next => BlockEnd::Next(cpu.pc),
             End::Left(Leave::Trap(trap)) => {
                 cpu.pc = pc;
@@ -329,6 +336,7 @@ impl Translator {
         let (page_base, began) = (cpu.pc.0 & !PAGE_MASK, cpu.retired);
         let mut run = Run {
             cpu,
+            vcpu,
             sites: &self.sites,
             units: &self.units,
             end,
@@ -345,6 +353,7 @@ impl Translator {
             (*vcpu.as_ptr()).page_base = page_base;
             (*vcpu.as_ptr()).countdown = left - insns;
             (*vcpu.as_ptr()).withheld = 0;
+            (*vcpu.as_ptr()).moved = 0;
             self.memory.enter(vcpu, start);
         }
         let left = run.left;
@@ -424,7 +433,7 @@ impl<G: Guest> Run<'_, G> {
     fn site(&mut self, number: usize) -> bool {
         let SiteState { site, unit } = &self.sites[number];
         let Unit { homes, vector_homes, .. } = &self.units[*unit as usize];
-        let vcpu = self.cpu.vcpu().as_ptr();
+        let vcpu = self.vcpu.as_ptr();
         // SAFETY: generated code waits for this function; of the vCPU only these fields are borrowed, and nobody else
         // borrows them.
         let (saved, vectors, spill, withheld) = unsafe {
@@ -439,11 +448,14 @@ impl<G: Guest> Run<'_, G> {
         self.statistics.call_outs += 1;
         let cpu = &mut *self.cpu;
         cpu.retired = self.end.wrapping_sub(saved[COUNT].wrapping_add_signed(*withheld));
-        let operands = site.operands.map(|place| value(saved, place));
+        let mut operands = [0; 4];
+        for (operand, &place) in operands.iter_mut().zip(&site.operands[..usize::from(site.count)]) {
+            *operand = value(saved, place);
+        }
         let before = (cpu.fetch_epoch(), cpu.data_context());
         let mut written_back = false;
         let result = match site.op {
-            Op::Helper { id, args } => {
+            Op::Helper { id, .. } => {
                 let effects = G::HELPERS[usize::from(id.0)].effects;
                 self.statistics.helpers += 1;
                 if effects.reads_state || effects.writes_state {
@@ -451,9 +463,7 @@ impl<G: Guest> Run<'_, G> {
                     write_back_vectors(cpu, vector_homes, vectors);
                     written_back = true;
                 }
-                let mut four = [0; 4];
-                four[..usize::from(args.count)].copy_from_slice(&operands[..usize::from(args.count)]);
-                let result = G::helper(cpu, id, four).map_err(Leave::from);
+                let result = G::helper(cpu, id, operands).map_err(Leave::from);
                 if effects.writes_state && result.is_ok() {
                     for home in homes {
                         saved[usize::from(home.reg.0)] = cpu.slots[usize::from(home.slot.0)];
@@ -487,7 +497,14 @@ impl<G: Guest> Run<'_, G> {
                 if cpu.ram.has_written_code() {
                     cpu.recheck_interrupts();
                 }
-                if (changed || cpu.needs_look()) && saved[COUNT] as i64 >= 0 {
+                if changed {
+                    // SAFETY: as above.
+                    unsafe {
+                        (*vcpu).context_tag = cpu.context_tag();
+                        (*vcpu).moved = 1;
+                    }
+                }
+                if cpu.needs_look() && saved[COUNT] as i64 >= 0 {
                     *withheld += saved[COUNT] as i64 + 1;
                     saved[COUNT] = u64::MAX;
                 }

@@ -63,11 +63,15 @@ pub(super) struct Cold {
     pub back: Option<Label>,
 }
 
-/// A look at a page's other place in the TLB, to be written behind the block: RAX is the distance of its own, RCX the
-/// tag that is wanted.
+/// A look at a page's other place in the TLB, to be written behind the block: RAX is the distance of its own.
 #[derive(Clone, Copy)]
 pub(super) struct SecondLook {
     pub label: Label,
+    pub addr: Reg,
+    /// What is added to the address for its last byte.
+    pub last: i32,
+    /// The bits of that which the tag is compared with, but for the space.
+    pub mask: i32,
     pub tag: Mem,
     pub addend: Mem,
     /// Where to go on with the addend in RAX.
@@ -80,6 +84,8 @@ pub(super) struct Scratch {
     uses: Vec<u32>,
     last_use: Vec<u32>,
     fused: Vec<bool>,
+    /// Instructions behind one whose helper may have overwritten them.
+    checks: Vec<bool>,
     writes: Vec<Write>,
     /// For each operation the next site behind it, or [`NEVER`].
     next_site: Vec<u32>,
@@ -169,6 +175,9 @@ impl<'a> Emitter<'a> {
                 self.insn = self.start + i64::from(offset);
                 self.before = number;
                 number += 1;
+                if self.s.checks[at] {
+                    self.check_count();
+                }
                 continue;
             }
             self.s.pending.retain(|pending| pending.until > at as u32);
@@ -579,7 +588,10 @@ impl<'a> Emitter<'a> {
             let reg = match copy {
                 Some(reg) => reg,
                 None => {
+                    let locked = self.locked;
                     let reg = self.temp();
+                    // The copy may be put aside like any other value.
+                    self.locked = locked;
                     self.asm.mov(reg, home);
                     copy = Some(reg);
                     reg
@@ -608,7 +620,16 @@ impl<'a> Emitter<'a> {
         let pending = pending.map(|pending| (pending.slot, self.place(pending.value))).collect();
         self.in_site = false;
         let unretired = self.insns.wrapping_sub(self.before);
-        self.sites.push(Site { op: *op, operands: places, result, insn: self.insn, unretired, pending });
+        let count = operands.len() as u8;
+        self.sites.push(Site {
+            op: *op,
+            operands: places,
+            count,
+            result,
+            insn: self.insn,
+            unretired,
+            pending,
+        });
         self.request.first_site + self.sites.len() as u32 - 1
     }
 
@@ -683,6 +704,15 @@ impl<'a> Emitter<'a> {
         self.s.pending.iter().any(|pending| live.contains(pending.slot))
     }
 
+    /// Leaves before the instruction at hand if the count was taken away.
+    fn check_count(&mut self) {
+        self.asm.test(W64, COUNTDOWN, COUNTDOWN);
+        let cold = self.asm.label();
+        self.asm.jcc(super::asm::Cc::S, cold);
+        let site = self.site(&Op::Fence, &[], None);
+        self.s.cold.push(Cold { label: cold, site, back: None });
+    }
+
     /// Counts down for a block that a way back leads to, and leaves through a site if the count is down.
     pub fn count_back(&mut self, to_insns: u32, to_start: i64) {
         self.asm.alu_imm(Alu::Sub, W64, COUNTDOWN, to_insns as i32);
@@ -718,7 +748,7 @@ impl Scratch {
             list.clear();
             list.resize(count, NEVER);
         }
-        for list in [&mut self.fused, &mut self.done] {
+        for list in [&mut self.fused, &mut self.done, &mut self.checks] {
             list.clear();
             list.resize(count, false);
         }
@@ -729,6 +759,16 @@ impl Scratch {
         self.bits.resize(count, 64);
         self.writes.clear();
         self.writes.resize(count, Write::Dead);
+        let mut may_write_code = false;
+        for (at, op) in block.ops.iter().enumerate() {
+            match op {
+                Op::Insn { .. } => self.checks[at] = std::mem::take(&mut may_write_code),
+                Op::Helper { id, .. } => {
+                    may_write_code |= request.helpers[usize::from(id.0)].effects.memory;
+                }
+                _ => {}
+            }
+        }
         let mut next_write = [END; SLOTS];
         let (mut next_site, mut next_touch) = (NEVER, NEVER);
         for (at, op) in block.ops.iter().enumerate().rev() {
@@ -745,7 +785,7 @@ impl Scratch {
                 };
                 next_write[usize::from(slot.0)] = at as u32;
             }
-            if is_site(op) {
+            if is_site(op) || self.checks[at] {
                 next_site = at as u32;
             }
             if touches_state(op, request.helpers) {

@@ -2,15 +2,15 @@
 
 use super::asm::{Alu, Asm, Cc, Label, Reg};
 use super::block::{Cold, Emitter};
-use super::memory::ENTRY_SHIFT;
+use super::memory::look_further;
 use super::plan::{FIRST_VECTOR, Plan, SlotSet, may_change_mode};
+use super::stubs::emit_quick_jump;
 use super::vectors::{read_vector, write_vector};
 use super::{COUNTDOWN, Link, Lowering, Request, field, slot};
 use crate::addr::PAGE_BYTES;
-use crate::addr::Width::{W32, W64};
+use crate::addr::Width::W64;
 use crate::ir::block::Op;
 use crate::ir::region::{Region, Way, Ways};
-use crate::mem::tlb::OTHER_PLACE;
 use crate::vcpu::EXIT_COUNT;
 
 /// Writes a region.
@@ -41,6 +41,8 @@ enum OutKind {
     On,
     /// To the run loop, which has something to look at.
     Look,
+    /// To code of another mode or address space.
+    Moved,
 }
 
 impl<'a> Flow<'a> {
@@ -109,12 +111,7 @@ impl<'a> Flow<'a> {
     fn cold(&mut self) {
         let Lowering { asm, block, plan, .. } = &mut *self.lowering;
         for (look, miss) in block.looks.drain(..) {
-            asm.bind(look.label);
-            asm.alu_imm(Alu::Xor, W32, Reg::RAX, (OTHER_PLACE << ENTRY_SHIFT) as i32);
-            asm.alu(Alu::Cmp, W64, Reg::RCX, look.tag);
-            asm.jcc(Cc::NE, miss);
-            asm.load(W64, Reg::RAX, look.addend);
-            asm.jmp(look.found);
+            look_further(asm, look, miss);
         }
         for Cold { label, site, back } in block.cold.drain(..) {
             asm.bind(label);
@@ -134,6 +131,10 @@ impl<'a> Flow<'a> {
             let in_page = (0..PAGE_BYTES as i64).contains(&to);
             match kind {
                 OutKind::Look => self.leave_at(to),
+                OutKind::Moved => {
+                    asm.store_imm(W64, field!(moved), 0);
+                    jump_to(asm, to);
+                }
                 OutKind::On if in_page => {
                     let unlinked = asm.label();
                     asm.jmp(unlinked);
@@ -203,16 +204,21 @@ struct Ending<'a> {
 }
 
 impl Ending<'_> {
+    /// What is observed on a way. The run loop may observe everything.
+    fn live_on(&self, way: Way) -> SlotSet {
+        if self.looks { SlotSet::ALL } else { self.plan.live_on(way) }
+    }
+
     fn emit(&mut self, e: &mut Emitter<'_>) {
         match self.region.blocks[self.index].ways {
             Ways::None => {}
             Ways::Indirect => self.indirect(e),
             Ways::One(way) => {
-                e.store_for_way(&self.plan.live_on(way));
+                e.store_for_way(&self.live_on(way));
                 self.go(e, way, true);
             }
             Ways::Branch { taken, next } => {
-                let (live_taken, live_next) = (self.plan.live_on(taken), self.plan.live_on(next));
+                let (live_taken, live_next) = (self.live_on(taken), self.live_on(next));
                 e.store_for_all(|slot| live_taken.contains(slot) && live_next.contains(slot));
                 let Some(&Op::BranchRelative { cond, .. }) = e.block.ops.last() else {
                     unreachable!("a block that branches ends with a branch")
@@ -277,6 +283,9 @@ impl Ending<'_> {
             let label = self.out(e, to, OutKind::Look);
             e.asm.test(W64, COUNTDOWN, COUNTDOWN);
             e.asm.jcc(Cc::S, label);
+            let label = self.out(e, to, OutKind::Moved);
+            e.asm.alu_imm(Alu::Cmp, W64, field!(moved), 0);
+            e.asm.jcc(Cc::NE, label);
         }
         match way {
             Way::Block(to) if to <= self.index => {
@@ -310,7 +319,10 @@ impl Ending<'_> {
             e.asm.mov_imm(Reg::RAX, EXIT_COUNT);
             e.asm.jmp_indirect(field!(links.leave));
             e.asm.bind(on);
+            e.asm.store_imm(W64, field!(moved), 0);
         }
+        // In line, so that the processor tells the targets of different jumps apart.
+        emit_quick_jump(e.asm);
         e.asm.jmp_indirect(field!(links.jump));
     }
 }

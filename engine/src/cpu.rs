@@ -8,7 +8,7 @@ use crate::irq::{Attention, IrqLines};
 use crate::mem::device::{Board, DeviceEnv, Request};
 use crate::mem::ram::Ram;
 use crate::mem::tlb::{Access, Fill, MAX_CONTEXTS, Tlb};
-use crate::vcpu::{self, Owner, Part, Vcpu};
+use crate::vcpu::{self, Owner, Part, Vcpu, VcpuBacking};
 use serde::{Deserialize, Serialize};
 use std::ptr::NonNull;
 
@@ -72,8 +72,33 @@ impl<G: Guest> Cpu<G> {
         attention: Attention,
         clock: Box<dyn Clock>,
     ) -> Self {
+        Self::with_parts(vcpu::allocate(), guest, ram, board, irq, attention, clock)
+    }
+
+    /// The same in memory that the caller provides.
+    #[allow(clippy::too_many_arguments, reason = "as `new`, and where")]
+    pub fn with_backing(
+        backing: Box<dyn VcpuBacking>,
+        guest: G,
+        ram: Ram,
+        board: G::Board,
+        irq: IrqLines,
+        attention: Attention,
+        clock: Box<dyn Clock>,
+    ) -> Self {
+        Self::with_parts(vcpu::take_apart(backing), guest, ram, board, irq, attention, clock)
+    }
+
+    fn with_parts(
+        parts: vcpu::Parts,
+        guest: G,
+        ram: Ram,
+        board: G::Board,
+        irq: IrqLines,
+        attention: Attention,
+        clock: Box<dyn Clock>,
+    ) -> Self {
         assert!(G::CONTEXTS <= MAX_CONTEXTS, "the TLB has a table for each of the guest's contexts");
-        let parts = vcpu::allocate();
         Self {
             slots: parts.slots,
             pc: Gva(0),

@@ -7,6 +7,7 @@ use crate::cache::{BlockCache, BlockId};
 use crate::cpu::Cpu;
 use crate::eager::BlockEnd;
 use crate::guest::Guest;
+use crate::jit::any::AnyTranslator;
 use crate::jit::call_out::Leave;
 use crate::jit::{End, Translator, TranslatorStatistics};
 use crate::mem::device::{Board, Request};
@@ -41,7 +42,7 @@ pub struct Machine<G: Guest> {
     /// The vCPU and what it reaches.
     pub cpu: Cpu<G>,
     cache: BlockCache<G::Insn>,
-    translator: Option<Translator>,
+    translator: Option<AnyTranslator<G>>,
 }
 
 impl<G: Guest> Machine<G> {
@@ -53,13 +54,18 @@ impl<G: Guest> Machine<G> {
     /// Translates code to code of the host from now on, when it has run `threshold` times ([`crate::jit::THRESHOLD`] is a
     /// good number); false if the host does not allow it.
     pub fn translate(&mut self, threshold: u32) -> bool {
-        self.translator = Translator::new::<G>(threshold);
+        self.translator = Translator::new::<G>(threshold).map(Box::new).map(AnyTranslator::Native);
         self.translator.is_some()
+    }
+
+    /// Translates code by this translator from now on.
+    pub fn translate_by(&mut self, translator: AnyTranslator<G>) {
+        self.translator = Some(translator);
     }
 
     /// What the translator has done so far, if there is one.
     pub fn translator_statistics(&self) -> Option<TranslatorStatistics> {
-        self.translator.as_ref().map(Translator::statistics)
+        self.translator.as_ref().map(AnyTranslator::statistics)
     }
 
     /// What the machine has done so far.
@@ -186,7 +192,7 @@ impl<G: Guest> Machine<G> {
                     continue;
                 }
                 interpret = false;
-                translator.heat_up::<G>(&mut self.cache, cpu, id);
+                translator.heat_up(&mut self.cache, cpu, id);
             }
             let block = self.cache.block(id);
             let count = block.count() as u64;

@@ -14,21 +14,49 @@ use c2w_devices::backend::char::NullChar;
 use c2w_engine::addr::{Gpa, Gva, PAGE_BYTES};
 use c2w_engine::clock::InstructionClock;
 use c2w_engine::cpu::Cpu;
+use c2w_engine::host::wasmtime::{Host, Space};
 use c2w_engine::irq::{Attention, IrqLines};
+use c2w_engine::jit::any::AnyTranslator;
+use c2w_engine::jit::wasm::WasmTranslator;
+use c2w_engine::lower::wasm::Layout;
 use c2w_engine::machine::Machine;
 use c2w_engine::mem::ram::Ram;
+use c2w_engine::vcpu::VcpuBacking;
 pub use ins::InsMachine;
 
 /// A machine in M-mode with zeroed registers and `ram_bytes` of RAM at [`RAM_BASE`], where it starts. Floating
 /// point is on; every mode may access all memory.
 pub fn machine(ram_bytes: u64) -> Machine<Riscv64> {
+    machine_of(Ram::new(RAM_BASE, ram_bytes), None)
+}
+
+/// The vCPU of such a machine in the memory of a host for wasm code, that host, and where things are in the memory.
+pub fn wasm_host(ram_bytes: u64) -> (Cpu<Riscv64>, Host<Riscv64>, Layout) {
+    let space = Space::new(ram_bytes).expect("the host has memory for RAM");
+    let machine = machine_of(Ram::with_backing(RAM_BASE, space.ram()), Some(space.vcpu()));
+    (machine.cpu, Host::new(&space).expect("wasmtime starts"), space.layout())
+}
+
+/// The same, translating to wasm what has run `threshold` times, at once.
+pub fn wasm_machine(ram_bytes: u64, threshold: u32) -> Machine<Riscv64> {
+    let (cpu, host, _) = wasm_host(ram_bytes);
+    let mut machine = Machine::new(cpu);
+    let translator = WasmTranslator::new(host, threshold, false);
+    machine.translate_by(AnyTranslator::Wasm(Box::new(translator)));
+    machine
+}
+
+fn machine_of(ram: Ram, vcpu: Option<Box<dyn VcpuBacking>>) -> Machine<Riscv64> {
     let attention = Attention::default();
     let lines = IrqLines::new(&attention);
     let parts = BoardParts { console: Box::new(NullChar), wall_clock: Box::new(|| 0), virtio: Vec::new() };
     let board = VirtBoard::new(parts, &lines, &attention);
-    let ram = Ram::new(RAM_BASE, ram_bytes);
     let clock = Box::new(InstructionClock::new(1));
-    let mut cpu = Cpu::new(Riscv64::new(0), ram, board, lines, attention, clock);
+    let guest = Riscv64::new(0);
+    let mut cpu = match vcpu {
+        Some(vcpu) => Cpu::with_backing(vcpu, guest, ram, board, lines, attention, clock),
+        None => Cpu::new(guest, ram, board, lines, attention, clock),
+    };
     cpu.pc = Gva(RAM_BASE.0);
     for (number, value) in
         [(PMPADDR0, u64::MAX), (PMPCFG0, PMP_NAPOT_RWX), (MENVCFG, u64::MAX), (SENVCFG, u64::MAX)]
@@ -59,7 +87,15 @@ const STAY: [u8; 4] = [0x6f, 0, 0, 0];
 /// # Panics
 /// If the image does not fit in front of the handler.
 pub fn user_machine(image: &[u8]) -> Machine<Riscv64> {
-    let mut machine = machine(USER_RAM_BYTES);
+    user_code(machine(USER_RAM_BYTES), image)
+}
+
+/// The same, translating to wasm what has run `threshold` times, at once.
+pub fn wasm_user_machine(image: &[u8], threshold: u32) -> Machine<Riscv64> {
+    user_code(wasm_machine(USER_RAM_BYTES, threshold), image)
+}
+
+fn user_code(mut machine: Machine<Riscv64>, image: &[u8]) -> Machine<Riscv64> {
     let cpu = &mut machine.cpu;
     assert!((image.len() as u64) < USER_RAM_BYTES - PAGE_BYTES, "the image fits RAM");
     for (at, bytes) in [(RAM_BASE, image), (Gpa(HANDLER.0), &STAY)] {

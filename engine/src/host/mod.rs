@@ -2,3 +2,5 @@
 
 #[cfg(all(unix, target_arch = "x86_64"))]
 pub mod native;
+#[cfg(feature = "wasmtime")]
+pub mod wasmtime;

@@ -127,6 +127,12 @@ pub struct ToyBoard {
     line: IrqLine,
 }
 
+impl ToyBoard {
+    pub fn new(line: IrqLine) -> Self {
+        Self { dma_target: 0, services: 0, line }
+    }
+}
+
 impl Board for ToyBoard {
     fn read(&mut self, gpa: Gpa, _: Width, _: &mut DeviceEnv<'_>) -> Option<u64> {
         (gpa.0 == DMA).then_some(self.services)
@@ -344,7 +350,7 @@ pub fn machine(code: &[[u8; 4]]) -> Machine<Toy> {
     let ram = Ram::new(Gpa(RAM), RAM_PAGES * PAGE_BYTES);
     let guest = Toy { handler: HANDLER, ..Toy::default() };
     let clock = Box::new(InstructionClock::new(1));
-    let board = ToyBoard { dma_target: 0, services: 0, line: lines.line(0) };
+    let board = ToyBoard::new(lines.line(0));
     let mut cpu = Cpu::new(guest, ram, board, lines, attention, clock);
     cpu.pc = Gva(RAM);
     cpu.ram.write(Gpa(RAM), code.as_flattened()).expect("the code fits RAM");

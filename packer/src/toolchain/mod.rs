@@ -3,6 +3,7 @@
 
 mod apt;
 mod cross;
+mod node;
 mod packages;
 mod qemu;
 mod rust;
@@ -13,6 +14,7 @@ use crate::image::Arch;
 
 pub(crate) use apt::{APT_TOOLS, Apt, is_documentation, unpack};
 pub use cross::{cross_gcc, cross_gcc_with_libc, opensbi};
+pub use node::node;
 pub(crate) use packages::{Tool, ensure_packages};
 pub use qemu::{QemuSystem, qemu_riscv64, qemu_system};
 pub use rust::{GuestRust, RustToolchain, guest_rust, rust_with_std};

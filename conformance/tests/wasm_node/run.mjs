@@ -1,0 +1,28 @@
+// Runs a region's module over an image of its memory, for operand after operand: what main.rs tells.
+import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
+
+const [from, memoryName, entry, calls, vcpu, results, length, unlinked] = process.argv.slice(2);
+const image = readFileSync("memory");
+const memory = new WebAssembly.Memory({ initial: image.length / 65536 });
+const bytes = new Uint8Array(memory.buffer);
+bytes.set(image);
+const imports = { [memoryName]: memory };
+for (const call of calls.split(",")) {
+  imports[call] = () => {
+    throw new Error(`a call-out: ${call}`);
+  };
+}
+const module = new WebAssembly.Module(readFileSync("module"));
+const run = new WebAssembly.Instance(module, { [from]: imports }).exports[entry];
+const operands = readFileSync("operands");
+const output = openSync("results", "w");
+for (let at = 0; at < operands.length; at += 24) {
+  // The slots come first.
+  bytes.set(operands.subarray(at, at + 24), Number(vcpu));
+  const returned = run();
+  if (returned !== Number(unlinked)) {
+    throw new Error(`the region returned ${returned}`);
+  }
+  writeSync(output, bytes, Number(results), Number(length));
+}
+closeSync(output);

@@ -1,0 +1,64 @@
+//! The translators that a machine can have.
+
+#[cfg(feature = "wasmtime")]
+use super::wasm::WasmTranslator;
+use super::{End, Translator, TranslatorStatistics};
+use crate::addr::Page;
+use crate::cache::{BlockCache, BlockId};
+use crate::cpu::Cpu;
+use crate::guest::Guest;
+#[cfg(not(feature = "wasmtime"))]
+use core::marker::PhantomData;
+
+/// A translator to one kind of code.
+pub enum AnyTranslator<G: Guest> {
+    /// To code of the host's processor.
+    Native(Box<Translator>),
+    /// To wasm modules.
+    #[cfg(feature = "wasmtime")]
+    Wasm(Box<WasmTranslator<G>>),
+    /// There is no other.
+    #[cfg(not(feature = "wasmtime"))]
+    Never(PhantomData<G>, core::convert::Infallible),
+}
+
+macro_rules! each {
+    ($self:expr, $translator:ident => $result:expr) => {
+        match $self {
+            AnyTranslator::Native($translator) => $result,
+            #[cfg(feature = "wasmtime")]
+            AnyTranslator::Wasm($translator) => $result,
+            #[cfg(not(feature = "wasmtime"))]
+            AnyTranslator::Never(_, never) => match *never {},
+        }
+    };
+}
+
+impl<G: Guest> AnyTranslator<G> {
+    /// What it has done so far.
+    pub fn statistics(&self) -> TranslatorStatistics {
+        each!(self, translator => translator.statistics())
+    }
+
+    /// Counts a run of a block by the interpreter, and translates it when that pays.
+    #[inline]
+    pub fn heat_up(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
+        each!(self, translator => translator.heat_up(cache, cpu, id));
+    }
+
+    /// Drops all code.
+    pub fn clear(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
+        each!(self, translator => translator.clear(cache, cpu));
+    }
+
+    /// Drops the code that was made from a page.
+    pub fn invalidate(&mut self, cpu: &mut Cpu<G>, page: Page) {
+        each!(self, translator => translator.invalidate(cpu, page));
+    }
+
+    /// Runs a unit, which the vCPU's pc leads to, until it leaves.
+    #[inline]
+    pub fn run(&mut self, cpu: &mut Cpu<G>, number: u32, limit: u64) -> End {
+        each!(self, translator => translator.run(cpu, number, limit))
+    }
+}

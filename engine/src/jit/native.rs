@@ -1,0 +1,487 @@
+//! Translation to code of this processor: which code is translated, where it is, how it is linked, and how it is run.
+//!
+//! Invariant: code is reachable (by a block, the jump cache, or a link from other code) only until a page that it was
+//! made from is written; [`Translator::invalidate`] ends that.
+
+use super::call_out::{Leave, carry_out};
+use super::{End, Origin, TranslatorStatistics, grow};
+use crate::addr::{Gva, PAGE_MASK, Page};
+use crate::cache::{BlockCache, BlockId};
+use crate::cpu::Cpu;
+use crate::eager::BlockEnd;
+use crate::emit::Slot;
+use crate::guest::Guest;
+use crate::host::native::CodeMemory;
+use crate::ir::block::{Block, Op};
+use crate::ir::region::{Region, RegionBlock, ways_out};
+use crate::lower::x64::{Home, Lowering, Place, Request, Site, VectorHome, lower_jump};
+use crate::vcpu::{EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED, Vcpu};
+use std::collections::HashMap;
+use std::ptr::NonNull;
+use std::time::Instant;
+
+/// Room for code.
+const CODE_BYTES: usize = 128 << 20;
+
+/// Code of one region.
+struct Unit {
+    /// Where other code enters it.
+    entry: usize,
+    /// Where the run loop enters it.
+    start: usize,
+    /// Instructions of its first block.
+    insns: i64,
+    homes: Vec<Home>,
+    vector_homes: Vec<VectorHome>,
+    /// What it was made from.
+    origin: Origin,
+    /// Links of other code that lead here.
+    incoming: Vec<u32>,
+    live: bool,
+}
+
+/// A way out of a unit.
+struct LinkState {
+    /// Where the displacement is.
+    jump: usize,
+    /// Where it leads while it is not linked.
+    unlinked: usize,
+    /// Where it leads in the guest.
+    to: i64,
+    /// The unit that it is part of.
+    from: u32,
+}
+
+/// A site and its unit.
+struct SiteState {
+    site: Site,
+    unit: u32,
+}
+
+/// What translated code was left by that did not know where to go on: it is told when the code it wants is found.
+#[derive(Clone, Copy, Debug)]
+enum Waiting {
+    Nothing,
+    /// A way out that is not linked, and the address that it leads to.
+    Link(u32, Gva),
+    /// A jump to an address that is not in the jump cache.
+    Jump(Gva),
+}
+
+/// Translates and keeps what it translated.
+pub struct Translator {
+    lowering: Lowering,
+    memory: CodeMemory,
+    units: Vec<Unit>,
+    sites: Vec<SiteState>,
+    links: Vec<LinkState>,
+    /// Live units by the page that they were made from.
+    pages: HashMap<Page, Vec<u32>>,
+    waiting: Waiting,
+    threshold: u32,
+    statistics: TranslatorStatistics,
+}
+
+/// What call-outs work on while code runs.
+struct Run<'a, G: Guest> {
+    cpu: &'a mut Cpu<G>,
+    vcpu: NonNull<Vcpu>,
+    sites: &'a [SiteState],
+    units: &'a [Unit],
+    /// `cpu.retired` plus what may still be retired.
+    end: u64,
+    left: Option<Leave>,
+    statistics: &'a mut TranslatorStatistics,
+}
+
+impl Translator {
+    /// A translator for this host that translates blocks when they have run `threshold` times; `None` if the host does not
+    /// give memory for code.
+    pub fn new<G: Guest>(threshold: u32) -> Option<Self> {
+        let memory = CodeMemory::new(CODE_BYTES, G::FLOAT_ENVIRONMENT).ok()?;
+        Some(Self {
+            lowering: Lowering::new(),
+            memory,
+            units: Vec::new(),
+            sites: Vec::new(),
+            links: Vec::new(),
+            pages: HashMap::new(),
+            waiting: Waiting::Nothing,
+            threshold,
+            statistics: TranslatorStatistics::default(),
+        })
+    }
+
+    /// What it has done so far.
+    pub fn statistics(&self) -> TranslatorStatistics {
+        self.statistics
+    }
+
+    /// Counts a run of a block by the interpreter, and translates it when that pays.
+    #[inline]
+    pub fn heat_up<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
+        if cache.heat_up(id) == self.threshold {
+            self.translate::<G>(cache, cpu, id);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn translate<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
+        let began = Instant::now();
+        let region = grow::grow::<G>(cache, id);
+        let context = cpu.data_context();
+        let block = cache.block(id);
+        let (page, second) = (Page::of(block.gpa()), block.second());
+        match self.add::<G>(&region, Origin { page, second, mode: cpu.mode(), context }) {
+            Some(number) => {
+                for page in [Some(page), second].into_iter().flatten() {
+                    self.pages.entry(page).or_default().push(number);
+                }
+                cache.set_translated(id, context, number);
+            }
+            None => {
+                self.clear(cache, cpu);
+                self.statistics.flushes += 1;
+            }
+        }
+        self.statistics.translation_ns += began.elapsed().as_nanos() as u64;
+    }
+
+    /// Lowers a region and gives the number of its unit, or `None` if the memory for code is full.
+    fn add<G: Guest>(&mut self, region: &Region, origin: Origin) -> Option<u32> {
+        let number = self.units.len() as u32;
+        let (first_site, first_link) = (self.sites.len() as u32, self.links.len() as u32);
+        let request = Request {
+            helpers: G::HELPERS,
+            vector_scratch: G::VECTOR_SCRATCH,
+            float_environment: G::FLOAT_ENVIRONMENT,
+            transient: G::TRANSIENT_SLOTS,
+            context: origin.context,
+            first_site,
+            first_link,
+        };
+        let lowered = self.lowering.lower(region, request);
+        let at = self.memory.add(lowered.code)?;
+        let links = lowered.links.iter();
+        self.links.extend(links.map(|link| LinkState {
+            jump: at + link.jump,
+            unlinked: at + link.unlinked,
+            to: link.to,
+            from: number,
+        }));
+        self.sites.extend(lowered.sites.iter().map(|site| SiteState { site: site.clone(), unit: number }));
+        self.units.push(Unit {
+            entry: at + lowered.entry,
+            start: at + lowered.start,
+            insns: region.blocks[0].insns.into(),
+            homes: lowered.homes.to_vec(),
+            vector_homes: lowered.vector_homes.to_vec(),
+            origin,
+            incoming: Vec::new(),
+            live: true,
+        });
+        self.statistics.regions += 1;
+        self.statistics.blocks += region.blocks.len() as u64;
+        self.statistics.insns += region.blocks.iter().map(|block| u64::from(block.insns)).sum::<u64>();
+        self.statistics.code_bytes += lowered.code.len() as u64;
+        Some(number)
+    }
+
+    /// Translates a block on its own and runs it once, as [`crate::eager::run_ir`] does: what is compared with that. Other
+    /// code is dropped. `None` if the interpreter is to run the block.
+    pub fn run_block<G: Guest>(&mut self, cpu: &mut Cpu<G>, pc: Gva, block: &Block) -> Option<BlockEnd> {
+        self.forget(cpu);
+        let start = pc.page_offset() as i64;
+        let insns = block.ops.iter().filter(|op| op.insn_offset().is_some()).count() as u32;
+        let ways = ways_out(block, start);
+        // By turns slots have registers and are in memory: both are to be compared.
+        let weight = if self.statistics.regions.is_multiple_of(2) { 1 << 10 } else { 1 };
+        let alone = RegionBlock { block: block.clone(), start, insns, weight, ways };
+        let origin = Origin { page: Page(0), second: None, mode: cpu.mode(), context: cpu.data_context() };
+        let number = self.add::<G>(&Region { blocks: vec![alone] }, origin)?;
+        // As the run loop does before it runs anything.
+        cpu.looked();
+        cpu.attention.take();
+        // The interpreter does not count, either: while the block runs, the count is what it was.
+        let retired = cpu.retired;
+        cpu.retired = retired.wrapping_sub(insns.into());
+        cpu.pc = pc;
+        let end = self.run(cpu, number, 0);
+        self.waiting = Waiting::Nothing;
+        let index = cpu.retired.wrapping_sub(retired).wrapping_add(insns.into()) as usize;
+        cpu.retired = retired;
+        Some(match end {
+            End::Next if index < insns as usize => BlockEnd::Cut { count: index, next: cpu.pc },
+            End::Next => BlockEnd::Next(cpu.pc),
+            End::Left(Leave::Trap(trap)) => {
+                cpu.pc = pc;
+                BlockEnd::Trapped { index, trap }
+            }
+            End::Left(_) => {
+                cpu.pc = pc;
+                return None;
+            }
+        })
+    }
+
+    /// Drops all code.
+    pub fn clear<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
+        self.forget(cpu);
+        cache.forget_translated();
+    }
+
+    fn forget<G: Guest>(&mut self, cpu: &mut Cpu<G>) {
+        self.memory.clear();
+        self.units.clear();
+        self.sites.clear();
+        self.links.clear();
+        self.pages.clear();
+        self.waiting = Waiting::Nothing;
+        cpu.tlb.jumps.forget();
+    }
+
+    /// Drops the code that was made from a page.
+    pub fn invalidate<G: Guest>(&mut self, cpu: &mut Cpu<G>, page: Page) {
+        self.waiting = Waiting::Nothing;
+        for number in self.pages.remove(&page).unwrap_or_default() {
+            let unit = &mut self.units[number as usize];
+            if !unit.live {
+                continue;
+            }
+            unit.live = false;
+            for link in std::mem::take(&mut unit.incoming) {
+                let link = &self.links[link as usize];
+                self.memory.patch(link.jump, link.unlinked);
+            }
+            self.statistics.invalidated += 1;
+            cpu.tlb.forget_code();
+        }
+    }
+
+    /// Runs a unit, which the vCPU's pc leads to, until it leaves.
+    pub fn run<G: Guest>(&mut self, cpu: &mut Cpu<G>, number: u32, limit: u64) -> End {
+        let tag = cpu.context_tag();
+        let unit = &self.units[number as usize];
+        let entry = self.memory.address(unit.entry);
+        match std::mem::replace(&mut self.waiting, Waiting::Nothing) {
+            Waiting::Nothing => {}
+            Waiting::Jump(pc) if pc == cpu.pc => cpu.tlb.jumps.note(pc, tag, entry),
+            Waiting::Jump(_) => {}
+            Waiting::Link(link, pc) if pc == cpu.pc => self.link(link, number),
+            Waiting::Link(..) => {}
+        }
+        let unit = &self.units[number as usize];
+        let (start, insns) = (unit.start, unit.insns);
+        // The first block runs in any case.
+        let left = (limit.saturating_sub(cpu.retired) as i64).max(insns);
+        let vcpu = cpu.vcpu();
+        let end = cpu.retired.wrapping_add(left as u64);
+        let (page_base, began) = (cpu.pc.0 & !PAGE_MASK, cpu.retired);
+        let mut run = Run {
+            cpu,
+            vcpu,
+            sites: &self.sites,
+            units: &self.units,
+            end,
+            left: None,
+            statistics: &mut self.statistics,
+        };
+        let argument = (&raw mut run).cast::<u8>();
+        // SAFETY: the vCPU is that of `run.cpu`, which is borrowed exclusively; none of its other fields than these are
+        // borrowed here. Its TLB leads into `run.cpu.ram` only, which it owns. Units are lowered for this memory, and
+        // are entered where they start. Call-outs have the argument for their own as long as they run.
+        unsafe {
+            (*vcpu.as_ptr()).links = self.memory.links(call_out::<G>, argument);
+            (*vcpu.as_ptr()).context_tag = tag;
+            (*vcpu.as_ptr()).page_base = page_base;
+            (*vcpu.as_ptr()).countdown = left - insns;
+            (*vcpu.as_ptr()).withheld = 0;
+            (*vcpu.as_ptr()).moved = 0;
+            self.memory.enter(vcpu, start);
+        }
+        let left = run.left;
+        // SAFETY: as above; generated code has returned.
+        let (exit, pc, rest) = unsafe {
+            let vcpu = vcpu.as_ptr();
+            ((*vcpu).exit, (*vcpu).pc, (*vcpu).countdown.wrapping_add((*vcpu).withheld))
+        };
+        let retired = end.wrapping_sub(rest as u64);
+        self.statistics.retired += retired.wrapping_sub(began);
+        cpu.retired = retired;
+        self.statistics.entries += 1;
+        match exit {
+            EXIT_SITE => {
+                cpu.pc = Gva(pc);
+                match left {
+                    Some(Leave::Look) | None => End::Next,
+                    Some(leave) => End::Left(leave),
+                }
+            }
+            number if number >= EXIT_UNLINKED => {
+                let link = (number - EXIT_UNLINKED) as u32;
+                self.statistics.unlinked += 1;
+                // SAFETY: as above.
+                let page_base = unsafe { (*vcpu.as_ptr()).page_base };
+                cpu.pc = grow::address(page_base, self.links[link as usize].to);
+                self.waiting = Waiting::Link(link, cpu.pc);
+                End::Next
+            }
+            exit => {
+                cpu.pc = Gva(pc);
+                if exit == EXIT_JUMP {
+                    self.waiting = Waiting::Jump(cpu.pc);
+                    self.statistics.jump_misses += 1;
+                }
+                End::Next
+            }
+        }
+    }
+
+    /// Lets a way out lead to a unit.
+    fn link(&mut self, link: u32, to: u32) {
+        let state = &self.links[link as usize];
+        let (from, unit) = (&self.units[state.from as usize], &self.units[to as usize]);
+        if !from.live || !unit.live {
+            return;
+        }
+        // Ways lead to the same page: what is mapped there has changed since if it is not.
+        if (Origin { second: None, ..from.origin }) != (Origin { second: None, ..unit.origin }) {
+            return;
+        }
+        if unit.origin.second.is_none() {
+            self.memory.patch(state.jump, unit.entry);
+            self.units[to as usize].incoming.push(link);
+        } else {
+            // Whether it may run depends on where its second page is mapped: the jump cache knows.
+            let code = lower_jump(state.to);
+            if let Some(at) = self.memory.add(&code) {
+                self.memory.patch(self.links[link as usize].jump, at);
+            }
+        }
+    }
+}
+
+/// What sites call.
+///
+/// # Safety
+/// `argument` is the `Run` that the code was entered with, `site` the number of one of its sites.
+unsafe extern "sysv64" fn call_out<G: Guest>(argument: *mut u8, site: u64) -> u64 {
+    // SAFETY: the caller's promise; the run loop does not touch it before the code returns.
+    let run = unsafe { &mut *argument.cast::<Run<'_, G>>() };
+    u64::from(run.site(site as usize))
+}
+
+impl<G: Guest> Run<'_, G> {
+    /// Does what a site asks for; true if the code is to be left.
+    fn site(&mut self, number: usize) -> bool {
+        let SiteState { site, unit } = &self.sites[number];
+        let Unit { homes, vector_homes, .. } = &self.units[*unit as usize];
+        let vcpu = self.vcpu.as_ptr();
+        // SAFETY: generated code waits for this function; of the vCPU only these fields are borrowed, and nobody else
+        // borrows them.
+        let (saved, vectors, spill, withheld) = unsafe {
+            (&mut (*vcpu).saved, &mut (*vcpu).saved_vectors, &(*vcpu).spill, &mut (*vcpu).withheld)
+        };
+        const COUNT: usize = 15;
+        let value = |saved: &[u64; 16], place: Place| match place {
+            Place::Const(number) => number,
+            Place::Reg(reg) => saved[usize::from(reg.0)],
+            Place::Spill(place) => spill[usize::from(place)],
+        };
+        self.statistics.call_outs += 1;
+        let cpu = &mut *self.cpu;
+        cpu.retired = self.end.wrapping_sub(saved[COUNT].wrapping_add_signed(*withheld));
+        let mut operands = [0; 4];
+        for (operand, &place) in operands.iter_mut().zip(&site.operands[..usize::from(site.count)]) {
+            *operand = value(saved, place);
+        }
+        let before = (cpu.fetch_epoch(), cpu.data_context());
+        let mut written_back = false;
+        let result = match site.op {
+            Op::Helper { id, .. } => {
+                let effects = G::HELPERS[usize::from(id.0)].effects;
+                self.statistics.helpers += 1;
+                if effects.reads_state || effects.writes_state {
+                    write_back(cpu, homes, saved);
+                    write_back_vectors(cpu, vector_homes, vectors);
+                    written_back = true;
+                }
+                let result = G::helper(cpu, id, operands).map_err(Leave::from);
+                if effects.writes_state && result.is_ok() {
+                    for home in homes {
+                        saved[usize::from(home.reg.0)] = cpu.slots[usize::from(home.slot.0)];
+                    }
+                    for home in vector_homes {
+                        vectors[usize::from(home.reg.0)] = cpu.vector(home.slot);
+                    }
+                }
+                result
+            }
+            op => {
+                let mut any = false;
+                op.for_each_vector(|_| any = true);
+                if any {
+                    write_back_vectors(cpu, vector_homes, vectors);
+                }
+                let result = carry_out(cpu, &op, operands);
+                let written = op.vector_written();
+                if let Some(home) = vector_homes.iter().find(|home| Some(home.slot) == written) {
+                    vectors[usize::from(home.reg.0)] = cpu.vector(home.slot);
+                }
+                result
+            }
+        };
+        match result {
+            Ok(result) => {
+                if let Some(reg) = site.result {
+                    saved[usize::from(reg.0)] = result;
+                }
+                let changed = (cpu.fetch_epoch(), cpu.data_context()) != before;
+                if cpu.ram.has_written_code() {
+                    cpu.recheck_interrupts();
+                }
+                if changed {
+                    // SAFETY: as above.
+                    unsafe {
+                        (*vcpu).context_tag = cpu.context_tag();
+                        (*vcpu).moved = 1;
+                    }
+                }
+                if cpu.needs_look() && saved[COUNT] as i64 >= 0 {
+                    *withheld += saved[COUNT] as i64 + 1;
+                    saved[COUNT] = u64::MAX;
+                }
+                false
+            }
+            Err(leave) => {
+                if !written_back {
+                    write_back(cpu, homes, saved);
+                    write_back_vectors(cpu, vector_homes, vectors);
+                }
+                for &(Slot(slot), place) in &site.pending {
+                    cpu.slots[usize::from(slot)] = value(saved, place);
+                }
+                saved[COUNT] = saved[COUNT].wrapping_add(site.unretired.into());
+                self.left = Some(leave);
+                // SAFETY: as above.
+                unsafe { (*vcpu).pc = grow::address((*vcpu).page_base, site.insn).0 };
+                true
+            }
+        }
+    }
+}
+
+/// Writes pairs of slots that are in vector registers back to memory.
+fn write_back_vectors<G: Guest>(cpu: &mut Cpu<G>, homes: &[VectorHome], saved: &[[u64; 2]; 16]) {
+    for home in homes {
+        cpu.set_vector(home.slot, saved[usize::from(home.reg.0)]);
+    }
+}
+
+/// Writes slots that are in registers back to memory.
+fn write_back<G: Guest>(cpu: &mut Cpu<G>, homes: &[Home], saved: &[u64; 16]) {
+    for home in homes {
+        cpu.slots[usize::from(home.slot.0)] = saved[usize::from(home.reg.0)];
+    }
+}

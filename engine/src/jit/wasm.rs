@@ -1,0 +1,305 @@
+//! The translator whose code is wasm modules, run by wasmtime.
+//!
+//! Compiling a module takes a thousand times as long as running the region once, so that by default a thread does it while
+//! the interpreter goes on. What is compiled of a page that was written in the meantime is never installed.
+
+use super::call_out::Leave;
+use super::{End, Origin, TranslatorStatistics, grow};
+use crate::addr::{Gva, Page};
+use crate::cache::{BlockCache, BlockId};
+use crate::cpu::Cpu;
+use crate::guest::Guest;
+use crate::host::wasmtime::{CodeId, Compiled, Compiler, Host, HostError, Left, LinkCell, Plan};
+use crate::ir::region::Region;
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+/// Runs of a block before it is translated, unless somebody says otherwise.
+pub const THRESHOLD: u32 = 1000;
+/// Regions that wait for the compiler at most.
+const MAX_PENDING: usize = 64;
+/// Blocks that the interpreter runs between looks whether something has been compiled.
+const POLL: u32 = 64;
+
+struct Unit {
+    origin: Origin,
+    /// Instructions of its first block.
+    insns: u64,
+    live: bool,
+}
+
+/// A region that is being compiled.
+struct Pending {
+    id: BlockId,
+    origin: Origin,
+    insns: u64,
+    cells: std::ops::Range<u32>,
+    /// Its page was written.
+    stale: bool,
+}
+
+/// What code was left by that did not know where to go on.
+enum Waiting {
+    Nothing,
+    Link(LinkCell, Gva),
+    Jump(Gva),
+}
+
+/// Translates and keeps what it translated.
+pub struct WasmTranslator<G: Guest> {
+    host: Host<G>,
+    worker: Option<Worker>,
+    units: Vec<Unit>,
+    /// The unit that each link cell is a way out of.
+    cells: Vec<Option<u32>>,
+    pages: HashMap<Page, Vec<u32>>,
+    pending: HashMap<u64, Pending>,
+    /// Number of the next request to the worker; those before `oldest` are of code that was dropped.
+    next: u64,
+    polls: u32,
+    waiting: Waiting,
+    threshold: u32,
+    statistics: TranslatorStatistics,
+}
+
+impl<G: Guest> WasmTranslator<G> {
+    /// A translator for the vCPU of this host's memory, which compiles in the background or at once.
+    pub fn new(host: Host<G>, threshold: u32, background: bool) -> Self {
+        let worker = background.then(|| Worker::new(host.compiler()));
+        Self {
+            host,
+            worker,
+            units: Vec::new(),
+            cells: Vec::new(),
+            pages: HashMap::new(),
+            pending: HashMap::new(),
+            next: 0,
+            polls: 0,
+            waiting: Waiting::Nothing,
+            threshold: threshold.max(1),
+            statistics: TranslatorStatistics::default(),
+        }
+    }
+
+    /// What it has done so far.
+    pub fn statistics(&self) -> TranslatorStatistics {
+        self.statistics
+    }
+
+    /// Counts a run of a block by the interpreter, and translates it when that pays.
+    #[inline]
+    pub fn heat_up(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
+        if cache.heat_up(id).is_multiple_of(self.threshold) {
+            self.translate(cache, cpu, id);
+        }
+        if !self.pending.is_empty() {
+            self.polls = self.polls.wrapping_add(1);
+            if self.polls.is_multiple_of(POLL) {
+                self.collect(cache, cpu);
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn translate(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
+        let context = cpu.data_context();
+        let block = cache.block(id);
+        let (page, second) = (Page::of(block.gpa()), block.second());
+        let origin = Origin { page, second, mode: cpu.mode(), context };
+        let waits = |pending: &Pending| pending.id == id && pending.origin == origin;
+        if self.pending.len() >= MAX_PENDING || self.pending.values().any(waits) {
+            return;
+        }
+        let began = Instant::now();
+        let region = grow::grow::<G>(cache, id);
+        let Ok(plan) = self.host.plan(&region, context) else { return self.flush(cache, cpu) };
+        let cells = plan.cells();
+        self.cells.resize(cells.end as usize, None);
+        let insns = region.blocks[0].insns.into();
+        let pending = Pending { id, origin, insns, cells, stale: false };
+        self.statistics.blocks += region.blocks.len() as u64;
+        self.statistics.insns += region.blocks.iter().map(|block| u64::from(block.insns)).sum::<u64>();
+        let number = self.next;
+        self.next += 1;
+        match &self.worker {
+            Some(worker) => {
+                worker.request(Request { number, region, plan });
+                self.pending.insert(number, pending);
+            }
+            None => {
+                let compiled = self.host.compiler().compile(&region, plan);
+                self.install(cache, cpu, pending, compiled);
+            }
+        }
+        self.statistics.translation_ns += began.elapsed().as_nanos() as u64;
+    }
+
+    /// Installs what has been compiled.
+    fn collect(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
+        while let Some(Answer { number, compiled }) = self.worker.as_ref().and_then(Worker::answer) {
+            // Requests of code that was dropped since have no entry.
+            if let Some(pending) = self.pending.remove(&number)
+                && !pending.stale
+            {
+                self.install(cache, cpu, pending, compiled);
+            }
+        }
+    }
+
+    fn install(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        pending: Pending,
+        compiled: Result<Compiled, HostError>,
+    ) {
+        match compiled.and_then(|compiled| self.host.install(&compiled)) {
+            Ok(CodeId(number)) => {
+                debug_assert_eq!(number as usize, self.units.len());
+                self.cells[pending.cells.start as usize..pending.cells.end as usize].fill(Some(number));
+                for page in pending.origin.pages() {
+                    self.pages.entry(page).or_default().push(number);
+                }
+                cache.set_translated(pending.id, pending.origin.context, number);
+                self.units.push(Unit { origin: pending.origin, insns: pending.insns, live: true });
+                self.statistics.regions += 1;
+            }
+            Err(HostError::Full) => self.flush(cache, cpu),
+            Err(error) => panic!("a region's module is valid: {error}"),
+        }
+    }
+
+    fn flush(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
+        self.clear(cache, cpu);
+        self.statistics.flushes += 1;
+    }
+
+    /// Drops all code.
+    pub fn clear(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
+        self.host.discard().expect("a store can be made as the first one was");
+        self.units.clear();
+        self.cells.clear();
+        self.pages.clear();
+        self.pending.clear();
+        self.waiting = Waiting::Nothing;
+        cpu.tlb.jumps.forget();
+        cache.forget_translated();
+    }
+
+    /// Drops the code that was made from a page.
+    pub fn invalidate(&mut self, cpu: &mut Cpu<G>, page: Page) {
+        self.waiting = Waiting::Nothing;
+        for pending in self.pending.values_mut() {
+            pending.stale |= pending.origin.pages().any(|of| of == page);
+        }
+        for number in self.pages.remove(&page).unwrap_or_default() {
+            if std::mem::replace(&mut self.units[number as usize].live, false) {
+                self.host.unlink(CodeId(number));
+                cpu.tlb.forget_code();
+                self.statistics.invalidated += 1;
+            }
+        }
+    }
+
+    /// Runs a unit, which the vCPU's pc leads to, until it leaves.
+    pub fn run(&mut self, cpu: &mut Cpu<G>, number: u32, limit: u64) -> End {
+        match std::mem::replace(&mut self.waiting, Waiting::Nothing) {
+            Waiting::Jump(pc) if pc == cpu.pc => self.host.note_jump(cpu, pc, CodeId(number)),
+            Waiting::Link(cell, pc) if pc == cpu.pc => self.link(cell, number),
+            _ => {}
+        }
+        // The first block runs in any case.
+        let budget = limit.saturating_sub(cpu.retired).max(self.units[number as usize].insns);
+        let began = cpu.retired;
+        let left = self.host.enter(cpu, CodeId(number), budget);
+        self.statistics.entries += 1;
+        self.statistics.retired += cpu.retired.wrapping_sub(began);
+        match left.expect("regions reach only their memory") {
+            Left::Countdown => End::Next,
+            Left::Jump => {
+                self.statistics.jump_misses += 1;
+                self.waiting = Waiting::Jump(cpu.pc);
+                End::Next
+            }
+            Left::Unlinked(cell) => {
+                self.statistics.unlinked += 1;
+                self.waiting = Waiting::Link(cell, cpu.pc);
+                End::Next
+            }
+            Left::Trapped(trap) => End::Left(Leave::Trap(trap)),
+            Left::Interpret => End::Left(Leave::Interpret),
+        }
+    }
+
+    /// Lets a way out lead to a unit.
+    fn link(&mut self, cell: LinkCell, to: u32) {
+        let Some(from) = self.cells[cell.0 as usize] else { return };
+        let (from, unit) = (&self.units[from as usize], &self.units[to as usize]);
+        // Ways lead to the same page: what is mapped there has changed since if it is not. Whether code that goes on in
+        // another page may run depends on where that is mapped.
+        let same = Origin { second: None, ..from.origin } == unit.origin;
+        if from.live && unit.live && same {
+            self.host.link(cell, CodeId(to));
+        }
+    }
+}
+
+struct Request {
+    number: u64,
+    region: Region,
+    plan: Plan,
+}
+
+struct Answer {
+    number: u64,
+    compiled: Result<Compiled, HostError>,
+}
+
+/// A thread that compiles.
+struct Worker {
+    /// Dropped first, which ends the thread.
+    requests: Option<Sender<Request>>,
+    answers: Receiver<Answer>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    fn new(compiler: Compiler) -> Self {
+        let (requests, incoming) = channel::<Request>();
+        let (outgoing, answers) = channel();
+        let thread = std::thread::spawn(move || {
+            for Request { number, region, plan } in incoming {
+                let compiled = compiler.compile(&region, plan);
+                if outgoing.send(Answer { number, compiled }).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { requests: Some(requests), answers, thread: Some(thread) }
+    }
+
+    /// A thread that ended answers nothing: code stays interpreted.
+    fn request(&self, request: Request) {
+        if let Some(requests) = &self.requests {
+            let _ = requests.send(request);
+        }
+    }
+
+    fn answer(&self) -> Option<Answer> {
+        self.answers.try_recv().ok()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.requests = None;
+        // Without its receiver it compiles at most one more region.
+        (_, self.answers) = channel();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

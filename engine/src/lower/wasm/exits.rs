@@ -1,0 +1,151 @@
+//! How a function is left: slots to memory, the countdown to memory, and on to another region or to the run loop.
+
+use super::abi::{LEFT, Reason};
+use super::code::aligned;
+use super::function::Lowering;
+use super::layout::{JUMP_MASK, JUMP_SHIFT};
+use super::slots::SlotSet;
+use crate::addr::PAGE_MASK;
+use crate::emit::Slot;
+use crate::guest::TrapCause;
+use crate::ir::block::Value;
+use crate::mem::jumps::JUMP_FOLD;
+use wasm_encoder::ValType;
+
+impl Lowering<'_> {
+    /// Writes slots to memory.
+    pub(super) fn store_slots(&mut self, slots: SlotSet) {
+        for slot in slots.iter() {
+            let local = self.slots[usize::from(slot.0)];
+            self.code.store_i64(self.layout.slot(slot.0), |code| {
+                code.put().local_get(local);
+            });
+        }
+    }
+
+    /// Writes all slots to memory for whatever comes next.
+    pub(super) fn flush(&mut self) {
+        self.store_slots(self.state.dirty);
+        self.state.dirty = SlotSet::EMPTY;
+    }
+
+    /// Reads a slot into its local.
+    pub(super) fn load_slot(&mut self, slot: Slot) {
+        self.code.load_i64(self.layout.slot(slot.0));
+        let local = self.slots[usize::from(slot.0)];
+        self.code.put().local_set(local);
+        self.state.valid.insert(slot);
+    }
+
+    pub(super) fn store_countdown(&mut self) {
+        let countdown = self.countdown;
+        self.code.store_i64(self.layout.countdown(), |code| {
+            code.put().local_get(countdown);
+        });
+    }
+
+    /// Pushes the address `offset` bytes from the page's.
+    pub(super) fn push_address(&mut self, offset: i64) {
+        self.code.load_i64(self.layout.page_base());
+        if offset != 0 {
+            self.code.put().i64_const(offset).i64_add();
+        }
+    }
+
+    pub(super) fn set_target(&mut self, offset: i64) {
+        self.push_address(offset);
+        let target = self.target;
+        self.code.put().local_set(target);
+    }
+
+    /// Leaves to the run loop, at an address `offset` bytes from the page's. What follows is never reached, so it is written as
+    /// if this had not been.
+    pub(super) fn leave_at(&mut self, reason: Reason, offset: i64) {
+        self.store_slots(self.state.dirty);
+        self.set_target(offset);
+        self.leave(reason);
+    }
+
+    /// Leaves to the run loop, at the target.
+    fn leave(&mut self, reason: Reason) {
+        let (local, depth) = (self.reason, self.leave_depth());
+        self.code.put().i32_const(reason as i32).local_set(local).br(depth);
+    }
+
+    /// Leaves if a call-out in this block asked for it, to a distance from the page, else to the target. All slots are
+    /// in memory.
+    pub(super) fn leave_if_asked(&mut self, offset: Option<i64>) {
+        if !self.must_look {
+            return;
+        }
+        let countdown = self.countdown;
+        self.code.put().local_get(countdown).i64_const(0).i64_lt_s();
+        self.begin_other(false);
+        if let Some(offset) = offset {
+            self.set_target(offset);
+        }
+        self.leave(Reason::Countdown);
+        self.end_other();
+    }
+
+    /// Ends the instruction with a guest exception.
+    pub(super) fn trap(&mut self, cause: TrapCause, value: Value) {
+        let layout = self.layout;
+        self.code.store_i64(layout.spill(0), |code| {
+            code.put().i64_const(i64::from(cause.0));
+        });
+        self.code.put().i32_const(0);
+        self.push_i64(value);
+        self.code.put().i64_store(aligned(layout.spill(1), 3));
+        self.give_back(self.unretired());
+        self.leave_at(Reason::Trap, self.at);
+    }
+
+    /// Continues in the region that is linked, or leaves if none is.
+    pub(super) fn follow_link(&mut self, cell: u32) {
+        self.store_countdown();
+        let cell = aligned(self.layout.link(cell), 2);
+        self.code.put().i32_const(0).i32_load(cell).return_();
+    }
+
+    /// Continues in the region of the target if the jump cache knows it; else falls through with the reason for leaving.
+    pub(super) fn look_up_target(&mut self) {
+        let (target, reason) = (self.target, self.reason);
+        let entry = self.code.temporary(ValType::I32);
+        let (pc, tag, code) = self.layout.jump();
+        let mut put = self.code.put();
+        put.local_get(target)
+            .local_get(target)
+            .i64_const(JUMP_FOLD.into())
+            .i64_shr_u()
+            .i64_xor()
+            .i32_wrap_i64();
+        put.i32_const(JUMP_MASK as i32).i32_and().i32_const(JUMP_SHIFT as i32).i32_shl();
+        put.local_tee(entry).i64_load(aligned(pc, 3)).local_get(target).i64_eq();
+        put.local_get(entry).i64_load(aligned(tag, 3));
+        self.code.load_i64(self.layout.context_tag());
+        self.code.put().i64_eq().i32_and();
+        self.begin_other(true);
+        self.code.store_i64(self.layout.page_base(), |code| {
+            code.put().local_get(target).i64_const(!PAGE_MASK as i64).i64_and();
+        });
+        self.store_countdown();
+        self.code.put().local_get(entry).i32_load(aligned(code, 2)).return_();
+        self.end_other();
+        self.code.put().i32_const(Reason::Jump as i32).local_set(reason);
+        self.code.release(entry);
+    }
+
+    /// The end of the function: leaves to the run loop.
+    pub(super) fn leave_tail(&mut self) {
+        let (target, reason) = (self.target, self.reason);
+        self.code.store_i64(self.layout.pc(), |code| {
+            code.put().local_get(target);
+        });
+        self.code.store_i64(self.layout.exit(), |code| {
+            code.put().local_get(reason).i64_extend_i32_u();
+        });
+        self.store_countdown();
+        self.code.put().i32_const(LEFT);
+    }
+}

@@ -1,0 +1,99 @@
+//! From a region to the bytes of a wasm module, which run in any engine: a browser's, or one inside a native program.
+//!
+//! `shape` finds the loops, `slots` decides which guest registers are kept in locals, `uses` which values are; `function`
+//! walks the blocks, `ops`, `products`, `memory` and `vectors` write operations, `exits` the ways out. What the module
+//! and its host agree on is in [`abi`].
+
+pub mod abi;
+mod code;
+pub mod dispatcher;
+mod exits;
+mod function;
+mod layout;
+mod memory;
+mod ops;
+mod products;
+mod shape;
+mod slots;
+mod uses;
+mod vectors;
+
+pub use layout::Layout;
+
+use crate::guest::HelperInfo;
+use crate::ir::region::Region;
+use abi::CallOut;
+use function::Lowering;
+use wasm_encoder::{
+    BranchHints, CodeSection, EntityType, ExportKind, ExportSection, FunctionSection, ImportSection,
+    MemoryType, Module, TypeSection, ValType,
+};
+
+/// Numbers of the function types.
+const REGION_TYPE: u32 = 0;
+const CALL_OUT_TYPE: u32 = 1;
+const POLYNOMIALS_TYPE: u32 = 2;
+/// Number of the region's function: the call-outs precede it.
+const REGION: u32 = CallOut::ALL.len() as u32;
+/// Number of the function that multiplies polynomials, if there is one.
+const POLYNOMIALS: u32 = REGION + 1;
+
+/// What a region is lowered for.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Where things are.
+    pub layout: Layout,
+    /// TLB context of its loads and stores.
+    pub data_context: usize,
+    /// The guest's helpers.
+    pub helpers: &'static [HelperInfo],
+}
+
+/// Targets of a region's ways out that can be linked, each in bytes from the entry's page: one cell each, in this order.
+pub fn links(region: &Region) -> Vec<i64> {
+    function::links(region)
+}
+
+/// The module of a region. `links` are [`links`] of the region, whose cells are numbered from `first_link` on.
+///
+/// # Panics
+/// If the region is empty or lies more than 2 GiB from its page.
+pub fn lower(region: &Region, target: &Target, links: &[i64], first_link: u32) -> Vec<u8> {
+    let mut lowering =
+        Lowering::new(region, target.layout, target.data_context, target.helpers, links, first_link);
+    lowering.write();
+    let multiplies_polynomials = lowering.multiplies_polynomials;
+    let (function, hints) = lowering.code.finish();
+
+    let mut types = TypeSection::new();
+    types.ty().function([], [ValType::I32]);
+    types.ty().function([ValType::I64; 3], [ValType::I64]);
+    let mut functions = FunctionSection::new();
+    functions.function(REGION_TYPE);
+    let mut code = CodeSection::new();
+    code.function(&function);
+    if multiplies_polynomials {
+        types.ty().function([ValType::I64; 2], [ValType::I64]);
+        functions.function(POLYNOMIALS_TYPE);
+        code.function(&products::polynomials());
+    }
+    let mut imports = ImportSection::new();
+    imports.import(abi::MODULE, abi::MEMORY, memory_type(0));
+    for call in CallOut::ALL {
+        imports.import(abi::MODULE, call.name(), EntityType::Function(CALL_OUT_TYPE));
+    }
+    let mut exports = ExportSection::new();
+    exports.export(abi::ENTRY, ExportKind::Func, REGION);
+    let mut branches = BranchHints::new();
+    branches.function_hints(REGION, hints);
+
+    let mut module = Module::new();
+    module.section(&types).section(&imports).section(&functions).section(&exports);
+    module.section(&branches).section(&code);
+    module.finish()
+}
+
+/// A 32-bit memory of at least this many wasm pages.
+fn memory_type(minimum: u64) -> MemoryType {
+    MemoryType { minimum, maximum: None, memory64: false, shared: false, page_size_log2: None }
+}

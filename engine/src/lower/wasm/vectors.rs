@@ -1,0 +1,470 @@
+//! Operations on vectors, on pairs of slots in memory: instructions of 128 bits where there are such, else call-outs.
+//!
+//! Locals of the slots of a pair are written to memory before an operation reads them, and read again after one wrote.
+
+use super::abi::{CallOut, VectorSite};
+use super::code::aligned;
+use super::function::Lowering;
+use super::layout::Tag;
+use super::memory::{Demand, unaligned};
+use crate::emit::{Slot, VectorExtract, VectorInsert, VectorOp};
+use crate::ir::block::{Op, Value};
+use crate::ir::vector::{CARRY, ZERO};
+use wasm_encoder::{BlockType, MemArg};
+
+/// Sixteen places of bytes, of the first operand from 0 on and of the second from 16 on.
+type Bytes = [u8; 16];
+
+/// `size` bytes at a time, where each comes from by its number; `from` counts units of that size.
+fn units(size: u8, from: impl Fn(u8) -> u8) -> Bytes {
+    std::array::from_fn(|at| {
+        let at = at as u8;
+        from(at / size) * size + at % size
+    })
+}
+
+/// Which unit of four a control byte selects for a place.
+fn selected(imm: u8, place: u8) -> u8 {
+    imm >> (2 * place) & 3
+}
+
+/// Operations that only move bytes of their operands, as a selection from `a` and `b`.
+fn moved_bytes(op: VectorOp, imm: u8) -> Option<Bytes> {
+    use VectorOp as V;
+    let low = |size: u8| units(size, |at| at / 2 + at % 2 * (16 / size));
+    let high = |size: u8| units(size, |at| at / 2 + at % 2 * (16 / size) + 8 / size);
+    let blend = |size: u8| units(size, |at| at + (imm >> at & 1) * (16 / size));
+    Some(match op {
+        V::Copy => units(16, |_| 1),
+        V::Movss => units(4, |at| if at == 0 { 4 } else { at }),
+        V::Movsd => units(8, |at| if at == 0 { 2 } else { at }),
+        V::Movhlps => units(8, |at| if at == 0 { 3 } else { at }),
+        V::Movddup => units(8, |_| 2),
+        V::Movshdup => units(4, |at| 4 + (at | 1)),
+        V::Movsldup => units(4, |at| 4 + (at & 2)),
+        V::Pshufd => units(4, |at| 4 + selected(imm, at)),
+        V::Pshuflw => units(2, |at| 8 + if at < 4 { selected(imm, at) } else { at }),
+        V::Pshufhw => units(2, |at| 8 + if at < 4 { at } else { 4 + selected(imm, at - 4) }),
+        V::Shufps => units(4, |at| selected(imm, at) + if at < 2 { 0 } else { 4 }),
+        V::Shufpd => units(8, |at| (imm >> at & 1) + 2 * at),
+        V::Palignr if imm <= 16 => std::array::from_fn(|at| (at as u8 + imm + 16) % 32),
+        V::Punpcklbw => low(1),
+        V::Punpcklwd => low(2),
+        V::Punpckldq => low(4),
+        V::Punpcklqdq => low(8),
+        V::Punpckhbw => high(1),
+        V::Punpckhwd => high(2),
+        V::Punpckhdq => high(4),
+        V::Punpckhqdq => high(8),
+        V::Blendps => blend(4),
+        V::Blendpd => blend(8),
+        V::Pblendw => blend(2),
+        _ => return None,
+    })
+}
+
+/// Shifts by bytes, as a selection from `a` and zeros.
+fn shifted_bytes(op: VectorOp, imm: u8) -> Option<Bytes> {
+    let imm = imm.min(16);
+    match op {
+        VectorOp::Pslldq => {
+            Some(std::array::from_fn(|at| if (at as u8) < imm { 16 } else { at as u8 - imm }))
+        }
+        VectorOp::Psrldq => Some(std::array::from_fn(|at| at as u8 + imm)),
+        _ => None,
+    }
+}
+
+impl Lowering<'_> {
+    /// Writes an operation on vectors.
+    pub(super) fn vector_op(&mut self, value: Value, op: &Op) {
+        self.settle(op);
+        match *op {
+            Op::VectorLoad { len_bytes, to, addr } => self.vector_load(len_bytes, to, addr),
+            Op::VectorStore { len_bytes, addr, from } => self.vector_store(len_bytes, addr, from),
+            Op::Vector { op, imm, to, a, b } => self.vector(op, imm, [to, a, b]),
+            Op::VectorInsert { op, imm, to, value } => self.vector_insert(op, imm, to, value),
+            Op::VectorExtract { op, a, b } => self.vector_extract(value, op, a, b),
+            _ => unreachable!("{op:?} is written elsewhere"),
+        }
+        if let Some(Slot(first)) = op.vector_written() {
+            self.state.valid.remove(Slot(first));
+            self.state.valid.remove(Slot(first | 1));
+        }
+    }
+
+    /// Writes the slots of an operation's pairs to memory.
+    fn settle(&mut self, op: &Op) {
+        let mut dirty = super::slots::SlotSet::EMPTY;
+        op.for_each_vector(|Slot(first)| {
+            for slot in [Slot(first), Slot(first | 1)] {
+                if self.state.dirty.contains(slot) {
+                    dirty.insert(slot);
+                }
+            }
+        });
+        self.store_slots(dirty);
+        self.state.dirty = self.state.dirty.without(dirty);
+    }
+
+    fn pair(&self, slot: Slot) -> MemArg {
+        aligned(self.layout.slot(slot.0), 4)
+    }
+
+    fn push_pair(&mut self, slot: Slot) {
+        let pair = self.pair(slot);
+        self.code.put().i32_const(0).v128_load(pair);
+    }
+
+    fn vector_load(&mut self, len_bytes: u8, to: Slot, addr: Value) {
+        let looked = self.look_up(len_bytes.into(), addr, Tag::Read, Demand::Inside, BlockType::Empty);
+        let pair = self.pair(to);
+        self.code.put().i32_const(0);
+        self.push_linear(&looked);
+        let mut put = self.code.put();
+        match len_bytes {
+            4 => put.v128_load32_zero(unaligned()),
+            8 => put.v128_load64_zero(unaligned()),
+            _ => put.v128_load(unaligned()),
+        };
+        put.v128_store(pair);
+        self.begin_miss();
+        let site = VectorSite { op: 0, imm: len_bytes, slots: [to; 3] };
+        self.rare_call_out(CallOut::VectorLoad, 0, |this| {
+            this.code.put().local_get(looked.addr.local).i64_const(site.encode() as i64);
+        });
+        self.code.put().drop();
+        self.end_access(looked);
+    }
+
+    fn vector_store(&mut self, len_bytes: u8, addr: Value, from: Slot) {
+        let looked = self.look_up(len_bytes.into(), addr, Tag::Write, Demand::Inside, BlockType::Empty);
+        self.push_linear(&looked);
+        self.push_pair(from);
+        let mut put = self.code.put();
+        match len_bytes {
+            4 => put.v128_store32_lane(unaligned(), 0),
+            8 => put.v128_store64_lane(unaligned(), 0),
+            _ => put.v128_store(unaligned()),
+        };
+        self.begin_miss();
+        let site = VectorSite { op: 0, imm: len_bytes, slots: [from; 3] };
+        self.rare_call_out(CallOut::VectorStore, 0, |this| {
+            this.code.put().local_get(looked.addr.local).i64_const(site.encode() as i64);
+        });
+        self.code.put().drop();
+        self.end_access(looked);
+    }
+
+    fn call_out_on(&mut self, call: CallOut, site: VectorSite, value: Option<Value>) {
+        self.call_out(call, 0, |this| {
+            match value {
+                Some(value) => this.push_i64(value),
+                None => {
+                    this.code.put().i64_const(0);
+                }
+            }
+            this.code.put().i64_const(site.encode() as i64);
+        });
+    }
+
+    fn vector(&mut self, op: VectorOp, imm: u8, [to, a, b]: [Slot; 3]) {
+        let pair = self.pair(to);
+        self.code.put().i32_const(0);
+        if self.push_vector(op, imm, a, b) {
+            self.code.put().v128_store(pair);
+        } else {
+            self.code.put().drop();
+            let site = VectorSite { op: op as u8, imm, slots: [to, a, b] };
+            self.call_out_on(CallOut::Vector, site, None);
+            self.code.put().drop();
+        }
+    }
+
+    /// Pushes the result of an operation; false, and nothing is pushed, if that takes more than a few instructions.
+    fn push_vector(&mut self, op: VectorOp, imm: u8, a: Slot, b: Slot) -> bool {
+        use VectorOp as V;
+        let count = i32::from(imm);
+        if let Some(bytes) = moved_bytes(op, imm) {
+            match (bytes.iter().all(|at| *at >= 16), bytes == units(16, |_| 1)) {
+                (_, true) => self.push_pair(b),
+                (true, _) => {
+                    self.push_pair(b);
+                    self.push_pair(b);
+                    self.code.put().i8x16_shuffle(bytes);
+                }
+                _ => {
+                    self.push_pair(a);
+                    self.push_pair(b);
+                    self.code.put().i8x16_shuffle(bytes);
+                }
+            }
+            return true;
+        }
+        if let Some(bytes) = shifted_bytes(op, imm) {
+            self.push_pair(a);
+            self.code.put().v128_const(0).i8x16_shuffle(bytes);
+            return true;
+        }
+        if self.push_shift(op, count, a) || self.push_unary(op, b) {
+            return true;
+        }
+        if op == V::Movq {
+            let pair = MemArg { align: 3, ..self.pair(b) };
+            self.code.put().i32_const(0).v128_load64_zero(pair);
+            return true;
+        }
+        // Nothing is pushed before it is known to be used.
+        let put = |this: &mut Self, f: &dyn Fn(&mut wasm_encoder::InstructionSink<'_>)| {
+            this.push_pair(a);
+            this.push_pair(b);
+            f(&mut this.code.put());
+            true
+        };
+        macro_rules! binary {
+            ($($op:ident => $name:ident,)*) => {
+                match op {
+                    $(V::$op => put(self, &|put| { put.$name(); }),)*
+                    _ => self.push_longer(op, a, b),
+                }
+            };
+        }
+        binary! {
+            And => v128_and,
+            Or => v128_or,
+            Xor => v128_xor,
+            Paddb => i8x16_add,
+            Paddw => i16x8_add,
+            Paddd => i32x4_add,
+            Paddq => i64x2_add,
+            Psubb => i8x16_sub,
+            Psubw => i16x8_sub,
+            Psubd => i32x4_sub,
+            Psubq => i64x2_sub,
+            Pcmpeqb => i8x16_eq,
+            Pcmpeqw => i16x8_eq,
+            Pcmpeqd => i32x4_eq,
+            Pcmpeqq => i64x2_eq,
+            Pcmpgtb => i8x16_gt_s,
+            Pcmpgtw => i16x8_gt_s,
+            Pcmpgtd => i32x4_gt_s,
+            Pcmpgtq => i64x2_gt_s,
+            Paddsb => i8x16_add_sat_s,
+            Paddsw => i16x8_add_sat_s,
+            Paddusb => i8x16_add_sat_u,
+            Paddusw => i16x8_add_sat_u,
+            Psubsb => i8x16_sub_sat_s,
+            Psubsw => i16x8_sub_sat_s,
+            Psubusb => i8x16_sub_sat_u,
+            Psubusw => i16x8_sub_sat_u,
+            Pmullw => i16x8_mul,
+            Pmulld => i32x4_mul,
+            Pmaddwd => i32x4_dot_i16x8_s,
+            Pminsb => i8x16_min_s,
+            Pminsw => i16x8_min_s,
+            Pminsd => i32x4_min_s,
+            Pminub => i8x16_min_u,
+            Pminuw => i16x8_min_u,
+            Pminud => i32x4_min_u,
+            Pmaxsb => i8x16_max_s,
+            Pmaxsw => i16x8_max_s,
+            Pmaxsd => i32x4_max_s,
+            Pmaxub => i8x16_max_u,
+            Pmaxuw => i16x8_max_u,
+            Pmaxud => i32x4_max_u,
+            Pavgb => i8x16_avgr_u,
+            Pavgw => i16x8_avgr_u,
+            Packsswb => i8x16_narrow_i16x8_s,
+            Packuswb => i8x16_narrow_i16x8_u,
+            Packssdw => i16x8_narrow_i32x4_s,
+            Packusdw => i16x8_narrow_i32x4_u,
+        }
+    }
+
+    /// Shifts by a count that is known: one that reaches the width shifts everything out, which wasm's do not.
+    fn push_shift(&mut self, op: VectorOp, count: i32, a: Slot) -> bool {
+        use VectorOp as V;
+        let width = match op {
+            V::PsllwBy | V::PsrlwBy | V::PsrawBy => 16,
+            V::PslldBy | V::PsrldBy | V::PsradBy => 32,
+            V::PsllqBy | V::PsrlqBy => 64,
+            _ => return false,
+        };
+        let signed = matches!(op, V::PsrawBy | V::PsradBy);
+        if count >= width && !signed {
+            self.code.put().v128_const(0);
+            return true;
+        }
+        self.push_pair(a);
+        let mut put = self.code.put();
+        put.i32_const(count.min(width - 1));
+        match op {
+            V::PsllwBy => put.i16x8_shl(),
+            V::PslldBy => put.i32x4_shl(),
+            V::PsllqBy => put.i64x2_shl(),
+            V::PsrlwBy => put.i16x8_shr_u(),
+            V::PsrldBy => put.i32x4_shr_u(),
+            V::PsrlqBy => put.i64x2_shr_u(),
+            V::PsrawBy => put.i16x8_shr_s(),
+            _ => put.i32x4_shr_s(),
+        };
+        true
+    }
+
+    /// Operations on `b` alone, by widening it step by step, or of its lanes' absolute values.
+    fn push_unary(&mut self, op: VectorOp, b: Slot) -> bool {
+        use VectorOp as V;
+        if !matches!(
+            op,
+            V::Pabsb
+                | V::Pabsw
+                | V::Pabsd
+                | V::Pmovsxbw
+                | V::Pmovsxbd
+                | V::Pmovsxbq
+                | V::Pmovsxwd
+                | V::Pmovsxwq
+                | V::Pmovsxdq
+                | V::Pmovzxbw
+                | V::Pmovzxbd
+                | V::Pmovzxbq
+                | V::Pmovzxwd
+                | V::Pmovzxwq
+                | V::Pmovzxdq
+        ) {
+            return false;
+        }
+        self.push_pair(b);
+        let mut put = self.code.put();
+        match op {
+            V::Pabsb => {
+                put.i8x16_abs();
+            }
+            V::Pabsw => {
+                put.i16x8_abs();
+            }
+            V::Pabsd => {
+                put.i32x4_abs();
+            }
+            _ => {}
+        }
+        if matches!(op, V::Pmovsxbw | V::Pmovsxbd | V::Pmovsxbq) {
+            put.i16x8_extend_low_i8x16_s();
+        }
+        if matches!(op, V::Pmovsxbd | V::Pmovsxbq | V::Pmovsxwd | V::Pmovsxwq) {
+            put.i32x4_extend_low_i16x8_s();
+        }
+        if matches!(op, V::Pmovsxbq | V::Pmovsxwq | V::Pmovsxdq) {
+            put.i64x2_extend_low_i32x4_s();
+        }
+        if matches!(op, V::Pmovzxbw | V::Pmovzxbd | V::Pmovzxbq) {
+            put.i16x8_extend_low_i8x16_u();
+        }
+        if matches!(op, V::Pmovzxbd | V::Pmovzxbq | V::Pmovzxwd | V::Pmovzxwq) {
+            put.i32x4_extend_low_i16x8_u();
+        }
+        if matches!(op, V::Pmovzxbq | V::Pmovzxwq | V::Pmovzxdq) {
+            put.i64x2_extend_low_i32x4_u();
+        }
+        true
+    }
+
+    /// Operations of a few instructions.
+    fn push_longer(&mut self, op: VectorOp, a: Slot, b: Slot) -> bool {
+        use VectorOp as V;
+        match op {
+            V::Andn => {
+                self.push_pair(b);
+                self.push_pair(a);
+                self.code.put().v128_andnot();
+            }
+            // Bits 6 to 4 of a place do not count; wasm gives zero for any place from 16 on.
+            V::Pshufb => {
+                self.push_pair(a);
+                self.push_pair(b);
+                self.code.put().v128_const(i128::from_le_bytes([0x8f; 16])).v128_and().i8x16_swizzle();
+            }
+            V::Pmuludq => {
+                for of in [a, b] {
+                    self.push_pair(of);
+                    self.code.put().v128_const(0xffff_ffff_0000_0000_ffff_ffff).v128_and();
+                }
+                self.code.put().i64x2_mul();
+            }
+            V::Pmulhw | V::Pmulhuw => {
+                for high in [false, true] {
+                    self.push_pair(a);
+                    self.push_pair(b);
+                    let mut put = self.code.put();
+                    match (op, high) {
+                        (V::Pmulhw, false) => put.i32x4_extmul_low_i16x8_s(),
+                        (V::Pmulhw, true) => put.i32x4_extmul_high_i16x8_s(),
+                        (_, false) => put.i32x4_extmul_low_i16x8_u(),
+                        (_, true) => put.i32x4_extmul_high_i16x8_u(),
+                    };
+                }
+                self.code.put().i8x16_shuffle(units(2, |at| 2 * at + 1));
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn vector_insert(&mut self, op: VectorInsert, imm: u8, to: Slot, value: Value) {
+        if op.is_float() {
+            let site = VectorSite { op: op as u8, imm, slots: [to; 3] };
+            self.call_out_on(CallOut::VectorInsert, site, Some(value));
+            self.code.put().drop();
+            return;
+        }
+        let pair = self.pair(to);
+        self.code.put().i32_const(0);
+        match op {
+            VectorInsert::Movd | VectorInsert::Movq => {
+                self.code.put().v128_const(0);
+            }
+            _ => self.push_pair(to),
+        }
+        self.push_i64(value);
+        let mut put = self.code.put();
+        match op {
+            VectorInsert::Movq => put.i64x2_replace_lane(0),
+            VectorInsert::Pinsrq => put.i64x2_replace_lane(imm & 1),
+            VectorInsert::Pinsrb => put.i32_wrap_i64().i8x16_replace_lane(imm & 15),
+            VectorInsert::Pinsrw => put.i32_wrap_i64().i16x8_replace_lane(imm & 7),
+            VectorInsert::Pinsrd => put.i32_wrap_i64().i32x4_replace_lane(imm & 3),
+            _ => put.i32_wrap_i64().i32x4_replace_lane(0),
+        };
+        put.v128_store(pair);
+    }
+
+    fn vector_extract(&mut self, value: Value, op: VectorExtract, a: Slot, b: Slot) {
+        match op {
+            VectorExtract::Pmovmskb | VectorExtract::Movmskps | VectorExtract::Movmskpd => {
+                self.push_pair(b);
+                let mut put = self.code.put();
+                match op {
+                    VectorExtract::Pmovmskb => put.i8x16_bitmask(),
+                    VectorExtract::Movmskps => put.i32x4_bitmask(),
+                    _ => put.i64x2_bitmask(),
+                };
+                put.i64_extend_i32_u();
+            }
+            VectorExtract::Ptest => {
+                self.push_pair(a);
+                self.push_pair(b);
+                self.code.put().v128_and().v128_any_true().i32_eqz().i64_extend_i32_u();
+                self.code.put().i64_const(ZERO as i64).i64_mul();
+                self.push_pair(b);
+                self.push_pair(a);
+                self.code.put().v128_andnot().v128_any_true().i32_eqz().i64_extend_i32_u();
+                self.code.put().i64_const(CARRY as i64).i64_mul().i64_or();
+            }
+            _ => {
+                let site = VectorSite { op: op as u8, imm: 0, slots: [a, b, b] };
+                self.call_out_on(CallOut::VectorExtract, site, None);
+            }
+        }
+        self.keep(value);
+    }
+}

@@ -10,3 +10,6 @@ mod chain;
 mod flow;
 mod ops;
 mod setup;
+
+/// Runs of a block before it is translated; `None`: these tests translate by themselves.
+const TRANSLATE_AFTER: Option<u32> = None;

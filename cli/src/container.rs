@@ -485,6 +485,7 @@ mod tests {
     use c2w_agent::Ready;
     use c2w_devices::backend::char::char_channel;
     use c2w_engine::irq::Attention;
+    use c2w_engine::jit::TranslatorStatistics;
     use c2w_engine::machine::{Exit, Statistics};
 
     fn words(words: &[&str]) -> Vec<ByteString> {
@@ -528,6 +529,9 @@ mod tests {
         }
         fn statistics(&self) -> Statistics {
             Statistics { retired: 0, decoded: 0, invalidated_pages: 0 }
+        }
+        fn translator_statistics(&self) -> Option<TranslatorStatistics> {
+            None
         }
         fn devices_can_wake(&self) -> bool {
             true

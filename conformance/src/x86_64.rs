@@ -5,6 +5,7 @@ pub mod excluded;
 pub mod features;
 pub mod forms;
 pub mod generate;
+pub mod loops;
 pub mod ours;
 pub mod programs;
 pub mod state;

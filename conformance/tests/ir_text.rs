@@ -7,6 +7,7 @@ use c2w_decoders::riscv64::regs::{self, FpState, Privilege};
 use c2w_decoders::riscv64::{asm, names};
 use c2w_decoders::x86_64;
 use c2w_decoders::x86_64::guest::X86_64;
+use c2w_decoders::x86_64::mode::ModeBits;
 use c2w_engine::emit::Slot;
 use c2w_engine::guest::{Guest, Mode};
 use c2w_engine::ir::text::Text;
@@ -59,7 +60,9 @@ fn bytes(code: &str) -> anyhow::Result<Vec<u8>> {
 #[test]
 fn x86_64() {
     let cases = run_directory(&directory("x86_64"), |code| {
-        print::<X86_64>(&bytes(code)?, Mode::default(), x86_64::regs::name)
+        let mode = ModeBits::SSE.bits()
+            | if code.contains("where MXCSR lets") { ModeBits::FLOAT_TRAPS.bits() } else { 0 };
+        print::<X86_64>(&bytes(code)?, Mode(mode), x86_64::regs::name)
     });
     assert!(cases.unwrap_or_else(|error| panic!("{error}")) > 0);
 }

@@ -402,6 +402,11 @@ impl<G: Guest> Emit for Eager<'_, G> {
     }
 
     #[inline(always)]
+    fn float_environment(&mut self) -> u64 {
+        G::FLOAT_ENVIRONMENT.map_or(0, |slot| self.cpu.slots[usize::from(slot.0)])
+    }
+
+    #[inline(always)]
     fn helper(&mut self, id: HelperId, args: &[u64]) -> Result<u64, Stopped> {
         let mut four = [0; 4];
         four[..args.len()].copy_from_slice(args);

@@ -120,6 +120,9 @@ pub trait Emit {
     /// The result of an operation on two pairs of slots that is a number.
     fn vector_extract(&mut self, op: VectorExtract, a: Slot, b: Slot) -> Self::Val;
 
+    /// The guest's [`crate::guest::Guest::FLOAT_ENVIRONMENT`], as the operations before have left it.
+    fn float_environment(&mut self) -> Self::Val;
+
     /// Calls a guest-defined function over the whole state; at most four arguments.
     fn helper(&mut self, id: HelperId, args: &[Self::Val]) -> Result<Self::Val, Self::Stop>;
     /// Ends the instruction with a guest exception.

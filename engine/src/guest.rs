@@ -98,7 +98,8 @@ pub trait Guest: Sized + Clone + Serialize + DeserializeOwned + 'static {
     const VECTOR_SCRATCH: Option<Slot> = None;
 
     /// The slot that says how floating-point numbers are computed with, and collects flags, in the form that the processor
-    /// has if this is an x86 (MXCSR): operations that [`VectorOp::is_float`] depend on it. Code may read it by helpers only.
+    /// has if this is an x86 (MXCSR): operations that [`VectorOp::is_float`] depend on it. Lifts read it by
+    /// [`Emit::float_environment`] and leave it to helpers to write it.
     const FLOAT_ENVIRONMENT: Option<Slot> = None;
     /// Slots that lifts ask [`Emit::known`] of: where code that leads to a block leaves a constant in one, the block is
     /// recorded for that constant.

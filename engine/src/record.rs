@@ -212,6 +212,10 @@ impl Emit for Recorder {
         self.push(Op::VectorExtract { op, a, b })
     }
 
+    fn float_environment(&mut self) -> Value {
+        self.push(Op::FloatEnvironment)
+    }
+
     fn helper(&mut self, id: HelperId, args: &[Value]) -> Result<Value, Ended> {
         let first = self.block.args.len() as u32;
         self.block.args.extend_from_slice(args);

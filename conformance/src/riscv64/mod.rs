@@ -1,6 +1,7 @@
 //! riscv64 machines for tests: RAM at the board's address, nothing connected, an instruction clock.
 
 mod ins;
+pub mod loops;
 pub mod program;
 pub mod random;
 

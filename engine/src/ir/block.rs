@@ -150,6 +150,7 @@ pub enum Op {
         a: Slot,
         b: Slot,
     },
+    FloatEnvironment,
     TrapIf {
         cond: Value,
         cause: TrapCause,
@@ -196,7 +197,8 @@ impl Op {
             | Op::LoadReserved { .. }
             | Op::StoreConditional { .. }
             | Op::Helper { .. }
-            | Op::VectorExtract { .. } => Some(Type::I64),
+            | Op::VectorExtract { .. }
+            | Op::FloatEnvironment => Some(Type::I64),
             Op::Insn { .. }
             | Op::Set { .. }
             | Op::CheckCrossingWrite { .. }
@@ -318,7 +320,7 @@ impl Block {
     pub fn for_each_operand(&self, op: &Op, mut f: impl FnMut(Value)) {
         match *op {
             Op::Insn { .. } | Op::Const(_) | Op::Get(_) | Op::Pc | Op::Fence | Op::JumpRelative { .. } => {}
-            Op::Vector { .. } | Op::VectorExtract { .. } => {}
+            Op::Vector { .. } | Op::VectorExtract { .. } | Op::FloatEnvironment => {}
             Op::Set { value: a, .. }
             | Op::Unary { a, .. }
             | Op::Load { addr: a, .. }

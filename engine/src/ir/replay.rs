@@ -112,6 +112,7 @@ impl<'a, V: Copy> Replay<'a, V> {
                 None
             }
             Op::VectorExtract { op, a, b } => Some(e.vector_extract(op, a, b)),
+            Op::FloatEnvironment => Some(e.float_environment()),
             Op::Helper { id, args } => {
                 let args: Vec<V> = self.block.helper_args(args).iter().map(|&arg| v(arg)).collect();
                 Some(e.helper(id, &args)?)

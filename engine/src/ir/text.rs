@@ -99,6 +99,7 @@ impl Text<'_> {
             Op::VectorExtract { op, a, b } => {
                 write!(f, "vector_extract.{} {}, {}", op.name(), slot(a), slot(b))
             }
+            Op::FloatEnvironment => write!(f, "float_environment"),
             Op::Helper { id, args } => {
                 write!(f, "call {}", self.helpers[id.0 as usize].name)?;
                 let mut separator = " ";

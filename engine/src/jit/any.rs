@@ -1,25 +1,35 @@
 //! The translators that a machine can have.
 
+#[cfg(feature = "wasmtime")]
 use super::wasm::WasmTranslator;
 use super::{End, Translator, TranslatorStatistics};
 use crate::addr::Page;
 use crate::cache::{BlockCache, BlockId};
 use crate::cpu::Cpu;
 use crate::guest::Guest;
+#[cfg(not(feature = "wasmtime"))]
+use core::marker::PhantomData;
 
 /// A translator to one kind of code.
 pub enum AnyTranslator<G: Guest> {
     /// To code of the host's processor.
     Native(Box<Translator>),
     /// To wasm modules.
+    #[cfg(feature = "wasmtime")]
     Wasm(Box<WasmTranslator<G>>),
+    /// There is no other.
+    #[cfg(not(feature = "wasmtime"))]
+    Never(PhantomData<G>, core::convert::Infallible),
 }
 
 macro_rules! each {
     ($self:expr, $translator:ident => $result:expr) => {
         match $self {
             AnyTranslator::Native($translator) => $result,
+            #[cfg(feature = "wasmtime")]
             AnyTranslator::Wasm($translator) => $result,
+            #[cfg(not(feature = "wasmtime"))]
+            AnyTranslator::Never(_, never) => match *never {},
         }
     };
 }

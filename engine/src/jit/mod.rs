@@ -1,7 +1,4 @@
-//! Translation at run time: which code is translated, where it is, how it is linked, and how it is run.
-//!
-//! Code is reachable (by a block, the jump cache, or a link from other code) only until a page that it was made from is
-//! written. What a host cannot have is a translator that nobody can make.
+//! Translation at run time: what is translated when, where it is, and how it is run.
 
 pub mod any;
 pub mod call_out;
@@ -9,15 +6,14 @@ pub mod grow;
 #[cfg(all(unix, target_arch = "x86_64"))]
 mod native;
 #[cfg(not(all(unix, target_arch = "x86_64")))]
-#[path = "native_absent.rs"]
+#[path = "no_native.rs"]
 mod native;
 #[cfg(feature = "wasmtime")]
 pub mod wasm;
-#[cfg(not(feature = "wasmtime"))]
-#[path = "wasm_absent.rs"]
-pub mod wasm;
 
+#[cfg(any(feature = "wasmtime", all(unix, target_arch = "x86_64")))]
 use crate::addr::Page;
+#[cfg(any(feature = "wasmtime", all(unix, target_arch = "x86_64")))]
 use crate::guest::Mode;
 use call_out::Leave;
 pub use native::Translator;
@@ -25,20 +21,22 @@ pub use native::Translator;
 /// Runs of a block before it is translated, unless somebody says otherwise.
 pub const THRESHOLD: u32 = 64;
 /// What code is made from, and for.
+#[cfg(any(feature = "wasmtime", all(unix, target_arch = "x86_64")))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Origin {
+pub(crate) struct Origin {
     /// The page that it starts in.
-    page: Page,
+    pub page: Page,
     /// The page that its instruction ends in, if that is another one.
-    second: Option<Page>,
-    mode: Mode,
+    pub second: Option<Page>,
+    pub mode: Mode,
     /// Context of its data accesses.
-    context: usize,
+    pub context: usize,
 }
 
+#[cfg(any(feature = "wasmtime", all(unix, target_arch = "x86_64")))]
 impl Origin {
     /// The pages that writes to concern it.
-    #[cfg_attr(not(feature = "wasmtime"), allow(dead_code, reason = "each translator knows it its own way"))]
+    #[cfg(feature = "wasmtime")]
     fn pages(&self) -> impl Iterator<Item = Page> + use<> {
         [Some(self.page), self.second].into_iter().flatten()
     }

@@ -1,4 +1,4 @@
-//! The translator to code of the host's processor.
+//! Translation to code of this processor: which code is translated, where it is, how it is linked, and how it is run.
 //!
 //! Invariant: code is reachable (by a block, the jump cache, or a link from other code) only until a page that it was
 //! made from is written; [`Translator::invalidate`] ends that.
@@ -15,8 +15,9 @@ use crate::host::native::CodeMemory;
 use crate::ir::block::{Block, Op};
 use crate::ir::region::{Region, RegionBlock, ways_out};
 use crate::lower::x64::{Home, Lowering, Place, Request, Site, VectorHome, lower_jump};
-use crate::vcpu::{EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED};
+use crate::vcpu::{EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED, Vcpu};
 use std::collections::HashMap;
+use std::ptr::NonNull;
 use std::time::Instant;
 
 /// Room for code.
@@ -84,6 +85,7 @@ pub struct Translator {
 /// What call-outs work on while code runs.
 struct Run<'a, G: Guest> {
     cpu: &'a mut Cpu<G>,
+    vcpu: NonNull<Vcpu>,
     sites: &'a [SiteState],
     units: &'a [Unit],
     /// `cpu.retired` plus what may still be retired.
@@ -153,6 +155,7 @@ impl Translator {
         let request = Request {
             helpers: G::HELPERS,
             vector_scratch: G::VECTOR_SCRATCH,
+            float_environment: G::FLOAT_ENVIRONMENT,
             transient: G::TRANSIENT_SLOTS,
             context: origin.context,
             first_site,
@@ -192,7 +195,9 @@ impl Translator {
         let start = pc.page_offset() as i64;
         let insns = block.ops.iter().filter(|op| op.insn_offset().is_some()).count() as u32;
         let ways = ways_out(block, start);
-        let alone = RegionBlock { block: block.clone(), start, insns, weight: 1 << 10, ways };
+        // By turns slots have registers and are in memory: both are to be compared.
+        let weight = if self.statistics.regions.is_multiple_of(2) { 1 << 10 } else { 1 };
+        let alone = RegionBlock { block: block.clone(), start, insns, weight, ways };
         let origin = Origin { page: Page(0), second: None, mode: cpu.mode(), context: cpu.data_context() };
         let number = self.add::<G>(&Region { blocks: vec![alone] }, origin)?;
         // As the run loop does before it runs anything.
@@ -275,6 +280,7 @@ impl Translator {
         let (page_base, began) = (cpu.pc.0 & !PAGE_MASK, cpu.retired);
         let mut run = Run {
             cpu,
+            vcpu,
             sites: &self.sites,
             units: &self.units,
             end,
@@ -371,7 +377,7 @@ impl<G: Guest> Run<'_, G> {
     fn site(&mut self, number: usize) -> bool {
         let SiteState { site, unit } = &self.sites[number];
         let Unit { homes, vector_homes, .. } = &self.units[*unit as usize];
-        let vcpu = self.cpu.vcpu().as_ptr();
+        let vcpu = self.vcpu.as_ptr();
         // SAFETY: generated code waits for this function; of the vCPU only these fields are borrowed, and nobody else
         // borrows them.
         let (saved, vectors, spill, withheld) = unsafe {
@@ -386,11 +392,14 @@ impl<G: Guest> Run<'_, G> {
         self.statistics.call_outs += 1;
         let cpu = &mut *self.cpu;
         cpu.retired = self.end.wrapping_sub(saved[COUNT].wrapping_add_signed(*withheld));
-        let operands = site.operands.map(|place| value(saved, place));
+        let mut operands = [0; 4];
+        for (operand, &place) in operands.iter_mut().zip(&site.operands[..usize::from(site.count)]) {
+            *operand = value(saved, place);
+        }
         let before = (cpu.fetch_epoch(), cpu.data_context());
         let mut written_back = false;
         let result = match site.op {
-            Op::Helper { id, args } => {
+            Op::Helper { id, .. } => {
                 let effects = G::HELPERS[usize::from(id.0)].effects;
                 self.statistics.helpers += 1;
                 if effects.reads_state || effects.writes_state {
@@ -398,9 +407,7 @@ impl<G: Guest> Run<'_, G> {
                     write_back_vectors(cpu, vector_homes, vectors);
                     written_back = true;
                 }
-                let mut four = [0; 4];
-                four[..usize::from(args.count)].copy_from_slice(&operands[..usize::from(args.count)]);
-                let result = G::helper(cpu, id, four).map_err(Leave::from);
+                let result = G::helper(cpu, id, operands).map_err(Leave::from);
                 if effects.writes_state && result.is_ok() {
                     for home in homes {
                         saved[usize::from(home.reg.0)] = cpu.slots[usize::from(home.slot.0)];

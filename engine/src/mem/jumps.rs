@@ -59,7 +59,8 @@ impl Jumps {
     /// Notes where the code of an address is.
     pub fn note(&mut self, pc: Gva, tag: u64, code: u64) {
         let own = jump_place(pc.0);
-        if self.entries[own].pc != pc.0 {
+        // What is of no use now does not drive out what may be.
+        if self.entries[own].pc != pc.0 && self.entries[own].tag == tag {
             self.entries[own ^ 1] = self.entries[own];
         }
         self.entries[own] = JumpEntry { pc: pc.0, tag, code, _unused: 0 };
@@ -82,6 +83,24 @@ fn filter_place(gva: Gva) -> (usize, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_drive_each_other_out_only_if_they_must() {
+        let mut jumps = Jumps::default();
+        let far = 1 << (JUMP_FOLD + 14);
+        let known = |jumps: &Jumps, pc: u64| {
+            let own = jump_place(pc);
+            [own, own ^ 1].iter().any(|&place| jumps.entries[place].pc == pc)
+        };
+        let places = [0x1000, 0x1001].map(jump_place);
+        assert!(places[0] ^ 1 == places[1] && jump_place(far | 0x1000) == places[0]);
+        for pc in [0x1000, 0x1001] {
+            jumps.note(Gva(pc), 1, 7);
+        }
+        assert!(known(&jumps, 0x1000) && known(&jumps, 0x1001));
+        jumps.note(Gva(far | 0x1000), 1, 7);
+        assert!(known(&jumps, 0x1000) && known(&jumps, far | 0x1000) && !known(&jumps, 0x1001));
+    }
 
     #[test]
     fn pages_with_entries_are_known() {

@@ -102,9 +102,22 @@ fn slot_of(gva: Gva) -> usize {
     (gva.0 >> PAGE_SHIFT) as usize & (ENTRIES - 1)
 }
 
-/// What tells the number of a page's other place from that of its own. Never the own place of a page beside it: an access
-/// that crosses into that is to be found nowhere.
+/// What tells the number of a page's other place from that of its own, besides the bits of [`SKEW_SHIFT`].
 pub(crate) const OTHER_PLACE: usize = ENTRIES / 2;
+/// Address bits from here on, as many as [`SKEW_MASK`] has, tell it, too: pages that share an own place have different
+/// other ones.
+pub(crate) const SKEW_SHIFT: u32 = PAGE_SHIFT + ENTRIES.trailing_zeros();
+/// See [`SKEW_SHIFT`].
+pub(crate) const SKEW_MASK: usize = 15;
+/// How far they are shifted into the number of a place. The bits below are those of the own place, so that it is never a
+/// place of the next page: an access that crosses into that is to be found nowhere.
+pub(crate) const SKEW_TO: u32 = 5;
+
+/// The number of a page's other place.
+#[inline]
+fn other_slot_of(gva: Gva) -> usize {
+    slot_of(gva) ^ OTHER_PLACE ^ ((gva.0 >> SKEW_SHIFT) as usize & SKEW_MASK) << SKEW_TO
+}
 
 impl Entry {
     #[inline(always)]
@@ -116,8 +129,10 @@ impl Entry {
         }
     }
 
-    fn is_empty(&self) -> bool {
-        self.read & self.write & self.execute == NO_TAG
+    /// The page that it is of, if there is any.
+    fn page(&self) -> Option<Gva> {
+        let tags = [self.read, self.write, self.execute];
+        tags.into_iter().find(|&tag| tag != NO_TAG).map(|tag| Gva(tag).page_start())
     }
 
     fn is_of(&self, tag: u64) -> bool {
@@ -155,20 +170,13 @@ impl Tlb {
         if entry.tag(access) == wanted {
             return Some(gva.0.wrapping_add(entry.addend));
         }
-        self.look_further(context, own ^ OTHER_PLACE, gva, wanted, access)
+        self.look_further(context, gva, wanted, access)
     }
 
     #[cold]
     #[inline(never)]
-    fn look_further(
-        &self,
-        context: usize,
-        place: usize,
-        gva: Gva,
-        wanted: u64,
-        access: Access,
-    ) -> Option<u64> {
-        let entry = &self.contexts[context][place];
+    fn look_further(&self, context: usize, gva: Gva, wanted: u64, access: Access) -> Option<u64> {
+        let entry = &self.contexts[context][other_slot_of(gva)];
         (entry.tag(access) == wanted).then(|| gva.0.wrapping_add(entry.addend))
     }
 
@@ -197,12 +205,12 @@ impl Tlb {
         if table[own].is_of(tag) {
             old = table[own];
         } else {
-            let other = own ^ OTHER_PLACE;
+            let other = other_slot_of(gva);
             if table[other].is_of(tag) {
                 old = std::mem::replace(&mut table[other], EMPTY);
             }
-            if !table[own].is_empty() {
-                table[other] = table[own];
+            if let Some(page) = table[own].page() {
+                table[other_slot_of(page)] = table[own];
             }
         }
         if !is_same(&old) {
@@ -232,7 +240,7 @@ impl Tlb {
         }
         let own = slot_of(gva);
         for context in &mut self.contexts {
-            for place in [own, own ^ OTHER_PLACE] {
+            for place in [own, other_slot_of(gva)] {
                 let entry = &mut context[place];
                 let tags = [entry.read, entry.write, entry.execute];
                 if tags.iter().any(|tag| tag & !PAGE_MASK == gva.page_start().0) {
@@ -246,12 +254,12 @@ impl Tlb {
     /// space.
     pub fn flush_range(&mut self, start: Gva, len_bytes: u64) {
         self.generation = self.generation.wrapping_add(1);
-        let first = slot_of(start);
-        let count = ((len_bytes >> PAGE_SHIFT) as usize).min(ENTRIES);
+        // Beyond that, pages have the same places again.
+        let count = ((len_bytes >> PAGE_SHIFT) as usize).min(ENTRIES * (SKEW_MASK + 1));
         for context in &mut self.contexts {
             for i in 0..count {
-                let own = (first + i) & (ENTRIES - 1);
-                for place in [own, own ^ OTHER_PLACE] {
+                let gva = start.offset((i as u64) << PAGE_SHIFT);
+                for place in [slot_of(gva), other_slot_of(gva)] {
                     let entry = &mut context[place];
                     let tags = [entry.read, entry.write, entry.execute];
                     if tags.iter().any(|tag| (tag & !PAGE_MASK).wrapping_sub(start.0) < len_bytes) {
@@ -316,18 +324,22 @@ mod tests {
         assert_eq!(hit(&tlb, 0x1238, Width::W64, Access::Write), None);
         assert_eq!(tlb.lookup(1, Gva(0x1238), Width::W64, Access::Read), None);
         assert_eq!(hit(&tlb, 0x1238 + (ENTRIES as u64) * 4096, Width::W64, Access::Read), None);
-        // Pages that share their own place are found both; a third one drives out the first.
+        // Pages that share their own place have different other ones.
         let far = |n: u64| 0x1238 + n * (ENTRIES as u64) * 4096;
-        for n in 1..3 {
+        for n in 1..8 {
             tlb.fill(0, Gva(far(n)), Fill { host_page: 0x7000_0000 + n * 0x1000, ..fill });
-            assert_eq!(hit(&tlb, far(n - 1), Width::W64, Access::Read), Some(0x6fff_f238 + n * 0x1000));
+        }
+        for n in 0..8 {
             assert_eq!(hit(&tlb, far(n), Width::W64, Access::Read), Some(0x7000_0238 + n * 0x1000));
         }
-        assert_eq!(hit(&tlb, far(0), Width::W64, Access::Read), None);
         tlb.flush_page(Gva(far(1)));
         assert!(hit(&tlb, far(1), Width::W64, Access::Read).is_none());
         assert!(hit(&tlb, far(2), Width::W64, Access::Read).is_some());
-        tlb.fill(0, Gva(0x1234), fill);
+        // An access to the last byte of a page and the next page's first is found in no place of the next one.
+        for page in (0..1 << 26).step_by(4096).map(Gva) {
+            let next = page.offset(4096);
+            assert!(![slot_of(next), other_slot_of(next)].contains(&other_slot_of(page)), "{page}");
+        }
         tlb.set_space(Space::new(1));
         assert_eq!(hit(&tlb, 0x1238, Width::W64, Access::Read), None);
         tlb.set_space(Space::new(0));

@@ -12,5 +12,5 @@ mod ops;
 mod setup;
 mod vectors;
 
-/// The machines of these tests translate by what each test makes.
+/// Runs of a block before it is translated; `None`: these tests translate by themselves.
 const TRANSLATE_AFTER: Option<u32> = None;

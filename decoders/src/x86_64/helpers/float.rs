@@ -17,7 +17,7 @@ mod tests;
 
 pub use mxcsr::BITS as MXCSR_BITS;
 
-use super::{READS, REGISTERS, TRAPPING, helpers};
+use super::{REGISTERS, TRAPPING, helpers};
 use crate::x86_64::guest::X86_64;
 use arithmetic::{Add, Div, Max, Min, Mul, Sqrt, Sub};
 use c2w_engine::cpu::Cpu;
@@ -34,8 +34,6 @@ pub fn run(cpu: &mut Cpu<X86_64>, helper: Helper, args: [u64; 4]) -> Result<u64,
 helpers! { super::FIRST_FLOAT;
     /// (value): writes MXCSR; #GP for reserved bits.
     LoadMxcsr = "load_mxcsr", TRAPPING, mxcsr::load;
-    /// Reads MXCSR.
-    StoreMxcsr = "store_mxcsr", READS, mxcsr::store;
     /// Sums.
     Addps = "addps", TRAPPING, packed::<Add, F32>;
     /// Sums.

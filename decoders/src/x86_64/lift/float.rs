@@ -39,7 +39,7 @@ pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: FloatOp) -> Done<E> {
                 }
                 FloatOp::Stmxcsr => {
                     let place = e.place(i, 0)?;
-                    let value = e.helper(Helper::StoreMxcsr.id(), &[])?;
+                    let value = e.float_environment();
                     e.write(place, value)
                 }
             }

@@ -1,6 +1,6 @@
 //! Operations on the lanes of vectors: what each does stands in SDM 2 under the instruction that says it.
 
-use super::{Vector, from_bytes, to_bytes};
+use super::{Vector, each, from_bytes, to_bytes};
 
 /// A vector as lanes and back, and a function applied to the lanes of two.
 macro_rules! by_lane {
@@ -8,17 +8,17 @@ macro_rules! by_lane {
         #[inline(always)]
         pub(super) fn $split(vector: Vector) -> [$lane; $count] {
             let bytes = to_bytes(vector);
-            core::array::from_fn(|n| {
-                $lane::from_le_bytes(core::array::from_fn(|byte| bytes[n * size_of::<$lane>() + byte]))
-            })
+            let (chunks, _) = bytes.as_chunks::<{ size_of::<$lane>() }>();
+            each(|n| $lane::from_le_bytes(chunks[n]))
         }
 
         #[inline(always)]
         #[allow(dead_code, reason = "not every kind of lanes is joined")]
         pub(super) fn $join(lanes: [$lane; $count]) -> Vector {
             let mut bytes = [0; 16];
-            for (to, lane) in bytes.chunks_exact_mut(size_of::<$lane>()).zip(lanes) {
-                to.copy_from_slice(&lane.to_le_bytes());
+            let (chunks, _) = bytes.as_chunks_mut::<{ size_of::<$lane>() }>();
+            for (to, lane) in chunks.iter_mut().zip(lanes) {
+                *to = lane.to_le_bytes();
             }
             from_bytes(bytes)
         }
@@ -26,7 +26,7 @@ macro_rules! by_lane {
         #[inline(always)]
         fn $name(a: Vector, b: Vector, f: impl Fn($lane, $lane) -> $lane) -> Vector {
             let (a, b) = ($split(a), $split(b));
-            $join(core::array::from_fn(|n| f(a[n], b[n])))
+            $join(each(|n| f(a[n], b[n])))
         }
     )*};
 }
@@ -163,7 +163,7 @@ pub fn multiply_add_16(a: Vector, b: Vector) -> Vector {
     let (a, b) = (split_signed_16(a), split_signed_16(b));
     let product = |n: usize| i32::from(a[n]) * i32::from(b[n]);
     // Only four times the least number overflows, to the least number.
-    join_signed_32(core::array::from_fn(|n| product(2 * n).wrapping_add(product(2 * n + 1))))
+    join_signed_32(each(|n| product(2 * n).wrapping_add(product(2 * n + 1))))
 }
 
 /// PMADDUBSW: bytes of `a` are unsigned, those of `b` signed.
@@ -171,7 +171,7 @@ pub fn multiply_add_16(a: Vector, b: Vector) -> Vector {
 pub fn multiply_add_8(a: Vector, b: Vector) -> Vector {
     let (a, b) = (split_8(a), split_signed_8(b));
     let product = |n: usize| i32::from(a[n]) * i32::from(b[n]);
-    join_signed_16(core::array::from_fn(|n| saturate_16(product(2 * n) + product(2 * n + 1))))
+    join_signed_16(each(|n| saturate_16(product(2 * n) + product(2 * n + 1))))
 }
 
 /// PSADBW.
@@ -192,7 +192,7 @@ fn saturate_16(value: i32) -> i16 {
 #[inline(always)]
 fn narrow_16_by(a: Vector, b: Vector, f: impl Fn(i16) -> u8) -> Vector {
     let (a, b) = (split_signed_16(a), split_signed_16(b));
-    join_8(core::array::from_fn(|n| f(if n < 8 { a[n] } else { b[n - 8] })))
+    join_8(each(|n| f(if n < 8 { a[n] } else { b[n - 8] })))
 }
 
 /// PACKSSWB.
@@ -210,7 +210,7 @@ pub fn narrow_16(a: Vector, b: Vector) -> Vector {
 #[inline(always)]
 fn narrow_32_by(a: Vector, b: Vector, f: impl Fn(i32) -> u16) -> Vector {
     let (a, b) = (split_signed_32(a), split_signed_32(b));
-    join_16(core::array::from_fn(|n| f(if n < 4 { a[n] } else { b[n - 4] })))
+    join_16(each(|n| f(if n < 4 { a[n] } else { b[n - 4] })))
 }
 
 /// PACKSSDW.
@@ -230,14 +230,14 @@ pub fn narrow_32(a: Vector, b: Vector) -> Vector {
 fn pairs_16(a: Vector, b: Vector, f: impl Fn(i16, i16) -> i16) -> Vector {
     let (a, b) = (split_signed_16(a), split_signed_16(b));
     let lane = |n: usize| if n < 8 { a[n] } else { b[n - 8] };
-    join_signed_16(core::array::from_fn(|n| f(lane(2 * n), lane(2 * n + 1))))
+    join_signed_16(each(|n| f(lane(2 * n), lane(2 * n + 1))))
 }
 
 #[inline(always)]
 fn pairs_32(a: Vector, b: Vector, f: impl Fn(u32, u32) -> u32) -> Vector {
     let (a, b) = (split_32(a), split_32(b));
     let lane = |n: usize| if n < 4 { a[n] } else { b[n - 4] };
-    join_32(core::array::from_fn(|n| f(lane(2 * n), lane(2 * n + 1))))
+    join_32(each(|n| f(lane(2 * n), lane(2 * n + 1))))
 }
 
 /// PHADDW.

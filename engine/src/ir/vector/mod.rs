@@ -25,6 +25,16 @@ pub const PARITY: u64 = 1 << 2;
 /// Bit of a comparison's result: equal, or no common bits; x86's zero flag.
 pub const ZERO: u64 = 1 << 6;
 
+/// What a function gives for each place. A plain loop: compilers make instructions on vectors of it.
+#[inline(always)]
+fn each<T: Copy + Default, const N: usize>(f: impl Fn(usize) -> T) -> [T; N] {
+    let mut all = [T::default(); N];
+    for (n, to) in all.iter_mut().enumerate() {
+        *to = f(n);
+    }
+    all
+}
+
 /// Bytes of a vector, lowest first.
 #[inline(always)]
 fn to_bytes(vector: Vector) -> [u8; 16] {
@@ -42,6 +52,7 @@ fn from_bytes(bytes: [u8; 16]) -> Vector {
 ///
 /// # Panics
 /// If it is one on floating-point numbers.
+#[inline(always)]
 pub fn vector(op: VectorOp, imm: u8, c: Vector, a: Vector, b: Vector) -> Vector {
     use VectorOp as Op;
     let count = u64::from(imm);

@@ -4,7 +4,7 @@ use super::lanes::{
     join_8, join_16, join_32, join_64, split_8, split_16, split_32, split_signed_8, split_signed_16,
     split_signed_32,
 };
-use super::{Vector, from_bytes, to_bytes};
+use super::{Vector, each, from_bytes, to_bytes};
 
 /// A function of two vectors' lanes: the low or the high halves by turns.
 macro_rules! interleave {
@@ -13,7 +13,7 @@ macro_rules! interleave {
         #[inline(always)]
         pub fn $low(a: Vector, b: Vector) -> Vector {
             let (a, b) = ($split(a), $split(b));
-            $join(core::array::from_fn(|n| if n % 2 == 0 { a[n / 2] } else { b[n / 2] }))
+            $join(each(|n| if n % 2 == 0 { a[n / 2] } else { b[n / 2] }))
         }
 
         /// The same of the high halves.
@@ -50,8 +50,9 @@ pub fn words(half: u64, places: u8) -> u64 {
 #[inline(always)]
 pub fn pick(a: Vector, b: Vector) -> Vector {
     let bytes = to_bytes(a);
-    from_bytes(to_bytes(b).map(|place| match place {
-        0..0x80 => bytes[usize::from(place & 15)],
+    let places = to_bytes(b);
+    from_bytes(each(|n| match places[n] {
+        place @ 0..0x80 => bytes[usize::from(place & 15)],
         _ => 0,
     }))
 }
@@ -87,20 +88,20 @@ pub fn blend_known(a: Vector, b: Vector, bits: u8, lane_bits: u32) -> Vector {
 #[inline(always)]
 pub fn blend_8(a: Vector, b: Vector, mask: Vector) -> Vector {
     let (a, b, mask) = (split_8(a), split_8(b), split_signed_8(mask));
-    join_8(core::array::from_fn(|n| if mask[n] < 0 { b[n] } else { a[n] }))
+    join_8(each(|n| if mask[n] < 0 { b[n] } else { a[n] }))
 }
 
 /// The same for lanes of 32 bits.
 #[inline(always)]
 pub fn blend_32(a: Vector, b: Vector, mask: Vector) -> Vector {
     let (a, b, mask) = (split_32(a), split_32(b), split_signed_32(mask));
-    join_32(core::array::from_fn(|n| if mask[n] < 0 { b[n] } else { a[n] }))
+    join_32(each(|n| if mask[n] < 0 { b[n] } else { a[n] }))
 }
 
 /// The same for lanes of 64 bits.
 #[inline(always)]
 pub fn blend_64(a: Vector, b: Vector, mask: Vector) -> Vector {
-    core::array::from_fn(|n| if (mask[n] as i64) < 0 { b[n] } else { a[n] })
+    each(|n| if (mask[n] as i64) < 0 { b[n] } else { a[n] })
 }
 
 /// INSERTPS: a lane of `b` goes to one of `a`, then lanes become zero.
@@ -108,7 +109,7 @@ pub fn blend_64(a: Vector, b: Vector, mask: Vector) -> Vector {
 pub fn insert_single(a: Vector, b: Vector, imm: u8) -> Vector {
     let mut lanes = split_32(a);
     lanes[usize::from(imm >> 4 & 3)] = split_32(b)[usize::from(imm >> 6)];
-    join_32(core::array::from_fn(|n| if imm >> n & 1 != 0 { 0 } else { lanes[n] }))
+    join_32(each(|n| if imm >> n & 1 != 0 { 0 } else { lanes[n] }))
 }
 
 /// Widens the low lanes.
@@ -118,7 +119,7 @@ macro_rules! widen {
         #[inline(always)]
         pub fn $name(b: Vector) -> Vector {
             let lanes = $split(b);
-            $join(core::array::from_fn(|n| $wide::from(lanes[n]) as $unsigned))
+            $join(each(|n| $wide::from(lanes[n]) as $unsigned))
         }
     )*};
 }
@@ -153,7 +154,7 @@ widen! {
 /// choose and those of `a` from byte 0 or 4, as bit 2 says, its successor and so on.
 pub fn block_differences(a: Vector, b: Vector, imm: u8) -> Vector {
     let (bytes, block) = (to_bytes(a), split_32(b)[usize::from(imm & 3)].to_le_bytes());
-    join_16(core::array::from_fn(|n| {
+    join_16(each(|n| {
         let window = bytes.iter().skip(usize::from(imm & 4) + n).zip(block);
         window.map(|(byte, other)| u16::from(byte.abs_diff(other))).sum()
     }))

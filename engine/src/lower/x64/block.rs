@@ -8,13 +8,15 @@ use super::asm::{Alu, Asm, Label, Mem, Reg};
 use super::plan::{Plan, SlotSet, is_site, touches_state};
 use super::{COUNTDOWN, Features, Place, Request, STATE, Site, field, slot};
 use crate::addr::Width::{self, W64};
-use crate::emit::{SLOTS, Slot, Unary};
+use crate::emit::{Binary, SLOTS, Slot, Unary};
 use crate::ir::block::{Block, Op, Value};
 use crate::ir::region::{Region, Way};
 use crate::vcpu::SPILLS;
 
 /// The end of the block, as the number of an operation.
 const END: u32 = u32::MAX - 1;
+/// Bytes from the address of an instruction that are sure to fit an immediate with the distance from its page.
+const NEAR: u64 = 1 << 30;
 /// No operation.
 const NEVER: u32 = u32::MAX;
 
@@ -61,11 +63,15 @@ pub(super) struct Cold {
     pub back: Option<Label>,
 }
 
-/// A look at a page's other place in the TLB, to be written behind the block: RAX is the distance of its own, RCX the
-/// tag that is wanted.
+/// A look at a page's other place in the TLB, to be written behind the block: RAX is the distance of its own.
 #[derive(Clone, Copy)]
 pub(super) struct SecondLook {
     pub label: Label,
+    pub addr: Reg,
+    /// What is added to the address for its last byte.
+    pub last: i32,
+    /// The bits of that which the tag is compared with, but for the space.
+    pub mask: i32,
     pub tag: Mem,
     pub addend: Mem,
     /// Where to go on with the addend in RAX.
@@ -211,6 +217,13 @@ impl<'a> Emitter<'a> {
                 self.pc_into(to, self.insn);
                 self.define(v, to);
             }
+            // The address of the instruction is part of the sum.
+            Op::Binary { a, b, .. } if self.is_fused(a) => {
+                let distance = self.block.constant(b).unwrap_or(0) as i64;
+                let to = self.dest(v, None);
+                self.pc_into(to, self.insn.wrapping_add(distance));
+                self.define(v, to);
+            }
             Op::Binary { op, w, a, b } => self.binary(v, op, w, a, b),
             Op::Unary { op, w, a } => self.unary(v, op, w, a),
             Op::Compare { cond, w, a, b } => {
@@ -230,6 +243,7 @@ impl<'a> Emitter<'a> {
             Op::Vector { op, imm, to, a, b } => self.vector(v, op, imm, [to, a, b]),
             Op::VectorInsert { op, imm, to, value } => self.vector_insert(v, op, imm, to, value),
             Op::VectorExtract { op, a, b } => self.vector_extract(v, op, a, b),
+            Op::FloatEnvironment => self.float_environment(v),
             Op::LoadReserved { addr, .. } => self.call_out(v, op, &[addr]),
             Op::StoreConditional { addr, value, .. } => self.call_out(v, op, &[addr, value]),
             Op::Helper { args, .. } => {
@@ -606,7 +620,16 @@ impl<'a> Emitter<'a> {
         let pending = pending.map(|pending| (pending.slot, self.place(pending.value))).collect();
         self.in_site = false;
         let unretired = self.insns.wrapping_sub(self.before);
-        self.sites.push(Site { op: *op, operands: places, result, insn: self.insn, unretired, pending });
+        let count = operands.len() as u8;
+        self.sites.push(Site {
+            op: *op,
+            operands: places,
+            count,
+            result,
+            insn: self.insn,
+            unretired,
+            pending,
+        });
         self.request.first_site + self.sites.len() as u32 - 1
     }
 
@@ -787,6 +810,14 @@ impl Scratch {
                 self.fused[cond.0 as usize] = true;
                 self.used(a, use_at);
                 self.used(b, use_at);
+            }
+            if let Op::Binary { op: Binary::Add, w: W64, a, b } = *op
+                && *block.definition(a) == Op::Pc
+                && self.uses[a.0 as usize] == 1
+                && block.constant(b).is_some_and(|number| (number as i64).unsigned_abs() < NEAR)
+            {
+                self.fused[a.0 as usize] = true;
+                continue;
             }
             block.for_each_operand(op, |value| self.used(value, use_at));
         }

@@ -2,15 +2,15 @@
 
 use super::asm::{Alu, Asm, Cc, Label, Reg};
 use super::block::{Cold, Emitter};
-use super::memory::ENTRY_SHIFT;
+use super::memory::look_further;
 use super::plan::{FIRST_VECTOR, Plan, SlotSet, may_change_mode};
+use super::stubs::emit_quick_jump;
 use super::vectors::{read_vector, write_vector};
 use super::{COUNTDOWN, Link, Lowering, Request, field, slot};
 use crate::addr::PAGE_BYTES;
-use crate::addr::Width::{W32, W64};
+use crate::addr::Width::W64;
 use crate::ir::block::Op;
 use crate::ir::region::{Region, Way, Ways};
-use crate::mem::tlb::OTHER_PLACE;
 use crate::vcpu::EXIT_COUNT;
 
 /// Writes a region.
@@ -111,12 +111,7 @@ impl<'a> Flow<'a> {
     fn cold(&mut self) {
         let Lowering { asm, block, plan, .. } = &mut *self.lowering;
         for (look, miss) in block.looks.drain(..) {
-            asm.bind(look.label);
-            asm.alu_imm(Alu::Xor, W32, Reg::RAX, (OTHER_PLACE << ENTRY_SHIFT) as i32);
-            asm.alu(Alu::Cmp, W64, Reg::RCX, look.tag);
-            asm.jcc(Cc::NE, miss);
-            asm.load(W64, Reg::RAX, look.addend);
-            asm.jmp(look.found);
+            look_further(asm, look, miss);
         }
         for Cold { label, site, back } in block.cold.drain(..) {
             asm.bind(label);
@@ -209,16 +204,21 @@ struct Ending<'a> {
 }
 
 impl Ending<'_> {
+    /// What is observed on a way. The run loop may observe everything.
+    fn live_on(&self, way: Way) -> SlotSet {
+        if self.looks { SlotSet::ALL } else { self.plan.live_on(way) }
+    }
+
     fn emit(&mut self, e: &mut Emitter<'_>) {
         match self.region.blocks[self.index].ways {
             Ways::None => {}
             Ways::Indirect => self.indirect(e),
             Ways::One(way) => {
-                e.store_for_way(&self.plan.live_on(way));
+                e.store_for_way(&self.live_on(way));
                 self.go(e, way, true);
             }
             Ways::Branch { taken, next } => {
-                let (live_taken, live_next) = (self.plan.live_on(taken), self.plan.live_on(next));
+                let (live_taken, live_next) = (self.live_on(taken), self.live_on(next));
                 e.store_for_all(|slot| live_taken.contains(slot) && live_next.contains(slot));
                 let Some(&Op::BranchRelative { cond, .. }) = e.block.ops.last() else {
                     unreachable!("a block that branches ends with a branch")
@@ -321,6 +321,8 @@ impl Ending<'_> {
             e.asm.bind(on);
             e.asm.store_imm(W64, field!(moved), 0);
         }
+        // In line, so that the processor tells the targets of different jumps apart.
+        emit_quick_jump(e.asm);
         e.asm.jmp_indirect(field!(links.jump));
     }
 }

@@ -1,18 +1,18 @@
 //! Accesses to guest memory: the TLB check in line, everything else at a site.
 
-use super::asm::{Alu, Cc, Label, Mem, Reg, Shift};
+use super::asm::{Alu, Asm, Cc, Label, Mem, Reg, Shift};
 use super::block::{Emitter, SecondLook};
 use super::{BIAS, STATE, field};
 use crate::addr::Width::{self, W32, W64};
 use crate::addr::{PAGE_MASK, PAGE_SHIFT};
 use crate::emit::Amo;
 use crate::ir::block::{Op, Value};
-use crate::mem::tlb::{ENTRIES, Entry, Tlb};
+use crate::mem::tlb::{ENTRIES, Entry, OTHER_PLACE, SKEW_MASK, SKEW_SHIFT, SKEW_TO, Tlb};
 use crate::vcpu::Vcpu;
 use core::mem::{offset_of, size_of};
 
 /// log2 of the size of a TLB entry.
-pub(super) const ENTRY_SHIFT: u32 = size_of::<Entry>().trailing_zeros();
+const ENTRY_SHIFT: u32 = size_of::<Entry>().trailing_zeros();
 const _: () = assert!(size_of::<Entry>() == 1 << ENTRY_SHIFT);
 /// The bits of a page's address, as an immediate.
 const PAGE_BITS: i32 = !(PAGE_MASK as i32);
@@ -45,20 +45,17 @@ impl Emitter<'_> {
         self.asm.shift_imm(Shift::Shr, W32, Reg::RAX, (PAGE_SHIFT - ENTRY_SHIFT) as u8);
         self.asm.alu_imm(Alu::And, W32, Reg::RAX, ((ENTRIES - 1) << ENTRY_SHIFT) as i32);
         let last = len_bytes as i32 - 1;
-        if aligned || last == 0 {
-            self.asm.mov(Reg::RCX, addr);
-            self.asm.alu_imm(Alu::And, W64, Reg::RCX, PAGE_BITS | last);
-        } else {
-            self.asm.lea(W64, Reg::RCX, Mem::at(addr, last));
-            self.asm.alu_imm(Alu::And, W64, Reg::RCX, PAGE_BITS);
-        }
-        self.asm.alu(Alu::Or, W64, Reg::RCX, field!(tlb.space));
+        let (last, mask) = if aligned { (0, PAGE_BITS | last) } else { (last, PAGE_BITS) };
+        wanted_tag(self.asm, addr, last, mask);
         self.asm.alu(Alu::Cmp, W64, Reg::RCX, entry(tag));
         self.asm.jcc(Cc::NE, miss);
         self.asm.load(W64, Reg::RAX, entry(offset_of!(Entry, addend)));
         self.asm.bind(found);
         self.second_look(SecondLook {
             label: miss,
+            addr,
+            last,
+            mask,
             tag: entry(tag),
             addend: entry(offset_of!(Entry, addend)),
             found,
@@ -168,4 +165,30 @@ impl Emitter<'_> {
             self.define(v, to);
         }
     }
+}
+
+/// RCX = what the tag must be for an access at an address.
+fn wanted_tag(asm: &mut Asm, addr: Reg, last: i32, mask: i32) {
+    match last {
+        0 => asm.mov(Reg::RCX, addr),
+        last => asm.lea(W64, Reg::RCX, Mem::at(addr, last)),
+    }
+    asm.alu_imm(Alu::And, W64, Reg::RCX, mask);
+    asm.alu(Alu::Or, W64, Reg::RCX, field!(tlb.space));
+}
+
+/// Looks at the other place, as `mem::tlb` numbers it.
+pub(super) fn look_further(asm: &mut Asm, look: SecondLook, miss: Label) {
+    const SKEW: u32 = SKEW_TO + ENTRY_SHIFT;
+    asm.bind(look.label);
+    asm.mov(Reg::RCX, look.addr);
+    asm.shift_imm(Shift::Shr, W64, Reg::RCX, (SKEW_SHIFT - SKEW) as u8);
+    asm.alu_imm(Alu::And, W32, Reg::RCX, (SKEW_MASK << SKEW) as i32);
+    asm.alu(Alu::Xor, W32, Reg::RAX, Reg::RCX);
+    asm.alu_imm(Alu::Xor, W32, Reg::RAX, (OTHER_PLACE << ENTRY_SHIFT) as i32);
+    wanted_tag(asm, look.addr, look.last, look.mask);
+    asm.alu(Alu::Cmp, W64, Reg::RCX, look.tag);
+    asm.jcc(Cc::NE, miss);
+    asm.load(W64, Reg::RAX, look.addend);
+    asm.jmp(look.found);
 }

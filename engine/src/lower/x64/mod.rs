@@ -13,6 +13,8 @@
 //! Registers: RBX points into the vCPU ([`BIAS`]), R15 counts down, RAX and RCX hold nothing between operations.
 
 pub mod asm;
+#[cfg(test)]
+mod asm_tests;
 mod block;
 mod encodings;
 mod flow;
@@ -71,6 +73,8 @@ pub struct Site {
     pub op: Op,
     /// Where its operands are.
     pub operands: [Place; 4],
+    /// How many there are.
+    pub count: u8,
     /// Which register takes the result.
     pub result: Option<Reg>,
     /// Where the instruction is, from the start of the entry's page.
@@ -138,6 +142,8 @@ pub struct Request<'a> {
     pub helpers: &'a [HelperInfo],
     /// The guest's [`crate::guest::Guest::VECTOR_SCRATCH`].
     pub vector_scratch: Option<Slot>,
+    /// The guest's [`crate::guest::Guest::FLOAT_ENVIRONMENT`].
+    pub float_environment: Option<Slot>,
     /// Slots that are written much more often than read.
     pub transient: &'a [Slot],
     /// TLB context of data accesses.

@@ -219,6 +219,13 @@ impl Plan {
                 }
                 block.ways.for_each(|way| live.join(&self.live_on(way)));
                 self.live_out[index] = live;
+                // On a way back the count is looked at, and all that was written before this block is observed if it is
+                // down; what this block writes is put off until then.
+                block.ways.for_each(|way| {
+                    if matches!(way, Way::Block(to) if to <= index) {
+                        live = SlotSet::ALL;
+                    }
+                });
                 for op in block.block.ops.iter().rev() {
                     match op {
                         Op::Set { slot, .. } => live.remove(*slot),

@@ -69,29 +69,11 @@ pub fn emit(asm: &mut Asm, float_environment: Option<Slot>) -> Stubs {
     emit_call_out(asm, leave_settled, float_environment, true);
 
     let jump = asm.len();
-    // The place of RAX in the jump cache, as `jump_place` says.
-    let (other, miss) = (asm.label(), asm.label());
-    asm.mov(Reg::RDX, Reg::RAX);
-    asm.shift_imm(Shift::Shr, W64, Reg::RDX, JUMP_FOLD as u8);
-    asm.alu(Alu::Xor, W32, Reg::RDX, Reg::RAX);
-    asm.alu_imm(Alu::And, W32, Reg::RDX, JUMP_ENTRIES as i32 - 1);
-    asm.shift_imm(Shift::Shl, W32, Reg::RDX, JUMP_SHIFT);
-    let entry = |field: usize| {
-        Mem::sum(STATE, Reg::RDX, (offset_of!(Vcpu, tlb) + offset_of!(Tlb, jumps) + field - BIAS) as i32)
-    };
+    emit_place(asm);
     // Its own entry, then the other one.
-    for miss in [other, miss] {
-        asm.alu(Alu::Cmp, W64, Reg::RAX, entry(offset_of!(JumpEntry, pc)));
-        asm.jcc(Cc::NE, miss);
-        asm.load(W64, Reg::RCX, field!(context_tag));
-        asm.alu(Alu::Cmp, W64, Reg::RCX, entry(offset_of!(JumpEntry, tag)));
-        asm.jcc(Cc::NE, miss);
-        asm.alu_imm(Alu::And, W64, Reg::RAX, !(PAGE_MASK as i32));
-        asm.store(W64, field!(page_base), Reg::RAX);
-        asm.jmp_indirect(entry(offset_of!(JumpEntry, code)));
-        asm.bind(miss);
-        asm.alu_imm(Alu::Xor, W32, Reg::RDX, size_of::<JumpEntry>() as i32);
-    }
+    emit_probe(asm);
+    asm.alu_imm(Alu::Xor, W32, Reg::RDX, size_of::<JumpEntry>() as i32);
+    emit_probe(asm);
     asm.store(W64, field!(pc), Reg::RAX);
     asm.mov_imm(Reg::RAX, EXIT_JUMP);
     asm.jmp(leave);
@@ -100,6 +82,38 @@ pub fn emit(asm: &mut Asm, float_environment: Option<Slot>) -> Stubs {
     asm.alu_imm(Alu::Add, W64, Reg::RAX, EXIT_UNLINKED as i32);
     asm.jmp(leave);
     Stubs { enter, call_out, call_out_vectors, leave: leave_at, jump, unlinked }
+}
+
+/// Goes on at the address in RAX if its own entry of the jump cache knows it. RAX stays; RCX and RDX do not.
+pub(super) fn emit_quick_jump(asm: &mut Asm) {
+    emit_place(asm);
+    emit_probe(asm);
+}
+
+/// RDX = the distance of RAX's own entry in the jump cache, as `jump_place` numbers them.
+fn emit_place(asm: &mut Asm) {
+    asm.mov(Reg::RDX, Reg::RAX);
+    asm.shift_imm(Shift::Shr, W64, Reg::RDX, JUMP_FOLD as u8);
+    asm.alu(Alu::Xor, W32, Reg::RDX, Reg::RAX);
+    asm.alu_imm(Alu::And, W32, Reg::RDX, JUMP_ENTRIES as i32 - 1);
+    asm.shift_imm(Shift::Shl, W32, Reg::RDX, JUMP_SHIFT);
+}
+
+/// Goes on at the address in RAX if the entry that RDX leads to knows it.
+fn emit_probe(asm: &mut Asm) {
+    let miss = asm.label();
+    let entry = |field: usize| {
+        Mem::sum(STATE, Reg::RDX, (offset_of!(Vcpu, tlb) + offset_of!(Tlb, jumps) + field - BIAS) as i32)
+    };
+    asm.alu(Alu::Cmp, W64, Reg::RAX, entry(offset_of!(JumpEntry, pc)));
+    asm.jcc(Cc::NE, miss);
+    asm.load(W64, Reg::RCX, field!(context_tag));
+    asm.alu(Alu::Cmp, W64, Reg::RCX, entry(offset_of!(JumpEntry, tag)));
+    asm.jcc(Cc::NE, miss);
+    asm.alu_imm(Alu::And, W64, Reg::RAX, !(PAGE_MASK as i32));
+    asm.store(W64, field!(page_base), Reg::RAX);
+    asm.jmp_indirect(entry(offset_of!(JumpEntry, code)));
+    asm.bind(miss);
 }
 
 /// The guest's floating-point environment becomes that of the processor.

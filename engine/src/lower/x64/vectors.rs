@@ -5,7 +5,7 @@ use super::asm::{Alu, Mem, Xmm, XmmRm};
 use super::block::Emitter;
 use super::encodings::{Encoding, Form, Outcome, encoding, extract_encoding, insert_encoding};
 use super::slot;
-use crate::addr::Width::W32;
+use crate::addr::Width::{W32, W64};
 use crate::emit::{Slot, VectorExtract, VectorInsert, VectorOp};
 use crate::ir::block::{Op, Value};
 use crate::ir::vector::{CARRY, PARITY, ZERO};
@@ -198,6 +198,18 @@ impl Emitter<'_> {
         let back = self.cold(miss, site);
         self.asm.bind(back);
         self.release_operands(&[addr]);
+    }
+
+    pub(super) fn float_environment(&mut self, v: Value) {
+        let to = self.dest(v, None);
+        match self.request.float_environment {
+            Some(environment) => {
+                self.asm.store_mxcsr(slot(environment));
+                self.asm.load(W64, to, slot(environment));
+            }
+            None => self.asm.mov_imm(to, 0),
+        }
+        self.define(v, to);
     }
 
     /// Half of a vector as a value, where the vector has a home.

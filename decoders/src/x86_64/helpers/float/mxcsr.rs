@@ -49,11 +49,6 @@ pub(super) fn load(cpu: &mut Cpu<X86_64>, [value, ..]: [u64; 4]) -> Result<u64, 
     Ok(0)
 }
 
-/// STMXCSR: not read as a slot, because while generated code runs the flags are collected elsewhere.
-pub(super) fn store(cpu: &mut Cpu<X86_64>, _: [u64; 4]) -> Result<u64, Trap> {
-    Ok(cpu.slots[SLOT])
-}
-
 /// The direction that a rounding control names, in its low two bits.
 pub(super) fn rounding(control: u64) -> Rounding {
     match control & 3 {

@@ -1,4 +1,4 @@
-//! The loops of the interpreter's measurement for x86_64: what those for riscv64 do, and repeated string instructions.
+//! Loops without an end whose speed and code are measured: what those for riscv64 do, and repeated string instructions.
 
 /// Loops without an end, by what they are made of: machine code, an instruction a line.
 pub const LOOPS: [(&str, &[&[u8]]); 6] = [

@@ -1,20 +1,7 @@
-//! Speed of the interpreter on loops of both guests: nanoseconds per guest instruction are the time over the elements.
+//! Loops without an end whose speed and code are measured.
 
-#![allow(missing_docs, reason = "criterion's macros write functions without")]
-
-mod x86_64;
-
-use c2w_conformance::riscv64;
-use c2w_conformance::x86_64::user_machine;
-use c2w_decoders::riscv64::asm::assemble;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use std::hint::black_box;
-
-/// Instructions a measurement runs.
-const INSNS: u64 = 2_000_000;
-
-/// Loops of riscv64 without an end, by what they are made of.
-const LOOPS: [(&str, &str); 5] = [
+/// The loops, by what they are made of: a line an instruction.
+pub const LOOPS: [(&str, &str); 5] = [
     (
         "integer",
         "lui a1, 0x12345
@@ -90,28 +77,3 @@ const LOOPS: [(&str, &str); 5] = [
          bne a1, zero, loop",
     ),
 ];
-
-fn interpreter(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("interpreter_riscv64");
-    group.throughput(Throughput::Elements(INSNS));
-    for (name, text) in LOOPS {
-        let image = assemble(text).expect("the loops assemble");
-        group.bench_function(name, |bencher| {
-            let mut machine = riscv64::user_machine(&image);
-            bencher.iter(|| black_box(machine.run(INSNS)));
-        });
-    }
-    group.finish();
-    let mut group = criterion.benchmark_group("interpreter_x86_64");
-    group.throughput(Throughput::Elements(INSNS));
-    for (name, insns) in x86_64::LOOPS {
-        group.bench_function(name, |bencher| {
-            let mut machine = user_machine(&insns.concat());
-            bencher.iter(|| black_box(machine.run(INSNS)));
-        });
-    }
-    group.finish();
-}
-
-criterion_group!(benches, interpreter);
-criterion_main!(benches);

@@ -1,0 +1,43 @@
+//! Stands for the translator to native code where there is none: it cannot be made.
+
+use super::{End, TranslatorStatistics};
+use crate::addr::{Gva, Page};
+use crate::cache::{BlockCache, BlockId};
+use crate::cpu::Cpu;
+use crate::eager::BlockEnd;
+use crate::guest::Guest;
+use crate::ir::block::Block;
+
+/// There is none.
+pub enum Translator {}
+
+#[allow(missing_docs, reason = "as those of the translator to native code")]
+impl Translator {
+    pub fn new<G: Guest>(_threshold: u32) -> Option<Self> {
+        None
+    }
+
+    pub fn statistics(&self) -> TranslatorStatistics {
+        match *self {}
+    }
+
+    pub fn heat_up<G: Guest>(&mut self, _: &mut BlockCache<G::Insn>, _: &mut Cpu<G>, _: BlockId) {
+        match *self {}
+    }
+
+    pub fn run_block<G: Guest>(&mut self, _: &mut Cpu<G>, _: Gva, _: &Block) -> Option<BlockEnd> {
+        match *self {}
+    }
+
+    pub fn clear<G: Guest>(&mut self, _: &mut BlockCache<G::Insn>, _: &mut Cpu<G>) {
+        match *self {}
+    }
+
+    pub fn invalidate<G: Guest>(&mut self, _: &mut Cpu<G>, _: Page) {
+        match *self {}
+    }
+
+    pub fn run<G: Guest>(&mut self, _: &mut Cpu<G>, _number: u32, _limit: u64) -> End {
+        match *self {}
+    }
+}

@@ -1,0 +1,116 @@
+//! What the assembler writes, as a disassembler reads it.
+
+use super::asm::{Alu, Asm, Cc, Group3, Mem, Reg, Shift};
+use crate::addr::Width::{self, W8, W16, W32, W64};
+use iced_x86::{Decoder, DecoderOptions, Formatter, NasmFormatter};
+
+/// The instructions of code, a line each.
+fn text(write: impl FnOnce(&mut Asm)) -> String {
+    let mut asm = Asm::default();
+    write(&mut asm);
+    let mut decoder = Decoder::with_ip(64, asm.finish(), 0x1000, DecoderOptions::NONE);
+    let mut formatter = NasmFormatter::new();
+    formatter.options_mut().set_space_after_operand_separator(true);
+    let mut lines = Vec::new();
+    while decoder.can_decode() {
+        let mut line = String::new();
+        formatter.format(&decoder.decode(), &mut line);
+        lines.push(line);
+    }
+    lines.join("; ")
+}
+
+const BASES: [(Reg, &str); 5] =
+    [(Reg::RBX, "rbx"), (Reg::RBP, "rbp"), (Reg::RSP, "rsp"), (Reg::R12, "r12"), (Reg::R13, "r13")];
+
+#[test]
+fn every_form_of_address() {
+    for (base, name) in BASES {
+        for (disp, shown) in [(0, ""), (8, "+8"), (-128, "-80h"), (0x1234, "+1234h")] {
+            let got = text(|asm| asm.load(W64, Reg::RAX, Mem::at(base, disp)));
+            assert_eq!(got, format!("mov rax, [{name}{shown}]"));
+            let got = text(|asm| asm.load(W64, Reg::R9, Mem::sum(base, Reg::R14, disp)));
+            assert_eq!(got, format!("mov r9, [{name}+r14{shown}]"));
+        }
+    }
+}
+
+#[test]
+fn widths_and_byte_registers() {
+    let names = |w: Width| match w {
+        W8 => ["sil", "r8b"],
+        W16 => ["si", "r8w"],
+        W32 => ["esi", "r8d"],
+        W64 => ["rsi", "r8"],
+    };
+    for w in Width::ALL {
+        let [a, b] = names(w);
+        let at = Mem::at(Reg::RBX, 8);
+        for (got, want) in [
+            (text(|asm| asm.alu(Alu::Sub, w, Reg::RSI, Reg::R8)), format!("sub {a}, {b}")),
+            (text(|asm| asm.alu_imm(Alu::Xor, w, Reg::R8, 5)), format!("xor {b}, 5")),
+            (text(|asm| asm.alu_mem(Alu::Or, w, at, Reg::RSI)), format!("or [rbx+8], {a}")),
+            (text(|asm| asm.test(w, Reg::RSI, Reg::R8)), format!("test {a}, {b}")),
+            (text(|asm| asm.store(w, at, Reg::RSI)), format!("mov [rbx+8], {a}")),
+            (text(|asm| asm.shift_imm(Shift::Rol, w, Reg::R8, 3)), format!("rol {b}, 3")),
+            (text(|asm| asm.shift_cl(Shift::Sar, w, Reg::RSI)), format!("sar {a}, cl")),
+            (text(|asm| asm.group3(Group3::Idiv, w, Reg::RSI)), format!("idiv {a}")),
+        ] {
+            assert_eq!(got, want);
+        }
+    }
+}
+
+#[test]
+fn constants_take_the_shortest_form() {
+    for (value, want) in [
+        (7, "mov eax, 7"),
+        (0xffff_ffff, "mov eax, 0FFFFFFFFh"),
+        (u64::MAX, "mov rax, 0FFFFFFFFFFFFFFFFh"),
+        (0x1_0000_0000, "mov rax, 100000000h"),
+    ] {
+        assert_eq!(text(|asm| asm.mov_imm(Reg::RAX, value)), want);
+    }
+    let len = |value| {
+        let mut asm = Asm::default();
+        asm.mov_imm(Reg::RAX, value);
+        asm.len()
+    };
+    assert_eq!([len(7), len(u64::MAX), len(1 << 32)], [5, 7, 10]);
+    assert_eq!(text(|asm| asm.alu_imm(Alu::And, W64, Reg::RCX, -4096)), "and rcx, 0FFFFFFFFFFFFF000h");
+    assert_eq!(text(|asm| asm.store_imm(W16, Mem::at(Reg::RBX, 0), -1)), "mov word [rbx], 0FFFFh");
+}
+
+#[test]
+fn extensions_and_conditions() {
+    for (got, want) in [
+        (text(|asm| asm.zext(W8, Reg::RDX, Reg::RSI)), "movzx edx, sil"),
+        (text(|asm| asm.zext(W32, Reg::R9, Reg::RSI)), "mov r9d, esi"),
+        (text(|asm| asm.sext(W8, Reg::RDX, Reg::RDI)), "movsx rdx, dil"),
+        (text(|asm| asm.sext(W32, Reg::RDX, Reg::R10)), "movsxd rdx, r10d"),
+        (text(|asm| asm.setcc(Cc::L, Reg::RDI)), "setl dil"),
+        (text(|asm| asm.cmov(Cc::AE, Reg::R8, Reg::RBP)), "cmovae r8, rbp"),
+        (text(|asm| asm.lea(W32, Reg::RAX, Mem::sum(Reg::RBP, Reg::R13, 0))), "lea eax, [rbp+r13]"),
+        (text(|asm| asm.imul_imm(W64, Reg::RAX, Reg::R9, 10)), "imul rax, r9, 0Ah"),
+        (text(|asm| asm.bswap(W64, Reg::R11)), "bswap r11"),
+        (text(|asm| asm.popcnt(W32, Reg::R8, Reg::RAX)), "popcnt r8d, eax"),
+        (text(|asm| asm.jmp_indirect(Mem::at(Reg::RBX, 16))), "jmp qword [rbx+10h]"),
+        (text(|asm| asm.call_indirect(Mem::at(Reg::RBX, 16))), "call qword [rbx+10h]"),
+        (text(|asm| asm.note(7)), "test eax, 7"),
+    ] {
+        assert_eq!(got, want);
+    }
+}
+
+#[test]
+fn jumps_lead_to_their_labels() {
+    let got = text(|asm| {
+        let (back, on) = (asm.label(), asm.label());
+        asm.bind(back);
+        asm.jcc(Cc::NE, on);
+        asm.jmp(back);
+        asm.bind(on);
+        asm.ret();
+    });
+    assert_eq!(got, "jne near 000000000000100Bh; jmp 0000000000001000h; ret");
+}

@@ -1,8 +1,12 @@
 //! How guest code is run: the choice that a user has.
 
+use anyhow::{Context, Result, anyhow};
 use c2w_engine::guest::Guest;
+use c2w_engine::host::wasmtime::{Host, Space};
 use c2w_engine::jit::THRESHOLD;
-use c2w_engine::machine::Machine;
+use c2w_engine::jit::any::AnyTranslator;
+use c2w_engine::jit::wasm::{self, WasmTranslator};
+use c2w_engine::machine::{Backing, Machine};
 use clap::ValueEnum;
 
 /// How guest code is run.
@@ -11,18 +15,56 @@ pub enum Jit {
     /// Hot code is translated to code of this processor, where c2w can do that.
     #[default]
     Native,
+    /// Hot code is translated to WebAssembly, in whose memory the whole machine lies.
+    Wasm,
     /// Everything is interpreted.
     Off,
 }
 
+/// The choice, for one machine that is being built.
+pub struct Prepared {
+    jit: Jit,
+    space: Option<Space>,
+}
+
 impl Jit {
-    /// Prepares a machine for it. Where translation is not to be had, the machine interprets.
-    pub fn prepare<G: Guest>(self, machine: &mut Machine<G>) {
-        match self {
-            Jit::Native => {
+    /// Gets the memory that it needs.
+    ///
+    /// # Errors
+    /// There is not so much, or no address for it.
+    pub fn reserve(self, memory_bytes: u64) -> Result<Prepared> {
+        let space = match self {
+            Jit::Wasm => Some(Space::new(memory_bytes).with_context(|| {
+                format!("--jit wasm cannot have {} MiB of guest memory", memory_bytes >> 20)
+            })?),
+            Jit::Native | Jit::Off => None,
+        };
+        Ok(Prepared { jit: self, space })
+    }
+}
+
+impl Prepared {
+    /// Where the machine is to be, if not just anywhere.
+    pub fn backing(&self) -> Option<Backing> {
+        self.space.as_ref().map(Space::backing)
+    }
+
+    /// Lets a machine, in that memory, translate. Where native translation is not to be had, it interprets.
+    ///
+    /// # Errors
+    /// The WebAssembly engine's.
+    pub fn apply<G: Guest>(self, machine: &mut Machine<G>) -> Result<()> {
+        match (self.jit, self.space) {
+            (Jit::Native, _) => {
                 machine.translate(THRESHOLD);
             }
-            Jit::Off => {}
+            (Jit::Wasm, Some(space)) => {
+                let host = Host::new(&space).map_err(|error| anyhow!("--jit wasm: {error}"))?;
+                let translator = WasmTranslator::new(host, wasm::THRESHOLD, true);
+                machine.translate_by(AnyTranslator::Wasm(Box::new(translator)));
+            }
+            (Jit::Wasm | Jit::Off, _) => {}
         }
+        Ok(())
     }
 }

@@ -133,15 +133,17 @@ fn riscv64_machine(files: LinuxFiles, firmware: Firmware, parts: Parts) -> Resul
     let LinuxFiles { kernel, initrd, cmdline } = files;
     let Parts { console, virtio, memory_bytes, attention, jit } = parts;
     let files = BootFiles { firmware, kernel: Some(kernel), initrd, cmdline };
+    let jit = jit.reserve(memory_bytes)?;
     let config = MachineConfig {
         memory_bytes,
+        backing: jit.backing(),
         parts: BoardParts { console, wall_clock: Box::new(unix_ns), virtio },
         clock: Box::new(HostClock::default()),
         attention,
         rng_seed: rng_seed()?,
     };
     let mut machine = machine(&files, config)?;
-    jit.prepare(&mut machine);
+    jit.apply(&mut machine)?;
     Ok(Box::new(machine))
 }
 
@@ -150,15 +152,17 @@ fn x86_64_machine(files: LinuxFiles, parts: Parts) -> Result<Box<dyn Computer>> 
     let LinuxFiles { kernel, initrd, cmdline } = files;
     let Parts { console, virtio, memory_bytes, attention, jit } = parts;
     let files = BootFiles { kernel, initrd, cmdline };
+    let jit = jit.reserve(memory_bytes)?;
     let config = MachineConfig {
         memory_bytes,
+        backing: jit.backing(),
         parts: BoardParts { console, wall_clock: Box::new(unix_ns), virtio },
         clock: Box::new(HostClock::default()),
         attention,
         rng_seed: rng_seed()?,
     };
     let mut machine = machine(&files, config)?;
-    jit.prepare(&mut machine);
+    jit.apply(&mut machine)?;
     Ok(Box::new(machine))
 }
 

@@ -92,7 +92,14 @@ pub fn run(program: Vec<u8>) -> Verdict {
     let (console, port) = char_channel(CONSOLE_BYTES, &attention);
     let parts = BoardParts { console: Box::new(console), wall_clock: Box::new(|| 0), virtio: Vec::new() };
     let clock = Box::new(InstructionClock::new(NS_PER_INSN));
-    let config = MachineConfig { memory_bytes: MEMORY_BYTES, parts, clock, attention, rng_seed: vec![7; 32] };
+    let config = MachineConfig {
+        memory_bytes: MEMORY_BYTES,
+        backing: None,
+        parts,
+        clock,
+        attention,
+        rng_seed: vec![7; 32],
+    };
     let files = BootFiles { firmware: Firmware::None, kernel: Some(program), ..BootFiles::default() };
     let mut machine = match boot::machine(&files, config) {
         Ok(machine) => machine,

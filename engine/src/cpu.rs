@@ -72,13 +72,13 @@ impl<G: Guest> Cpu<G> {
         attention: Attention,
         clock: Box<dyn Clock>,
     ) -> Self {
-        Self::with_parts(vcpu::allocate(), guest, ram, board, irq, attention, clock)
+        Self::with_backing(None, guest, ram, board, irq, attention, clock)
     }
 
-    /// The same in memory that the caller provides.
+    /// The same in memory that the caller may provide.
     #[allow(clippy::too_many_arguments, reason = "as `new`, and where")]
     pub fn with_backing(
-        backing: Box<dyn VcpuBacking>,
+        backing: Option<Box<dyn VcpuBacking>>,
         guest: G,
         ram: Ram,
         board: G::Board,
@@ -86,18 +86,10 @@ impl<G: Guest> Cpu<G> {
         attention: Attention,
         clock: Box<dyn Clock>,
     ) -> Self {
-        Self::with_parts(vcpu::take_apart(backing), guest, ram, board, irq, attention, clock)
-    }
-
-    fn with_parts(
-        parts: vcpu::Parts,
-        guest: G,
-        ram: Ram,
-        board: G::Board,
-        irq: IrqLines,
-        attention: Attention,
-        clock: Box<dyn Clock>,
-    ) -> Self {
+        let parts = match backing {
+            Some(backing) => vcpu::take_apart(backing),
+            None => vcpu::allocate(),
+        };
         assert!(G::CONTEXTS <= MAX_CONTEXTS, "the TLB has a table for each of the guest's contexts");
         Self {
             slots: parts.slots,
@@ -199,12 +191,12 @@ impl<G: Guest> Cpu<G> {
 
     /// What generated code reaches of the vCPU.
     #[inline]
-    pub(crate) fn vcpu(&self) -> NonNull<Vcpu> {
+    pub fn vcpu(&self) -> NonNull<Vcpu> {
         self.vcpu.vcpu()
     }
 
     /// Names all that the code of an address depends on besides the translation of its page.
-    pub(crate) fn context_tag(&self) -> u64 {
+    pub fn context_tag(&self) -> u64 {
         self.tlb.tag() | u64::from(self.mode.0) << 12 | (self.data_context as u64) << 28
     }
 

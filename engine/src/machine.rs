@@ -2,7 +2,7 @@
 //!
 //! `run` returns at block boundaries and never blocks: waiting for time or input is the caller's business.
 
-use crate::addr::Gva;
+use crate::addr::{Gpa, Gva};
 use crate::cache::{BlockCache, BlockId};
 use crate::cpu::Cpu;
 use crate::eager::BlockEnd;
@@ -11,6 +11,8 @@ use crate::jit::any::AnyTranslator;
 use crate::jit::call_out::Leave;
 use crate::jit::{End, Translator, TranslatorStatistics};
 use crate::mem::device::{Board, Request};
+use crate::mem::ram::{Ram, RamBacking};
+use crate::vcpu::VcpuBacking;
 
 /// Why [`Machine::run`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,31 @@ pub struct Statistics {
     pub decoded: u64,
     /// Times a page lost its decoded code because it was written.
     pub invalidated_pages: u64,
+}
+
+/// Memory that a caller provides for a machine.
+pub struct Backing {
+    /// For RAM.
+    pub ram: Box<dyn RamBacking>,
+    /// For what generated code reaches of the vCPU.
+    pub vcpu: Box<dyn VcpuBacking>,
+}
+
+impl Backing {
+    /// RAM at `base` and a place for the vCPU: what was provided, or the host's memory. `None` if there is not that much.
+    pub fn take(
+        provided: Option<Backing>,
+        base: Gpa,
+        ram_bytes: u64,
+    ) -> Option<(Ram, Option<Box<dyn VcpuBacking>>)> {
+        match provided {
+            Some(Backing { ram, vcpu }) => {
+                let fits = ram.len_bytes() as u64 == ram_bytes;
+                fits.then(|| (Ram::with_backing(base, ram), Some(vcpu)))
+            }
+            None => Some((Ram::try_new(base, ram_bytes)?, None)),
+        }
+    }
 }
 
 /// A whole emulated computer.

@@ -53,10 +53,7 @@ fn machine_of(ram: Ram, vcpu: Option<Box<dyn VcpuBacking>>) -> Machine<Riscv64> 
     let board = VirtBoard::new(parts, &lines, &attention);
     let clock = Box::new(InstructionClock::new(1));
     let guest = Riscv64::new(0);
-    let mut cpu = match vcpu {
-        Some(vcpu) => Cpu::with_backing(vcpu, guest, ram, board, lines, attention, clock),
-        None => Cpu::new(guest, ram, board, lines, attention, clock),
-    };
+    let mut cpu = Cpu::with_backing(vcpu, guest, ram, board, lines, attention, clock);
     cpu.pc = Gva(RAM_BASE.0);
     for (number, value) in
         [(PMPADDR0, u64::MAX), (PMPCFG0, PMP_NAPOT_RWX), (MENVCFG, u64::MAX), (SENVCFG, u64::MAX)]

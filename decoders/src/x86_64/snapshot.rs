@@ -120,7 +120,8 @@ mod tests {
             let (parts, host) = board(&attention);
             let clock = Box::new(InstructionClock::new(NS_PER_INSN));
             let memory_bytes = MIN_MEMORY_BYTES;
-            let config = MachineConfig { memory_bytes, parts, clock, attention, rng_seed: Vec::new() };
+            let config =
+                MachineConfig { memory_bytes, backing: None, parts, clock, attention, rng_seed: Vec::new() };
             (machine(&files, config).unwrap(), host)
         };
         for split in [1, 299, 1000, 1203, 4567] {
@@ -159,6 +160,7 @@ mod tests {
         let clock = || Box::new(InstructionClock::new(NS_PER_INSN));
         let config = MachineConfig {
             memory_bytes: MIN_MEMORY_BYTES,
+            backing: None,
             parts: board(&attention).0,
             clock: clock(),
             attention: attention.clone(),

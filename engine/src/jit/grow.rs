@@ -198,6 +198,6 @@ impl<'a, G: Guest> Growth<'a, G> {
 }
 
 /// The address of a place of a region that was entered with this page.
-pub(crate) fn address(page_base: u64, to: i64) -> Gva {
+pub fn address(page_base: u64, to: i64) -> Gva {
     Gva(page_base.wrapping_add_signed(to))
 }

@@ -13,13 +13,13 @@ use crate::host::wasmtime::{CodeId, Compiled, Compiler, Host, HostError, Left, L
 use crate::ir::region::Region;
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 /// Runs of a block before it is translated, unless somebody says otherwise.
-pub const THRESHOLD: u32 = 1000;
-/// Regions that wait for the compiler at most.
-const MAX_PENDING: usize = 64;
+pub const THRESHOLD: u32 = 300;
+/// Regions that the compiler has at most. Few, so that it is not behind: a block that found no room asks again after as
+/// many runs, the hottest one first.
+const MAX_PENDING: usize = 2;
 /// Blocks that the interpreter runs between looks whether something has been compiled.
 const POLL: u32 = 64;
 
@@ -258,19 +258,17 @@ struct Answer {
     compiled: Result<Compiled, HostError>,
 }
 
-/// A thread that compiles.
+/// A thread that compiles. It ends when this is dropped, but for the region that it is at: nobody waits for that.
 struct Worker {
-    /// Dropped first, which ends the thread.
-    requests: Option<Sender<Request>>,
+    requests: Sender<Request>,
     answers: Receiver<Answer>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Worker {
     fn new(compiler: Compiler) -> Self {
         let (requests, incoming) = channel::<Request>();
         let (outgoing, answers) = channel();
-        let thread = std::thread::spawn(move || {
+        std::thread::spawn(move || {
             for Request { number, region, plan } in incoming {
                 let compiled = compiler.compile(&region, plan);
                 if outgoing.send(Answer { number, compiled }).is_err() {
@@ -278,28 +276,15 @@ impl Worker {
                 }
             }
         });
-        Self { requests: Some(requests), answers, thread: Some(thread) }
+        Self { requests, answers }
     }
 
     /// A thread that ended answers nothing: code stays interpreted.
     fn request(&self, request: Request) {
-        if let Some(requests) = &self.requests {
-            let _ = requests.send(request);
-        }
+        let _ = self.requests.send(request);
     }
 
     fn answer(&self) -> Option<Answer> {
         self.answers.try_recv().ok()
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.requests = None;
-        // Without its receiver it compiles at most one more region.
-        (_, self.answers) = channel();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }

@@ -10,6 +10,7 @@ mod chain;
 mod flow;
 mod ops;
 mod setup;
+mod vectors;
 
 /// Runs of a block before it is translated; `None`: these tests translate by themselves.
 const TRANSLATE_AFTER: Option<u32> = None;

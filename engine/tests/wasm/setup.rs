@@ -21,7 +21,7 @@ pub fn vcpu(ram_bytes: u64) -> (Cpu<Toy>, Host<Toy>) {
     let clock = Box::new(InstructionClock::new(1));
     let board = ToyBoard::new(lines.line(0));
     let guest = Toy { handler: HANDLER, ..Toy::default() };
-    let mut cpu = Cpu::with_backing(space.vcpu(), guest, ram, board, lines, attention, clock);
+    let mut cpu = Cpu::with_backing(Some(space.vcpu()), guest, ram, board, lines, attention, clock);
     cpu.pc = Gva(RAM);
     let host = Host::new(&space).expect("wasmtime starts");
     (cpu, host)

@@ -18,8 +18,7 @@ use c2w_engine::addr::{Gpa, Gva, PAGE_BYTES};
 use c2w_engine::clock::Clock;
 use c2w_engine::cpu::Cpu;
 use c2w_engine::irq::{Attention, IrqLines};
-use c2w_engine::machine::Machine;
-use c2w_engine::mem::ram::Ram;
+use c2w_engine::machine::{Backing, Machine};
 use kernel::{Program, ProgramError};
 use layout::Layout;
 
@@ -60,6 +59,8 @@ pub struct BootFiles {
 pub struct MachineConfig {
     /// Length of RAM, a multiple of 4096 from [`MIN_MEMORY_BYTES`] to [`MAX_MEMORY_BYTES`].
     pub memory_bytes: u64,
+    /// Where RAM, of just that length, and vCPU are; without it, in memory of the host's.
+    pub backing: Option<Backing>,
     /// The serial port's other end, the time of day and the virtio devices, at most [`VIRTIO_SLOTS`].
     pub parts: BoardParts,
     /// Guest time.
@@ -124,7 +125,7 @@ pub enum BootError {
 
 /// Builds a machine that is about to execute the first instruction of what boots.
 pub fn machine(files: &BootFiles, config: MachineConfig) -> Result<Machine<Riscv64>, BootError> {
-    let MachineConfig { memory_bytes, parts, clock, attention, rng_seed } = config;
+    let MachineConfig { memory_bytes, backing, parts, clock, attention, rng_seed } = config;
     let plan = Plan::new(files)?;
     check_machine(memory_bytes, &parts.virtio)?;
     let mut layout = Layout::new(memory_bytes);
@@ -150,7 +151,8 @@ pub fn machine(files: &BootFiles, config: MachineConfig) -> Result<Machine<Riscv
     let fdt = layout.take_top("the device tree", tree.len() as u64 + FDT_ROOM_BYTES)?;
     let info = layout.take_top("the firmware's description of the kernel", PAGE_BYTES)?;
 
-    let mut ram = Ram::try_new(RAM_BASE, memory_bytes).ok_or(BootError::HostMemory(memory_bytes))?;
+    let (mut ram, vcpu) =
+        Backing::take(backing, RAM_BASE, memory_bytes).ok_or(BootError::HostMemory(memory_bytes))?;
     let mut load = |at: Gpa, bytes: &[u8]| ram.write(at, bytes).expect("the layout lies in RAM");
     plan.load(&mut load);
     if let (Some(at), Some(bytes)) = (initrd, &files.initrd) {
@@ -166,7 +168,7 @@ pub fn machine(files: &BootFiles, config: MachineConfig) -> Result<Machine<Riscv
         Firmware::None | Firmware::File(_) => HartState::reset(0),
     };
     let guest = Riscv64::try_from(state).expect("the state at reset is possible");
-    let mut cpu = Cpu::new(guest, ram, board, lines, attention, clock);
+    let mut cpu = Cpu::with_backing(vcpu, guest, ram, board, lines, attention, clock);
     cpu.pc = Gva(entry.first.0);
     // What firmware and kernels expect in a0 to a2: hart, device tree and, from OpenSBI's fw_dynamic, its info.
     for (register, value) in [(10, 0), (11, fdt.0), (12, info.0)] {

@@ -15,7 +15,7 @@ fn config(memory_bytes: u64) -> (MachineConfig, CharHost) {
     let (console, host) = char_channel(256, &attention);
     let parts = BoardParts { console: Box::new(console), wall_clock: Box::new(|| 0), virtio: Vec::new() };
     let clock = Box::new(InstructionClock::new(100));
-    (MachineConfig { memory_bytes, parts, clock, attention, rng_seed: vec![1; 32] }, host)
+    (MachineConfig { memory_bytes, backing: None, parts, clock, attention, rng_seed: vec![1; 32] }, host)
 }
 
 fn build(files: &BootFiles, memory_bytes: u64) -> Result<Machine<Riscv64>, BootError> {

@@ -25,8 +25,7 @@ use c2w_engine::addr::{Gpa, PAGE_BYTES};
 use c2w_engine::clock::Clock;
 use c2w_engine::cpu::Cpu;
 use c2w_engine::irq::{Attention, IrqLines};
-use c2w_engine::machine::Machine;
-use c2w_engine::mem::ram::Ram;
+use c2w_engine::machine::{Backing, Machine};
 use kernel::{Program, ProgramError, Protocol};
 use layout::{ACPI_BASE, HIGH_START, Layout};
 use linux::ZeroPage;
@@ -54,6 +53,8 @@ pub struct BootFiles {
 pub struct MachineConfig {
     /// Length of RAM, a multiple of 4096 from [`MIN_MEMORY_BYTES`] to [`MAX_MEMORY_BYTES`].
     pub memory_bytes: u64,
+    /// Where RAM, of just that length, and vCPU are; without it, in memory of the host's.
+    pub backing: Option<Backing>,
     /// The serial port's other end, the time of day and the virtio devices, at most [`VIRTIO_SLOTS`].
     pub parts: BoardParts,
     /// Guest time.
@@ -147,7 +148,7 @@ impl<'a> Contents<'a> {
 
 /// Builds a machine that is about to execute the first instruction of what boots.
 pub fn machine(files: &BootFiles, config: MachineConfig) -> Result<Machine<X86_64>, BootError> {
-    let MachineConfig { memory_bytes, parts, clock, attention, rng_seed } = config;
+    let MachineConfig { memory_bytes, backing, parts, clock, attention, rng_seed } = config;
     let (rng_seed, rdrand_seed) = rng_seed.split_at(rng_seed.len().div_ceil(2));
     let program = kernel::recognize(&files.kernel)?;
     check_machine(memory_bytes, &parts.virtio)?;
@@ -175,7 +176,8 @@ pub fn machine(files: &BootFiles, config: MachineConfig) -> Result<Machine<X86_6
         }
     };
 
-    let mut ram = Ram::try_new(RAM_BASE, memory_bytes).ok_or(BootError::HostMemory(memory_bytes))?;
+    let (mut ram, vcpu) =
+        Backing::take(backing, RAM_BASE, memory_bytes).ok_or(BootError::HostMemory(memory_bytes))?;
     ram = ram.with_hole(DEVICES);
     for (at, bytes) in &contents.pieces {
         ram.write(Gpa(*at), bytes).expect("the layout lies in RAM");
@@ -184,7 +186,7 @@ pub fn machine(files: &BootFiles, config: MachineConfig) -> Result<Machine<X86_6
     ram.clear_dirty();
     let lines = IrqLines::new(&attention);
     let board = PcBoard::new(parts, &lines);
-    let mut cpu = Cpu::new(start.guest(), ram, board, lines, attention, clock);
+    let mut cpu = Cpu::with_backing(vcpu, start.guest(), ram, board, lines, attention, clock);
     start.apply(&mut cpu);
     cpu.guest.random.reseed(seed_words(rdrand_seed));
     Ok(Machine::new(cpu))

@@ -18,6 +18,7 @@ fn build(files: &BootFiles, memory_bytes: u64) -> Result<Machine<X86_64>, BootEr
     let parts = BoardParts { console: Box::new(NullChar), wall_clock: Box::new(|| 0), virtio: Vec::new() };
     let config = MachineConfig {
         memory_bytes,
+        backing: None,
         parts,
         clock: Box::new(InstructionClock::new(10)),
         attention: Attention::default(),
@@ -34,6 +35,7 @@ fn machines_with_other_seeds_draw_other_numbers() {
             BoardParts { console: Box::new(NullChar), wall_clock: Box::new(|| 0), virtio: Vec::new() };
         let config = MachineConfig {
             memory_bytes: 64 * MIB,
+            backing: None,
             parts,
             clock: Box::new(InstructionClock::new(10)),
             attention: Attention::default(),

@@ -4,6 +4,7 @@
 //! reached from it: what lies behind RAM, up to where a 32-bit address with its offset can reach, is inaccessible.
 
 use crate::lower::wasm::Layout;
+use crate::machine::Backing;
 use crate::mem::ram::RamBacking;
 use crate::vcpu::{Vcpu, VcpuBacking};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
@@ -56,8 +57,12 @@ impl Space {
     /// # Errors
     /// The host's, or RAM does not fit what 32-bit addresses reach.
     pub fn new(ram_bytes: u64) -> std::io::Result<Self> {
-        let too_large =
-            || std::io::Error::new(std::io::ErrorKind::InvalidInput, "RAM is too large for this host");
+        let too_large = || {
+            std::io::Error::new(
+                std::io::ErrorKind::InvalidInput,
+                "RAM and vCPU do not fit what 32-bit addresses reach",
+            )
+        };
         let ram_bytes = usize::try_from(ram_bytes).map_err(|_| too_large())?;
         let size_bytes = ram_bytes
             .checked_add(RAM_AT + WASM_PAGE_BYTES)
@@ -98,6 +103,11 @@ impl Space {
     /// The vCPU, for [`crate::cpu::Cpu::with_backing`]: once.
     pub fn vcpu(&self) -> Box<dyn VcpuBacking> {
         Box::new(SpaceVcpu(self.clone()))
+    }
+
+    /// Both, for a machine: once.
+    pub fn backing(&self) -> Backing {
+        Backing { ram: self.ram(), vcpu: self.vcpu() }
     }
 
     /// Size of the memory in wasm pages.

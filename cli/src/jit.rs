@@ -2,12 +2,17 @@
 
 use anyhow::{Context, Result, anyhow};
 use c2w_engine::guest::Guest;
+use c2w_engine::host::mapped::{MappedRam, Piece, Prefetcher};
 use c2w_engine::host::wasmtime::{Host, Space};
 use c2w_engine::jit::THRESHOLD;
 use c2w_engine::jit::any::AnyTranslator;
 use c2w_engine::jit::wasm::{self, WasmTranslator};
 use c2w_engine::machine::{Backing, Machine};
+use c2w_engine::mem::ram::RamBacking;
+use c2w_engine::vcpu::VcpuBacking;
 use clap::ValueEnum;
+use std::fs::File;
+use std::io;
 
 /// How guest code is run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -25,6 +30,16 @@ pub enum Jit {
 pub struct Prepared {
     jit: Jit,
     space: Option<Space>,
+}
+
+/// Memory for a machine that goes on.
+pub struct Mapped {
+    /// Its RAM.
+    pub ram: Box<dyn RamBacking>,
+    /// Where its vCPU has to be, if not just anywhere.
+    pub vcpu: Option<Box<dyn VcpuBacking>>,
+    /// Fetches pages ahead, where that can be done.
+    pub prefetcher: Option<Prefetcher>,
 }
 
 impl Jit {
@@ -47,6 +62,24 @@ impl Prepared {
     /// Where the machine is to be, if not just anywhere.
     pub fn backing(&self) -> Option<Backing> {
         self.space.as_ref().map(Space::backing)
+    }
+
+    /// RAM that begins with pieces of a file.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn map(&self, memory_bytes: u64, file: &File, pieces: &[Piece]) -> io::Result<Mapped> {
+        match &self.space {
+            Some(space) => {
+                space.map_ram(file, pieces)?;
+                Ok(Mapped { ram: space.ram(), vcpu: Some(space.vcpu()), prefetcher: None })
+            }
+            None => {
+                let ram = MappedRam::new(memory_bytes, file, pieces)?;
+                let prefetcher = Some(ram.prefetcher());
+                Ok(Mapped { ram: Box::new(ram), vcpu: None, prefetcher })
+            }
+        }
     }
 
     /// Lets a machine, in that memory, translate. Where native translation is not to be had, it interprets.

@@ -147,6 +147,26 @@ pub enum PackError {
 /// # Errors
 /// [`PackError`]; the output is then as it was before.
 pub fn pack(options: &PackOptions) -> Result<PackSummary, PackError> {
+    pack_with(options, |_| Ok(()))
+}
+
+/// Makes an image to which `add` appends what it has, for instance a snapshot of the machine, which it can start from
+/// [`ImageWriter::preview`].
+///
+/// # Errors
+/// [`PackError`] and what `add` reports; the output is then as it was before.
+pub fn pack_with<E: From<PackError>>(
+    options: &PackOptions,
+    add: impl FnOnce(&mut ImageWriter) -> Result<(), E>,
+) -> Result<PackSummary, E> {
+    let (mut writer, summary) = build(options)?;
+    add(&mut writer)?;
+    let image_bytes = writer.finish().map_err(PackError::Image)?;
+    Ok(PackSummary { image_bytes, ..summary })
+}
+
+/// Everything but the end of the file.
+fn build(options: &PackOptions) -> Result<(ImageWriter, PackSummary), PackError> {
     let kernel = read_kernel(&options.kernel, options.arch)?;
     let source = OpenSource::open(&options.source)?;
     // The image being replaced may lie in the directory being packed.
@@ -186,8 +206,9 @@ pub fn pack(options: &PackOptions) -> Result<PackSummary, PackError> {
         check_programs(image, options, &mut warnings)?;
         Ok::<_, PackError>((written.len_bytes, (written, warnings)))
     })?;
-    let image_bytes = writer.finish()?;
-    Ok(PackSummary { image_bytes, rootfs_bytes: written.len_bytes, inodes: written.inodes, warnings })
+    let summary =
+        PackSummary { image_bytes: 0, rootfs_bytes: written.len_bytes, inodes: written.inodes, warnings };
+    Ok((writer, summary))
 }
 
 enum OpenSource<'a> {

@@ -1,12 +1,15 @@
 //! `c2w pack`: a root file system, the guest kernel and the agent into one image.
 
+use crate::jit::Jit;
 use crate::size;
+use crate::snapshot::{self, pack::SnapshotOptions};
 use anyhow::{Context, Result};
 use c2w_agent::initramfs;
 use c2w_packer::image::{Arch, ByteString, ContainerConfig};
 use c2w_packer::pack::{PackOptions, Source};
 use c2w_packer::rootfs::Owners;
 use c2w_packer::{agent_build, kernel, pack};
+use clap::builder::NonEmptyStringValueParser;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -38,6 +41,18 @@ pub struct Args {
     /// Memory of the guest.
     #[arg(short, long, value_name = "SIZE", default_value = DEFAULT_MEMORY, value_parser = size::parse)]
     memory: u64,
+    /// Leave the snapshot out: the same input then gives the same bytes, and every run boots.
+    #[arg(long)]
+    no_snapshot: bool,
+    /// Run this command in a container before the snapshot, so that what it needs is in the guest's memory.
+    #[arg(long, value_name = "COMMAND", conflicts_with = "no_snapshot")]
+    warm: Option<String>,
+    /// Start the image's command and take the snapshot when it prints this: every run goes on from there.
+    #[arg(long, value_name = "TEXT", conflicts_with = "no_snapshot", value_parser = NonEmptyStringValueParser::new())]
+    snapshot_when: Option<String>,
+    /// How guest code is run for the snapshot.
+    #[arg(long, value_enum, default_value_t, env = "C2W_JIT")]
+    jit: Jit,
     /// A guest kernel of your own instead of the one c2w builds.
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
@@ -47,7 +62,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<u8> {
     let mut config = ContainerConfig::default();
     if let Some(cmd) = &args.cmd {
-        config.cmd = split_command(cmd)?;
+        config.cmd = split_command("--cmd", cmd)?;
     }
     for entry in &args.env {
         // Not at the start: a variable needs a name.
@@ -63,7 +78,13 @@ pub fn run(args: &Args) -> Result<u8> {
         config.working_dir = ByteString(workdir.as_bytes().to_vec());
     }
     let parts = GuestParts { kernel: args.kernel.clone(), ..GuestParts::default() };
-    image(&args.source, &args.output, args.arch, config, args.memory, &parts)?;
+    let warm = args.warm.as_deref().map(|text| split_command("--warm", text)).transpose()?;
+    let snapshot = (!args.no_snapshot).then(|| SnapshotOptions {
+        jit: args.jit,
+        warm: warm.unwrap_or_default().into_iter().map(|word| word.0).collect(),
+        when: args.snapshot_when.clone(),
+    });
+    image(&args.source, &args.output, args.arch, config, args.memory, &parts, snapshot)?;
     Ok(0)
 }
 
@@ -76,7 +97,7 @@ pub struct GuestParts {
     pub agent: Option<PathBuf>,
 }
 
-/// Packs an image and reports on stderr.
+/// Packs an image, with a snapshot unless there is to be none, and reports on stderr.
 ///
 /// # Errors
 /// One line that names the file concerned; there is no partial image then.
@@ -87,6 +108,7 @@ pub fn image(
     config: ContainerConfig,
     memory_bytes: u64,
     parts: &GuestParts,
+    snapshot: Option<SnapshotOptions>,
 ) -> Result<()> {
     // Bad input is said before minutes are spent on building a kernel.
     if let Source::Rootfs(path) = source {
@@ -115,7 +137,9 @@ pub fn image(
         initrd: initramfs(&agent),
         owners: Owners::of_this_process(),
     };
-    let summary = pack::pack(&options)?;
+    let summary = pack::pack_with(&options, |writer| {
+        snapshot.as_ref().map_or(Ok(()), |options| snapshot::pack::append(writer, options))
+    })?;
     for warning in &summary.warnings {
         eprintln!("c2w: warning: {warning}");
     }
@@ -129,11 +153,12 @@ pub fn progress(text: &str) {
 }
 
 /// A command line as an argument list: a JSON array of strings, else words as a POSIX shell quotes them.
-fn split_command(text: &str) -> Result<Vec<ByteString>> {
+fn split_command(option: &str, text: &str) -> Result<Vec<ByteString>> {
     let words = if text.trim_start().starts_with('[') {
-        serde_json::from_str::<Vec<String>>(text).context("--cmd: not a JSON array of strings")?
+        serde_json::from_str::<Vec<String>>(text)
+            .with_context(|| format!("{option}: not a JSON array of strings"))?
     } else {
-        shlex::split(text).context("--cmd: a quote is not closed")?
+        shlex::split(text).with_context(|| format!("{option}: a quote is not closed"))?
     };
     Ok(words.into_iter().map(|word| ByteString(word.into_bytes())).collect())
 }
@@ -145,7 +170,7 @@ mod tests {
     #[test]
     fn commands_are_words_or_json() {
         let words = |text| {
-            split_command(text)
+            split_command("--cmd", text)
                 .map(|list| list.iter().map(ByteString::display).collect::<Vec<_>>().join("|"))
                 .ok()
         };

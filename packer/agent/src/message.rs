@@ -168,6 +168,16 @@ pub enum Command {
         /// Which stream.
         output: Output,
     },
+    /// Stop every process of the container, without its noticing, until `Thaw`. Answered.
+    Freeze {
+        /// Number repeated in the answer.
+        request: u32,
+    },
+    /// Let them go on. Answered.
+    Thaw {
+        /// Number repeated in the answer.
+        request: u32,
+    },
     /// End every process, write file systems back, stop the machine.
     Shutdown {
         /// How.

@@ -14,7 +14,7 @@ use super::link::Link;
 use super::process::{Process, Source};
 use super::share::Shares;
 use super::spawn::{self, World};
-use super::{path, system};
+use super::{freeze, path, system};
 
 /// Why the loop ended.
 pub enum End {
@@ -162,6 +162,8 @@ impl Server {
                 let result = root(&self.world).and_then(|root| self.shares.mount(root, &mount));
                 self.answer(request, result);
             }
+            Command::Freeze { request } => self.answer(request, freeze::freeze()),
+            Command::Thaw { request } => self.answer(request, freeze::thaw()),
             Command::Start { process, spec } => self.start(process, &spec)?,
             Command::Shutdown { power } => return Ok(Some(End::Shutdown(power))),
             // What is about a process may come too late for it.

@@ -1,10 +1,10 @@
 //! The module of a region that says every operation, run by Node.js: the bytes that run natively run in a browser's
 //! engine, too, and mean the same there.
 
-#[path = "../../../engine/tests/wasm/builder.rs"]
+#[path = "../../../engine/tests/compiled/builder.rs"]
 #[allow(dead_code, reason = "shared with the engine's tests")]
 mod builder;
-#[path = "../../../engine/tests/wasm/expressions.rs"]
+#[path = "../../../engine/tests/compiled/expressions.rs"]
 mod expressions;
 
 use builder::Builder;

@@ -246,6 +246,8 @@ struct Run<'a> {
     places: Vec<usize>,
     /// Where shares are mounted, by their number.
     mounted: Vec<Vec<u8>>,
+    /// The host name that the container has already.
+    hostname: Option<Vec<u8>>,
     /// How the process is started.
     how: Process,
     saver: Option<Saver>,
@@ -287,6 +289,7 @@ impl<'a> Run<'a> {
             io,
             places: launched.places,
             mounted: launched.mounted,
+            hostname: launched.hostname,
             how,
             saver: options.save.clone().map(Saver::new),
             timeline: Timeline::default(),
@@ -306,6 +309,7 @@ impl<'a> Run<'a> {
     fn until_end(&mut self, start: State) -> Result<u8> {
         if let State::Resumed { .. } = start {
             self.prepare()?;
+            self.start_when_prepared();
         }
         loop {
             while let Ok(event) = self.io.events.try_recv() {
@@ -487,7 +491,7 @@ impl<'a> Run<'a> {
             if !self.options.interactive {
                 session.close_stdin(process);
             }
-        } else {
+        } else if self.hostname.as_deref() != Some(hostname(self.options)) {
             let hostname = hostname(self.options);
             self.requests.insert(session.set_hostname(hostname), "cannot set the host name".to_string());
             for (path, contents) in host_files(hostname) {
@@ -683,7 +687,7 @@ mod tests {
         let vm = Vm::new(Box::new(Still), port);
         let console = ConsoleTail::new(console);
         let launched =
-            Launched { vm, console, places: Vec::new(), mounted: Vec::new(), start: State::Cold };
+            Launched { vm, console, places: Vec::new(), mounted: Vec::new(), hostname: None, start: State::Cold };
         let options = RunOptions::default();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("image.c2w");

@@ -55,6 +55,8 @@ pub struct Launched {
     pub places: Vec<usize>,
     /// Where shares are mounted already, by their number.
     pub mounted: Vec<Vec<u8>>,
+    /// The host name that the container has already.
+    pub hostname: Option<Vec<u8>>,
     /// How far the guest is.
     pub start: State,
 }
@@ -115,6 +117,7 @@ pub fn cold(
         console: ConsoleTail::new(serial_host),
         places: (0..volumes.len()).collect(),
         mounted: Vec::new(),
+        hostname: None,
         start: State::Cold,
     })
 }

@@ -122,7 +122,7 @@ impl Saver {
         match self.stage {
             Stage::Asked => self.stage = Stage::Freezing(vm.session.freeze()),
             Stage::Frozen if at_rest && vm.is_quiet() => {
-                let running = Running { process: Some(process), mounted: mounted.to_vec() };
+                let running = Running { process: Some(process), mounted: mounted.to_vec(), hostname: None };
                 let written = take::write(image, vm, running, &self.options.output);
                 self.thawing = Some(vm.session.thaw());
                 self.stage = Stage::Waiting;

@@ -89,6 +89,8 @@ pub struct Running {
     pub process: Option<Process>,
     /// Where volumes are mounted in the container, by the number of the share.
     pub mounted: Vec<Vec<u8>>,
+    /// The host name that the next container has already, with the files that tell it.
+    pub hostname: Option<Vec<u8>>,
 }
 
 /// How the container's process was started.

@@ -47,8 +47,12 @@ pub fn append(writer: &mut ImageWriter, options: &SnapshotOptions) -> Result<()>
         Some(text) => Some(serve(vm, console, &image.manifest().config, text).context("--snapshot-when")?),
         None => None,
     };
+    let hostname = match process {
+        Some(_) => None,
+        None => Some(prepare(vm, console).context("cannot make the snapshot")?),
+    };
     take::settle(vm, console, SETTLE).context("cannot make the snapshot")?;
-    let running = Running { process, mounted: Vec::new() };
+    let running = Running { process, mounted: Vec::new(), hostname };
     take::append(writer, vm, running)?;
     drop(launched);
     let set = trial(&writer.preview()?, options).context("cannot resume the snapshot")?;
@@ -71,17 +75,38 @@ fn boot(image: &Image, options: &SnapshotOptions) -> Result<Launched> {
     Ok(launched)
 }
 
+/// Does what need not be done at every start: gives the next container its usual host name, makes it, and has the guest do
+/// a start once, of nothing, so that what that takes is in its memory.
+fn prepare(vm: &mut Vm, console: &mut ConsoleTail) -> Result<Vec<u8>> {
+    start_nothing(vm, console)?;
+    let hostname = container::hostname(&RunOptions::default()).to_vec();
+    name(vm, console, &hostname)?;
+    let request = vm.session.prepare();
+    answer(vm, console, request)?;
+    Ok(hostname)
+}
+
+/// Starts what is no program.
+fn start_nothing(vm: &mut Vm, console: &mut ConsoleTail) -> Result<()> {
+    vm.session.start(StartSpec { argv: vec![b"/".to_vec()], ..StartSpec::default() });
+    take::run_until(vm, console, |_, event| {
+        Ok(matches!(event, Event::StartFailed(..) | Event::Exited(..)).then_some(()))
+    })
+}
+
+/// Gives the next container its host name.
+fn name(vm: &mut Vm, console: &mut ConsoleTail, hostname: &[u8]) -> Result<()> {
+    let mut waiting = vec![vm.session.set_hostname(hostname)];
+    for (path, contents) in container::host_files(hostname) {
+        waiting.push(vm.session.write_file(FileSpec { path: path.as_bytes().to_vec(), mode: 0o644, contents }));
+    }
+    waiting.into_iter().try_for_each(|request| answer(vm, console, request))
+}
+
 /// Starts what these options start.
 fn start(vm: &mut Vm, console: &mut ConsoleTail, config: &ContainerConfig, options: &RunOptions) -> Result<()> {
     let spec = container::start_spec(config, options)?;
-    let name = container::hostname(options);
-    let mut waiting = vec![vm.session.set_hostname(name)];
-    for (path, contents) in container::host_files(name) {
-        waiting.push(vm.session.write_file(FileSpec { path: path.as_bytes().to_vec(), mode: 0o644, contents }));
-    }
-    for request in waiting {
-        answer(vm, console, request)?;
-    }
+    name(vm, console, container::hostname(options))?;
     vm.session.start(spec);
     Ok(())
 }
@@ -151,11 +176,7 @@ fn trial(image: &Image, options: &SnapshotOptions) -> Result<WorkingSet> {
         let request = vm.session.thaw();
         answer(vm, console, request)?;
     } else if run.command.is_empty() {
-        let spec = StartSpec { argv: vec![b"/".to_vec()], ..StartSpec::default() };
-        vm.session.start(spec);
-        take::run_until(vm, console, |_, event| {
-            Ok(matches!(event, Event::StartFailed(..) | Event::Exited(..)).then_some(()))
-        })?;
+        start_nothing(vm, console)?;
     } else {
         start(vm, console, &image.manifest().config, &run)?;
         // What it says now was said before.

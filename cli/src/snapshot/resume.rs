@@ -154,8 +154,14 @@ fn restore(image: &Image, saved: Saved, options: &RunOptions, timeline: &mut Tim
         None => None,
     };
     let vm = Vm::with_session(computer, port_host, session);
-    let start = launch::State::Resumed { process };
-    Ok(Launched { vm, console: ConsoleTail::new(serial_host), places: assigned, mounted: saved.running.mounted, start })
+    Ok(Launched {
+        vm,
+        console: ConsoleTail::new(serial_host),
+        places: assigned,
+        mounted: saved.running.mounted,
+        hostname: saved.running.hostname,
+        start: launch::State::Resumed { process },
+    })
 }
 
 /// Where the runs are in the file.

@@ -20,6 +20,8 @@ use std::collections::HashMap;
 use std::ptr::NonNull;
 use std::time::Instant;
 
+/// Runs after which a block is worth its translation even in a run that is soon over: interpreting it has cost that much.
+const HOT: u32 = 1000;
 /// Room for code.
 const CODE_BYTES: usize = 128 << 20;
 
@@ -79,6 +81,8 @@ pub struct Translator {
     pages: HashMap<Page, Vec<u32>>,
     waiting: Waiting,
     threshold: u32,
+    /// Until this many instructions have retired, code is translated only when it has run [`HOT`] times.
+    hesitates_until: u64,
     statistics: TranslatorStatistics,
 }
 
@@ -108,8 +112,14 @@ impl Translator {
             pages: HashMap::new(),
             waiting: Waiting::Nothing,
             threshold,
+            hesitates_until: 0,
             statistics: TranslatorStatistics::default(),
         })
+    }
+
+    /// Translates less readily until so many instructions have retired.
+    pub fn hesitate_until(&mut self, retired: u64) {
+        self.hesitates_until = retired;
     }
 
     /// What it has done so far.
@@ -120,7 +130,22 @@ impl Translator {
     /// Counts a run of a block by the interpreter, and translates it when that pays.
     #[inline]
     pub fn heat_up<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
-        if cache.heat_up(id) == self.threshold {
+        let heat = cache.heat_up(id);
+        if heat == self.threshold || heat == HOT {
+            self.consider::<G>(cache, cpu, id, heat);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn consider<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId, heat: u32) {
+        let due = if heat == self.threshold {
+            cpu.retired >= self.hesitates_until || heat >= HOT
+        } else {
+            // It was not when it was due.
+            self.threshold < HOT && cache.block(id).translated(cpu.data_context()).is_none()
+        };
+        if due {
             self.translate::<G>(cache, cpu, id);
         }
     }

@@ -23,6 +23,7 @@ mod kind {
     pub const SHUTDOWN: u8 = 0x20;
     pub const FREEZE: u8 = 0x21;
     pub const THAW: u8 = 0x22;
+    pub const PREPARE: u8 = 0x23;
 
     pub const READY: u8 = 0x81;
     pub const DONE: u8 = 0x82;
@@ -184,6 +185,7 @@ impl Message for Command {
             Command::CloseOutput { process, output } => {
                 put(out, kind::CLOSE_OUTPUT, *process, |out| out.push(output.code()));
             }
+            Command::Prepare { request } => put(out, kind::PREPARE, *request, |_| {}),
             Command::Freeze { request } => put(out, kind::FREEZE, *request, |_| {}),
             Command::Thaw { request } => put(out, kind::THAW, *request, |_| {}),
             Command::Shutdown { power } => {
@@ -211,6 +213,7 @@ impl Message for Command {
             kind::RESIZE => Command::Resize { process: id, size: parse_size(&mut f)? },
             kind::SIGNAL => Command::Signal { process: id, signal: f.u8()? },
             kind::CLOSE_OUTPUT => Command::CloseOutput { process: id, output: Output::parse(&mut f)? },
+            kind::PREPARE => Command::Prepare { request: id },
             kind::FREEZE => Command::Freeze { request: id },
             kind::THAW => Command::Thaw { request: id },
             kind::SHUTDOWN => Command::Shutdown {

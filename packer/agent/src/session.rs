@@ -242,6 +242,11 @@ impl Session {
         self.request(|request| Command::Mount { request, mount })
     }
 
+    /// Makes the next container ahead of its first process.
+    pub fn prepare(&mut self) -> RequestId {
+        self.request(|request| Command::Prepare { request })
+    }
+
     /// Stops the processes of the container, without their noticing, until [`Session::thaw`].
     pub fn freeze(&mut self) -> RequestId {
         self.request(|request| Command::Freeze { request })

@@ -13,7 +13,7 @@ use super::error::{AgentError, During};
 use super::link::Link;
 use super::process::{Process, Source};
 use super::share::Shares;
-use super::spawn::{self, World};
+use super::spawn::{self, Waiting, World};
 use super::{freeze, path, system};
 
 /// Why the loop ended.
@@ -33,6 +33,8 @@ pub struct Server {
     /// The process whose namespaces the others join.
     first: Option<u32>,
     hostname: Option<Vec<u8>>,
+    /// The next container, made ahead.
+    waiting: Option<Waiting>,
     shares: Shares,
 }
 
@@ -64,6 +66,7 @@ impl Server {
             processes: BTreeMap::new(),
             first: None,
             hostname: None,
+            waiting: None,
             shares: Shares::default(),
         })
     }
@@ -162,6 +165,10 @@ impl Server {
                 let result = root(&self.world).and_then(|root| self.shares.mount(root, &mount));
                 self.answer(request, result);
             }
+            Command::Prepare { request } => {
+                let result = self.prepare();
+                self.answer(request, result);
+            }
             Command::Freeze { request } => self.answer(request, freeze::freeze()),
             Command::Thaw { request } => self.answer(request, freeze::thaw()),
             Command::Start { process, spec } => self.start(process, &spec)?,
@@ -183,6 +190,14 @@ impl Server {
         Ok(None)
     }
 
+    fn prepare(&mut self) -> Result<(), AgentError> {
+        root(&self.world)?;
+        if self.first.is_none() && self.waiting.is_none() {
+            self.waiting = Some(Waiting::new(&self.world)?);
+        }
+        Ok(())
+    }
+
     fn start(&mut self, id: u32, spec: &StartSpec) -> Result<(), AgentError> {
         if self.processes.contains_key(&id) {
             return Err(AgentError::Protocol("process number used twice"));
@@ -197,7 +212,13 @@ impl Server {
             None => None,
         };
         let joined = joins.is_some();
-        match spawn::launch(&self.world, joins, self.hostname.as_deref(), spec) {
+        let hostname = self.hostname.as_deref();
+        let waiting = if joined || spec.privileged { None } else { self.waiting.take() };
+        let launched = match waiting {
+            Some(waiting) => waiting.launch(&self.world, hostname, spec),
+            None => spawn::launch(&self.world, joins, hostname, spec),
+        };
+        match launched {
             Ok(launched) => {
                 let process = Process::new(id, launched);
                 for (source, fd) in process.sources() {

@@ -31,7 +31,8 @@ fn main() -> io::Result<()> {
 fn add(root: &Path, name: &Path, hash: &mut Sha256) -> io::Result<()> {
     let path = root.join(name);
     if path.is_dir() {
-        let mut entries = fs::read_dir(&path)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
+        let mut entries =
+            fs::read_dir(&path)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
         entries.sort();
         return entries.iter().try_for_each(|entry| add(root, &name.join(entry), hash));
     }

@@ -132,10 +132,11 @@ pub fn run(image: &Image, options: &RunOptions) -> Result<u8> {
     let raw = raw.context("cannot change the terminal's mode")?;
     let mut run = Run::new(image, launched, io, spec, options);
     run.timeline = timeline;
+    let before = run.vm.computer().statistics().retired;
     let status = run.until_end(start);
     drop(raw);
     if options.stats {
-        eprint!("{}{}", stats::describe(run.vm.computer()), run.timeline.describe());
+        eprint!("{}{}", stats::describe(run.vm.computer(), before), run.timeline.describe());
     }
     status
 }
@@ -686,8 +687,14 @@ mod tests {
             (char_channel(64, &attention), char_channel(64, &attention));
         let vm = Vm::new(Box::new(Still), port);
         let console = ConsoleTail::new(console);
-        let launched =
-            Launched { vm, console, places: Vec::new(), mounted: Vec::new(), hostname: None, start: State::Cold };
+        let launched = Launched {
+            vm,
+            console,
+            places: Vec::new(),
+            mounted: Vec::new(),
+            hostname: None,
+            start: State::Cold,
+        };
         let options = RunOptions::default();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("image.c2w");

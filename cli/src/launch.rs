@@ -18,8 +18,8 @@ use c2w_decoders::{riscv64, x86_64};
 use c2w_devices::backend::block::{BlockBackend, FileBlock};
 use c2w_devices::backend::char::{CharBackend, CharChannel, CharHost, char_channel};
 use c2w_devices::backend::entropy::HostEntropy;
-use c2w_devices::backend::fs::{MemoryFs, MemoryLimits};
 use c2w_devices::backend::fs::native::{NativeFs, NativeOptions, raise_handle_limit};
+use c2w_devices::backend::fs::{MemoryFs, MemoryLimits};
 use c2w_devices::virtio::blk::Blk;
 use c2w_devices::virtio::console::{Console, ConsoleSize, PortOptions};
 use c2w_devices::virtio::mmio::VirtioMmioState;
@@ -140,11 +140,7 @@ pub struct Wired {
 ///
 /// # Errors
 /// A volume cannot be shared, there are too many, or the states are not those of these devices.
-pub fn wire(
-    image: &Image,
-    volumes: &[Option<&Volume>],
-    saved: Option<&[VirtioMmioState]>,
-) -> Result<Wired> {
+pub fn wire(image: &Image, volumes: &[Option<&Volume>], saved: Option<&[VirtioMmioState]>) -> Result<Wired> {
     let attention = Attention::default();
     let (serial, serial_host) = char_channel(CHANNEL_BYTES, &attention);
     let (port, port_host) = char_channel(CHANNEL_BYTES, &attention);

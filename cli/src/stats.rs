@@ -3,18 +3,19 @@
 use crate::vm::Computer;
 use std::fmt::Write as _;
 
-/// What a machine has done, a fact a line.
-pub fn describe(computer: &dyn Computer) -> String {
+/// What a machine has done, a fact a line; `before` is what had retired when it went on.
+pub fn describe(computer: &dyn Computer, before: u64) -> String {
     let machine = computer.statistics();
     let mut text = String::new();
     let mut line = |name: &str, value: u64| {
         let _ = writeln!(text, "c2w-run: {name:<34} {value}");
     };
-    line("instructions retired", machine.retired);
+    let retired = machine.retired.saturating_sub(before);
+    line("instructions retired", retired);
     line("instructions decoded", machine.decoded);
     line("pages of code overwritten", machine.invalidated_pages);
     if let Some(translator) = computer.translator_statistics() {
-        line("retired by the interpreter", machine.retired.saturating_sub(translator.retired));
+        line("retired by the interpreter", retired.saturating_sub(translator.retired));
         line("retired by translated code", translator.retired);
         line("regions translated", translator.regions);
         line("blocks in them", translator.blocks);

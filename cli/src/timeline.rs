@@ -33,7 +33,8 @@ impl Timeline {
     pub fn describe(&self) -> String {
         let mut text = String::new();
         for (name, when) in &self.marks {
-            let _ = writeln!(text, "c2w-run: {:<34} {}", format!("microseconds until {name}"), when.as_micros());
+            let _ =
+                writeln!(text, "c2w-run: {:<34} {}", format!("microseconds until {name}"), when.as_micros());
         }
         text
     }

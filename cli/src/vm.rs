@@ -107,14 +107,7 @@ impl Vm {
 
     /// The same with an agent that was talked to before.
     pub fn with_session(computer: Box<dyn Computer>, port: CharHost, session: Session) -> Self {
-        Self {
-            computer,
-            port,
-            session,
-            inbox: vec![0; PORT_BYTES].into_boxed_slice(),
-            filled: 0,
-            taken: 0,
-        }
+        Self { computer, port, session, inbox: vec![0; PORT_BYTES].into_boxed_slice(), filled: 0, taken: 0 }
     }
 
     /// The machine.

@@ -128,8 +128,10 @@ impl Saved {
     /// # Errors
     /// See [`StateError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, StateError> {
-        let (build, state) =
-            bytes.strip_prefix(MAGIC).and_then(|rest| rest.split_first_chunk()).ok_or(StateError::NotAState)?;
+        let (build, state) = bytes
+            .strip_prefix(MAGIC)
+            .and_then(|rest| rest.split_first_chunk())
+            .ok_or(StateError::NotAState)?;
         if build != BUILD {
             return Err(StateError::OtherBuild);
         }

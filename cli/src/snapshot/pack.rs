@@ -98,13 +98,22 @@ fn start_nothing(vm: &mut Vm, console: &mut ConsoleTail) -> Result<()> {
 fn name(vm: &mut Vm, console: &mut ConsoleTail, hostname: &[u8]) -> Result<()> {
     let mut waiting = vec![vm.session.set_hostname(hostname)];
     for (path, contents) in container::host_files(hostname) {
-        waiting.push(vm.session.write_file(FileSpec { path: path.as_bytes().to_vec(), mode: 0o644, contents }));
+        waiting.push(vm.session.write_file(FileSpec {
+            path: path.as_bytes().to_vec(),
+            mode: 0o644,
+            contents,
+        }));
     }
     waiting.into_iter().try_for_each(|request| answer(vm, console, request))
 }
 
 /// Starts what these options start.
-fn start(vm: &mut Vm, console: &mut ConsoleTail, config: &ContainerConfig, options: &RunOptions) -> Result<()> {
+fn start(
+    vm: &mut Vm,
+    console: &mut ConsoleTail,
+    config: &ContainerConfig,
+    options: &RunOptions,
+) -> Result<()> {
     let spec = container::start_spec(config, options)?;
     name(vm, console, container::hostname(options))?;
     vm.session.start(spec);
@@ -121,7 +130,12 @@ fn answer(vm: &mut Vm, console: &mut ConsoleTail, request: RequestId) -> Result<
 }
 
 /// Runs a command to its end, which has to be a good one.
-fn warm(vm: &mut Vm, console: &mut ConsoleTail, config: &ContainerConfig, options: &RunOptions) -> Result<()> {
+fn warm(
+    vm: &mut Vm,
+    console: &mut ConsoleTail,
+    config: &ContainerConfig,
+    options: &RunOptions,
+) -> Result<()> {
     start(vm, console, config, options)?;
     run_process(vm, console, true, |_, _| false).map(drop)
 }
@@ -169,7 +183,9 @@ fn run_process(
 fn trial(image: &Image, options: &SnapshotOptions) -> Result<WorkingSet> {
     let run = RunOptions { jit: options.jit, command: words(&options.warm), ..RunOptions::default() };
     let look = RunOptions { command: Vec::new(), ..run.clone() };
-    let Start::Resumed(mut launched) = resume::machine(image, &look, &mut Timeline::default())? else { bail!("it is not usable") };
+    let Start::Resumed(mut launched) = resume::machine(image, &look, &mut Timeline::default())? else {
+        bail!("it is not usable")
+    };
     let Launched { vm, console, start: state, .. } = &mut launched;
     if let State::Resumed { process: Some(_) } = state {
         // What a service does next is not known; its thawing is.

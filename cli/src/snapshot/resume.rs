@@ -103,7 +103,8 @@ fn assign(volumes: &[Volume], mounted: &[Vec<u8>], places: usize) -> Option<Vec<
 fn restore(image: &Image, saved: Saved, options: &RunOptions, timeline: &mut Timeline) -> Result<Launched> {
     let section = image.section_file(SectionId::RamSnapshot)?;
     ram::check(&saved.runs, saved.memory_bytes, section.len_bytes)?;
-    let session = Session::restore(&saved.session).context("its conversation with the agent is impossible")?;
+    let session =
+        Session::restore(&saved.session).context("its conversation with the agent is impossible")?;
     let arch = image.manifest().machine.arch;
     let (mounted, places) = (&saved.running.mounted, places(&saved));
     if mounted.len() > places {

@@ -44,7 +44,9 @@ fn packed(name: &str, options: &[&str]) -> PathBuf {
 /// An image in whose guest a command ran before it was saved.
 fn warm() -> &'static Path {
     static IMAGE: OnceLock<PathBuf> = OnceLock::new();
-    IMAGE.get_or_init(|| packed("warm.c2w", &["--warm", "sh -c 'cat /proc/uptime > /before; date +%s >> /before'"]))
+    IMAGE.get_or_init(|| {
+        packed("warm.c2w", &["--warm", "sh -c 'cat /proc/uptime > /before; date +%s >> /before'"])
+    })
 }
 
 /// Whether the machine went on from a snapshot, as `--stats` tells.
@@ -73,7 +75,7 @@ fn two_runs_share_no_randomness() {
         dd if=/proc/$$/mem bs=1 skip=$at count=16 2>/dev/null | od -An -tx1; mktemp -u";
     let run = || stdout(&resume(image(), &["sh", "-c", script]));
     let (first, second) = (run(), run());
-    assert_eq!((first.lines().count(), second.lines().count()), (9, 9), "{first}{second}");
+    assert_eq!((first.lines().count(), second.lines().count()), (8, 8), "{first}{second}");
     for (one, other) in first.lines().zip(second.lines()) {
         assert!(one.trim().len() >= 10, "{first}");
         assert_ne!(one, other);
@@ -109,7 +111,14 @@ fn runs_of_one_image_go_side_by_side() {
     let script = "echo $0 > /mine; sleep 1; cat /mine; hostname";
     let start = |number: usize| {
         let mut command = Command::new(C2W_RUN);
-        command.arg(image()).args(["--hostname", &format!("h{number}"), "sh", "-c", script, &number.to_string()]);
+        command.arg(image()).args([
+            "--hostname",
+            &format!("h{number}"),
+            "sh",
+            "-c",
+            script,
+            &number.to_string(),
+        ]);
         command.env_remove("C2W_COLD").stdout(Stdio::piped()).spawn().unwrap()
     };
     let children: Vec<_> = (0..4).map(start).collect();
@@ -199,7 +208,7 @@ fn damaged_snapshots_are_refused() {
     };
     refused(&changed(&|saved| saved.memory_bytes /= 8), "past the machine's memory");
     refused(&changed(&|saved| saved.runs.swap(0, 1)), "out of order");
-    refused(&changed(&|saved| drop(saved.runs.pop())), "does not fit the ram section");
+    refused(&changed(&|saved| assert!(saved.runs.pop().is_some())), "does not fit the ram section");
     let path = forge("other-ram.c2w", SectionId::RamSnapshot, |ram| ram.truncate(4096));
     refused(&path, "does not fit the ram section");
 }
@@ -219,7 +228,10 @@ fn a_machine_that_is_saved_restored_and_saved_again_is_the_same() {
     assert!(again.read(SectionId::RamSnapshot).unwrap() == source.read(SectionId::RamSnapshot).unwrap());
     let state = |image: &Image| Saved::decode(&image.read(SectionId::MachineState).unwrap()).unwrap();
     let (first, second) = (state(&source), state(&again));
-    assert_eq!((first.runs, first.session, first.memory_bytes), (second.runs, second.session, second.memory_bytes));
+    assert_eq!(
+        (first.runs, first.session, first.memory_bytes),
+        (second.runs, second.session, second.memory_bytes)
+    );
     assert_eq!(first.machine.virtio(), second.machine.virtio());
 }
 

@@ -68,7 +68,8 @@ pub fn restore(parts: RestoreParts, state: &MachineState) -> Result<Machine<X86_
     let lines = IrqLines::new(&attention);
     let board = PcBoard::restore(board, &lines, &state.board)?;
     let ram = ram.with_hole(DEVICES);
-    let mut cpu = Cpu::with_backing(vcpu, X86_64::new(State::flat_64(0)), ram, board, lines, attention, clock);
+    let mut cpu =
+        Cpu::with_backing(vcpu, X86_64::new(State::flat_64(0)), ram, board, lines, attention, clock);
     cpu.restore(&state.cpu)?;
     Ok(Machine::new(cpu))
 }
@@ -146,7 +147,8 @@ mod tests {
             let mut ram = Ram::new(RAM_BASE, MIN_MEMORY_BYTES);
             ram.write(RAM_BASE, first.cpu.ram.slice(RAM_BASE, MIN_MEMORY_BYTES).unwrap()).unwrap();
             let clock = Box::new(InstructionClock::new(NS_PER_INSN));
-            let mut second = restore(RestoreParts { ram, vcpu: None, board: parts, clock, attention }, &state).unwrap();
+            let mut second =
+                restore(RestoreParts { ram, vcpu: None, board: parts, clock, attention }, &state).unwrap();
             let bytes = |state: &MachineState| format!("{state:?}");
             assert_eq!(bytes(&save(&second)), bytes(&state), "saved again after {split}");
             // To the same number of instructions, in steps of one block.

@@ -111,7 +111,8 @@ impl Prefetcher {
 pub(super) fn check(pieces: &[Piece], ram_bytes: usize) -> io::Result<()> {
     let mut end = 0;
     for piece in pieces {
-        let whole = [piece.ram_offset, piece.file_offset, piece.len_bytes].map(|n| n.is_multiple_of(PAGE_BYTES));
+        let whole =
+            [piece.ram_offset, piece.file_offset, piece.len_bytes].map(|n| n.is_multiple_of(PAGE_BYTES));
         let next = piece.ram_offset.checked_add(piece.len_bytes);
         let next = next.filter(|next| *next <= ram_bytes as u64 && piece.ram_offset >= end);
         end = match next {

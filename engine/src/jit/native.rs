@@ -138,7 +138,13 @@ impl Translator {
 
     #[cold]
     #[inline(never)]
-    fn consider<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId, heat: u32) {
+    fn consider<G: Guest>(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        id: BlockId,
+        heat: u32,
+    ) {
         let due = if heat == self.threshold {
             cpu.retired >= self.hesitates_until || heat >= HOT
         } else {

@@ -42,7 +42,9 @@ pub fn runs(ram: &[u8]) -> Vec<PageRun> {
             continue;
         }
         match runs.last_mut() {
-            Some(last) if page - (last.first + last.count) <= SHORT_GAP_PAGES => last.count = page + 1 - last.first,
+            Some(last) if page - (last.first + last.count) <= SHORT_GAP_PAGES => {
+                last.count = page + 1 - last.first
+            }
             _ => runs.push(PageRun { first: page, count: 1 }),
         }
     }

@@ -2,8 +2,8 @@
 
 use super::atomic::AtomicFile;
 use super::error::{FormatError, ImageError};
-use super::reader::{Image, SectionFile};
 use super::format::{Arch, HEADER_BYTES, Header, PAGE_BYTES, Section, SectionId};
+use super::reader::{Image, SectionFile};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;

@@ -25,6 +25,9 @@ pub fn freeze() -> Result<(), AgentError> {
         doing("create", GROUPS, fs::create_dir_all(GROUPS))?;
         if !fs::exists("/groups/cgroup.procs").unwrap_or_default() {
             mount("cgroup", GROUPS, "cgroup2", MountFlags::empty(), c"")?;
+            // The container's view of the same file system, which was first, is read-only, and so is all of it by now.
+            let writable = rustix::mount::mount_remount(GROUPS, MountFlags::empty(), c"");
+            writable.during(|| format!("remount {GROUPS}"))?;
         }
         doing("create", FROZEN, fs::create_dir(FROZEN))?;
     }

@@ -14,7 +14,7 @@ use super::link::Link;
 use super::process::{Process, Source};
 use super::share::Shares;
 use super::spawn::{self, Waiting, World};
-use super::{freeze, path, system};
+use super::{freeze, path, sys, system};
 
 /// Why the loop ended.
 pub enum End {
@@ -33,6 +33,8 @@ pub struct Server {
     /// The process whose namespaces the others join.
     first: Option<u32>,
     hostname: Option<Vec<u8>>,
+    /// The last container's mounts: taking them down can wait until after its end was told.
+    mounts: Option<OwnedFd>,
     /// The next container, made ahead.
     waiting: Option<Waiting>,
     shares: Shares,
@@ -66,6 +68,7 @@ impl Server {
             processes: BTreeMap::new(),
             first: None,
             hostname: None,
+            mounts: None,
             waiting: None,
             shares: Shares::default(),
         })
@@ -220,6 +223,8 @@ impl Server {
         };
         match launched {
             Ok(launched) => {
+                // (Without such a handle the mounts go when the process ends.)
+                let mounts = sys::mount_namespace(launched.pidfd.as_fd()).ok();
                 let process = Process::new(id, launched);
                 for (source, fd) in process.sources() {
                     let number = SOURCES.iter().position(|known| *known == source).unwrap_or_default();
@@ -230,6 +235,7 @@ impl Server {
                 self.processes.insert(id, process);
                 if !joined && matches!(self.world, World::Containers { .. }) {
                     self.first = Some(id);
+                    self.mounts = mounts;
                 }
             }
             Err(error) => self.link.send(&Report::StartFailed {

@@ -412,11 +412,7 @@ fn settle(spec: &StartSpec, side: &ChildSide<'_>) -> Result<(), AgentError> {
 }
 
 /// From inside the container to exec.
-fn program(
-    world: &World,
-    spec: &StartSpec,
-    side: ChildSide<'_>,
-) -> Result<Infallible, StartError> {
+fn program(world: &World, spec: &StartSpec, side: ChildSide<'_>) -> Result<Infallible, StartError> {
     let [mut stdin, mut stdout, mut stderr] = side.stdio;
     if let World::Containers { .. } = world {
         if let Some(name) = &side.terminal {

@@ -6,6 +6,7 @@ use c2w_decoders::riscv64::asm;
 use c2w_decoders::riscv64::board::RAM_BASE;
 use c2w_decoders::riscv64::csr::{self, CsrOp};
 use c2w_decoders::riscv64::decode::decode;
+use c2w_decoders::riscv64::float_env;
 use c2w_decoders::riscv64::guest::{Riscv64, resume};
 use c2w_decoders::riscv64::names;
 use c2w_decoders::riscv64::regs::{self, FpState, Privilege};
@@ -49,10 +50,9 @@ impl InsMachine {
 
     /// The slot of a register by its name.
     fn slot(name: &str) -> Option<usize> {
-        let fixed = [("fflags", regs::FFLAGS), ("frm", regs::FRM)];
         let x = (1..32).map(|n| (names::X[n as usize], regs::x(n)));
         let f = (0..32).map(|n| (names::F[n as usize], regs::f(n)));
-        fixed.into_iter().chain(x).chain(f).find(|(known, _)| *known == name).map(|(_, slot)| slot.0 as usize)
+        x.chain(f).find(|(known, _)| *known == name).map(|(_, slot)| slot.0 as usize)
     }
 
     /// Lets M-mode access registers whatever the privilege of the case.
@@ -81,6 +81,11 @@ impl Subject for InsMachine {
     fn set_register(&mut self, name: &str, value: u64) -> bool {
         if let Some(slot) = Self::slot(name) {
             self.cpu().slots[slot] = value;
+        } else if name == "fflags" {
+            float_env::set_flags(self.cpu(), value);
+        } else if name == "frm" {
+            float_env::set_rounding_mode(self.cpu(), value);
+            resume(self.cpu());
         } else if let Some((_, number)) = CSRS.iter().find(|(known, _)| *known == name) {
             self.csr(*number, CsrOp::Write(value));
         } else if name == "priv" {
@@ -126,10 +131,12 @@ impl Subject for InsMachine {
 
     fn observe(&mut self) -> BTreeMap<String, u64> {
         let mut seen = BTreeMap::new();
-        for name in names::X.iter().skip(1).chain(&names::F).chain(&["fflags", "frm"]) {
+        for name in names::X.iter().skip(1).chain(&names::F) {
             let slot = Self::slot(name).expect("registers have slots");
             seen.insert((*name).to_owned(), self.cpu().slots[slot]);
         }
+        seen.insert("fflags".to_owned(), float_env::flags(self.cpu()));
+        seen.insert("frm".to_owned(), float_env::rounding_mode(self.cpu()).into());
         let state = self.cpu().guest.state.clone();
         if self.trapped() {
             seen.insert("trap".to_owned(), state.mcause);
@@ -153,7 +160,7 @@ impl Subject for InsMachine {
     }
 
     fn disassemble(code: &[u8]) -> Vec<String> {
-        let mode = regs::mode(Privilege::Machine, FpState::Dirty);
+        let mode = regs::mode(Privilege::Machine, FpState::Dirty, 0);
         let (mut rest, mut lines) = (code, Vec::new());
         while let Some(decoded) = decode(rest, mode) {
             lines.push(decoded.insn.to_string());

@@ -12,6 +12,9 @@ use c2w_decoders::riscv64::names;
 use c2w_decoders::riscv64::regs::{self, FpState, Privilege};
 use c2w_engine::addr::{Gpa, Gva};
 use c2w_engine::cpu::Cpu;
+use c2w_engine::eager::BlockEnd;
+use c2w_engine::guest::Guest;
+use c2w_engine::jit::Translator;
 use c2w_engine::machine::Machine;
 use std::collections::BTreeMap;
 
@@ -36,14 +39,16 @@ const STAY: [u8; 4] = [0x6f, 0, 0, 0];
 /// Most blocks that a case runs.
 const MOST_BLOCKS: u32 = 64;
 
-/// The machine of instruction cases. Code is at 0x8000_0000, memory ends at 0x8001_0000.
-pub struct InsMachine {
+/// The machine of instruction cases. Code is at 0x8000_0000, memory ends at 0x8001_0000. If `TRANSLATED`, blocks of a
+/// case's code are translated to code of this host.
+pub struct InsMachine<const TRANSLATED: bool> {
     machine: Machine<Riscv64>,
+    translator: Option<Translator>,
     start: u64,
     code_len: u64,
 }
 
-impl InsMachine {
+impl<const TRANSLATED: bool> InsMachine<TRANSLATED> {
     fn cpu(&mut self) -> &mut Cpu<Riscv64> {
         &mut self.machine.cpu
     }
@@ -65,17 +70,56 @@ impl InsMachine {
         value
     }
 
+    /// Runs the block at the vCPU's pc.
+    fn run_block(&mut self) {
+        if self.run_translated().is_none() {
+            self.machine.run(1);
+        }
+    }
+
+    /// Runs the block at the vCPU's pc translated, unless the interpreter is to run it: if it is not at an address of the
+    /// case's code, or the run loop has something to look at first.
+    fn run_translated(&mut self) -> Option<()> {
+        let translator = self.translator.as_mut()?;
+        let cpu = &mut self.machine.cpu;
+        let (pc, end) = (cpu.pc, self.start + self.code_len);
+        if !(self.start..end).contains(&pc.0) || Riscv64::interrupt(cpu).is_some() {
+            return None;
+        }
+        let code = cpu.ram.slice(Gpa(pc.0), end - pc.0).ok()?.to_vec();
+        let (mut insns, mut offsets, mut len_bytes) = (Vec::new(), Vec::new(), 0u16);
+        while let Some(decoded) = decode(&code[usize::from(len_bytes)..], cpu.mode()) {
+            insns.push(decoded.insn);
+            offsets.push(len_bytes);
+            len_bytes += u16::from(decoded.len_bytes);
+            if decoded.ends_block {
+                break;
+            }
+        }
+        let block = Riscv64::record(&insns, &offsets, len_bytes, &[]);
+        match translator.run_block(cpu, pc, &block)? {
+            BlockEnd::Next(next) | BlockEnd::Cut { next, .. } => cpu.pc = next,
+            BlockEnd::Trapped { index, trap } => {
+                cpu.pc = pc.offset(offsets[index].into());
+                Riscv64::deliver(cpu, trap);
+            }
+        }
+        Some(())
+    }
+
     /// Whether the code was left for the exception handler.
     fn trapped(&self) -> bool {
         self.machine.cpu.pc.0 == HANDLER
     }
 }
 
-impl Subject for InsMachine {
+impl<const TRANSLATED: bool> Subject for InsMachine<TRANSLATED> {
     fn new() -> Self {
         let mut machine = machine(RAM_BYTES);
         machine.cpu.guest.state.mtvec = HANDLER;
-        Self { machine, start: RAM_BASE.0, code_len: 0 }
+        let translator = TRANSLATED.then(|| Translator::new::<Riscv64>(0));
+        let translator = translator.map(|translator| translator.expect("this host runs generated code"));
+        Self { machine, translator, start: RAM_BASE.0, code_len: 0 }
     }
 
     fn set_register(&mut self, name: &str, value: u64) -> bool {
@@ -122,7 +166,7 @@ impl Subject for InsMachine {
         let placed = self.write_memory(start, &[code, &STAY].concat()) && self.write_memory(HANDLER, &STAY);
         assert!(placed, "the code of a case fits RAM");
         for _ in 0..MOST_BLOCKS {
-            self.machine.run(1);
+            self.run_block();
             if !(start..start + code.len() as u64).contains(&self.machine.cpu.pc.0) {
                 break;
             }

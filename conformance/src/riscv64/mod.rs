@@ -2,6 +2,7 @@
 
 mod ins;
 pub mod loops;
+pub mod passes;
 pub mod program;
 pub mod random;
 

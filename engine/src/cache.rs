@@ -46,6 +46,8 @@ pub struct Block {
     links: [Link; 2],
     /// Number of the translated code that starts with it, by context of data accesses.
     translated: [u32; MAX_CONTEXTS],
+    /// A bit for each of them that has not been run from the run loop yet.
+    fresh: u8,
     /// How often the interpreter has run it.
     heat: u32,
 }
@@ -157,7 +159,17 @@ impl<I: Copy> BlockCache<I> {
 
     /// Notes the translated code that starts with a block.
     pub fn set_translated(&mut self, id: BlockId, context: usize, number: u32) {
-        self.blocks[id.0 as usize].translated[context] = number;
+        let block = &mut self.blocks[id.0 as usize];
+        block.translated[context] = number;
+        block.fresh |= 1 << context;
+    }
+
+    /// Whether this is asked for the first time since [`Self::set_translated`].
+    pub fn take_fresh(&mut self, id: BlockId, context: usize) -> bool {
+        let fresh = &mut self.blocks[id.0 as usize].fresh;
+        let was = *fresh >> context & 1 != 0;
+        *fresh &= !(1 << context);
+        was
     }
 
     /// Forgets all translated code, and how often blocks have run.
@@ -336,6 +348,7 @@ impl<I: Copy> BlockCache<I> {
             second,
             links,
             translated: [NONE; MAX_CONTEXTS],
+            fresh: 0,
             heat: 0,
         });
         for page in [Some(page), second].into_iter().flatten() {

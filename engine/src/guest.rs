@@ -189,4 +189,14 @@ pub trait Guest: Sized + Clone + Serialize + DeserializeOwned + 'static {
 
     /// Guest time of the vCPU's own next timer event.
     fn deadline_ns(cpu: &Cpu<Self>) -> Option<u64>;
+
+    /// What people call a slot.
+    fn slot_name(slot: Slot) -> String {
+        format!("slot {}", slot.0)
+    }
+
+    /// An instruction as assembly has it, for people.
+    fn disassemble(insn: &Self::Insn, _bytes: &[u8], _pc: Gva, _mode: Mode) -> String {
+        format!("{insn:?}")
+    }
 }

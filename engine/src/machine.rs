@@ -9,6 +9,7 @@ use crate::eager::BlockEnd;
 use crate::guest::Guest;
 use crate::jit::any::AnyTranslator;
 use crate::jit::call_out::Leave;
+use crate::jit::verify::{Divergence, Verifier, VerifierStatistics};
 use crate::jit::{End, Translator, TranslatorStatistics};
 use crate::mem::device::{Board, Request};
 use crate::mem::ram::{Ram, RamBacking};
@@ -26,6 +27,9 @@ pub enum Exit {
     },
     /// A device asked for something.
     Request(Request),
+    /// Translated code did something else than the interpreter: [`Machine::divergence`] says what. The machine is in the
+    /// middle of it and of no use any more.
+    Diverged,
 }
 
 /// What the machine has done so far.
@@ -70,12 +74,13 @@ pub struct Machine<G: Guest> {
     pub cpu: Cpu<G>,
     cache: BlockCache<G::Insn>,
     translator: Option<AnyTranslator<G>>,
+    verifier: Option<Box<Verifier<G>>>,
 }
 
 impl<G: Guest> Machine<G> {
     /// A machine around a vCPU that is ready to run.
     pub fn new(cpu: Cpu<G>) -> Self {
-        Self { cpu, cache: BlockCache::default(), translator: None }
+        Self { cpu, cache: BlockCache::default(), translator: None, verifier: None }
     }
 
     /// Translates code to code of the host from now on, when it has run `threshold` times ([`crate::jit::THRESHOLD`] is a
@@ -88,6 +93,21 @@ impl<G: Guest> Machine<G> {
     /// Translates code by this translator from now on.
     pub fn translate_by(&mut self, translator: AnyTranslator<G>) {
         self.translator = Some(translator);
+    }
+
+    /// Checks stretches of translated code against the interpreter from now on ([`crate::jit::verify`]).
+    pub fn verify(&mut self) {
+        self.verifier = Some(Box::default());
+    }
+
+    /// What [`Exit::Diverged`] is about.
+    pub fn divergence(&self) -> Option<&Divergence> {
+        self.verifier.as_ref()?.divergence()
+    }
+
+    /// How much has been checked, if anything is.
+    pub fn verifier_statistics(&self) -> Option<VerifierStatistics> {
+        self.verifier.as_ref().map(|verifier| verifier.statistics())
     }
 
     /// What the translator has done so far, if there is one.
@@ -114,6 +134,9 @@ impl<G: Guest> Machine<G> {
                 return exit;
             }
             self.run_blocks(&mut limit);
+            if self.divergence().is_some() {
+                return Exit::Diverged;
+            }
             // Even if something needs a look: a host that always has something must not stretch the budget.
             if self.cpu.retired >= limit {
                 return Exit::Budget;
@@ -208,7 +231,11 @@ impl<G: Guest> Machine<G> {
                     && let Some(unit) = self.cache.block(id).translated(cpu.data_context())
                 {
                     came_from = None;
-                    match translator.run(cpu, unit, *limit) {
+                    let end = match &mut self.verifier {
+                        None => translator.run(cpu, unit, *limit),
+                        Some(verifier) => verifier.run(translator, &mut self.cache, cpu, id, unit, *limit),
+                    };
+                    match end {
                         End::Next | End::Left(Leave::Look) => {}
                         End::Left(Leave::Interpret) => interpret = true,
                         End::Left(Leave::Trap(trap)) => {

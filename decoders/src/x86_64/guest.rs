@@ -177,4 +177,12 @@ impl Guest for X86_64 {
     fn deadline_ns(cpu: &Cpu<Self>) -> Option<u64> {
         interrupt::deadline_ns(cpu)
     }
+
+    fn slot_name(slot: Slot) -> String {
+        regs::name(slot)
+    }
+
+    fn disassemble(_insn: &Insn, bytes: &[u8], pc: Gva, mode: Mode) -> String {
+        decode::disassemble(bytes, pc, mode)
+    }
 }

@@ -8,6 +8,7 @@ mod native;
 #[cfg(not(all(unix, target_arch = "x86_64")))]
 #[path = "no_native.rs"]
 mod native;
+pub mod verify;
 #[cfg(feature = "wasmtime")]
 pub mod wasm;
 

@@ -10,6 +10,7 @@ mod memory;
 mod run_loop;
 #[path = "../machine/toy.rs"]
 mod toy;
+mod verify;
 
 /// Runs of a block before it is translated.
 const TRANSLATE_AFTER: Option<u32> = Some(1);

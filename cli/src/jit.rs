@@ -1,9 +1,10 @@
-//! How guest code is run: the choice that a user has.
+//! How guest code is run: the choices that a user has.
 
-use anyhow::{Context, Result, anyhow};
+use crate::size;
+use anyhow::{Context, Result, anyhow, bail};
 use c2w_engine::guest::Guest;
 use c2w_engine::host::wasmtime::{Host, Space};
-use c2w_engine::jit::THRESHOLD;
+use c2w_engine::jit::{CODE_BYTES, LEAST_CODE_BYTES, THRESHOLD};
 use c2w_engine::jit::any::AnyTranslator;
 use c2w_engine::jit::wasm::{self, WasmTranslator};
 use c2w_engine::machine::{Backing, Machine};
@@ -21,25 +22,58 @@ pub enum Jit {
     Off,
 }
 
-/// The choice, for one machine that is being built.
+/// The choices.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct JitOptions {
+    /// How guest code is run.
+    #[arg(long = "jit", value_enum, default_value_t, env = "C2W_JIT")]
+    pub how: Jit,
+    /// Memory for code of this processor: what is oldest of it is dropped when it is full.
+    #[arg(long = "jit-memory", value_name = "SIZE", default_value = "256M", value_parser = size::parse)]
+    pub memory_bytes: u64,
+    /// Run samples of the translated code a second time by the interpreter; if they differ, say where and how and stop
+    /// with status 120.
+    #[arg(long)]
+    pub verify: bool,
+}
+
+impl Default for JitOptions {
+    fn default() -> Self {
+        Jit::default().into()
+    }
+}
+
+impl From<Jit> for JitOptions {
+    fn from(how: Jit) -> Self {
+        Self { how, memory_bytes: CODE_BYTES, verify: false }
+    }
+}
+
+/// The choices, for one machine that is being built.
 pub struct Prepared {
-    jit: Jit,
+    options: JitOptions,
     space: Option<Space>,
 }
 
-impl Jit {
+impl JitOptions {
     /// Gets the memory that it needs.
     ///
     /// # Errors
-    /// There is not so much, or no address for it.
+    /// There is not so much, or no address for it; choices that do not fit each other.
     pub fn reserve(self, memory_bytes: u64) -> Result<Prepared> {
-        let space = match self {
+        if self.verify && self.how == Jit::Off {
+            bail!("--verify checks translated code, of which there is none with --jit off");
+        }
+        if self.memory_bytes < LEAST_CODE_BYTES {
+            bail!("--jit-memory: {} MiB at least", LEAST_CODE_BYTES >> 20);
+        }
+        let space = match self.how {
             Jit::Wasm => Some(Space::new(memory_bytes).with_context(|| {
                 format!("--jit wasm cannot have {} MiB of guest memory", memory_bytes >> 20)
             })?),
             Jit::Native | Jit::Off => None,
         };
-        Ok(Prepared { jit: self, space })
+        Ok(Prepared { options: self, space })
     }
 }
 
@@ -52,11 +86,11 @@ impl Prepared {
     /// Lets a machine, in that memory, translate. Where native translation is not to be had, it interprets.
     ///
     /// # Errors
-    /// The WebAssembly engine's.
+    /// The WebAssembly engine's; what was asked for needs a translator and there is none.
     pub fn apply<G: Guest>(self, machine: &mut Machine<G>) -> Result<()> {
-        match (self.jit, self.space) {
+        match (self.options.how, self.space) {
             (Jit::Native, _) => {
-                machine.translate(THRESHOLD);
+                machine.translate_in(self.options.memory_bytes, THRESHOLD);
             }
             (Jit::Wasm, Some(space)) => {
                 let host = Host::new(&space).map_err(|error| anyhow!("--jit wasm: {error}"))?;
@@ -64,6 +98,12 @@ impl Prepared {
                 machine.translate_by(AnyTranslator::Wasm(Box::new(translator)));
             }
             (Jit::Wasm | Jit::Off, _) => {}
+        }
+        if self.options.verify {
+            if machine.translator_statistics().is_none() {
+                bail!("--verify: this host does not let c2w translate");
+            }
+            machine.verify();
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use crate::clock::HostClock;
 use crate::console::ConsoleTail;
 use crate::container::RunOptions;
-use crate::jit::Jit;
+use crate::jit::JitOptions;
 use crate::vm::{Computer, Vm};
 use crate::volume::Volume;
 use anyhow::{Context, Result, anyhow, bail};
@@ -104,7 +104,7 @@ pub struct Parts {
     /// The flag that the back ends set.
     pub attention: Attention,
     /// How guest code is run.
-    pub jit: Jit,
+    pub jit: JitOptions,
 }
 
 /// What Linux boots from.
@@ -299,7 +299,7 @@ pub struct BootOptions {
     /// What runs before the kernel.
     pub bios: Bios,
     /// How guest code is run.
-    pub jit: Jit,
+    pub jit: JitOptions,
 }
 
 /// Builds the machine of a raw boot; also gives the host's end of its serial console.

@@ -23,6 +23,21 @@ const MAX_INSN_BYTES: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockId(u32);
 
+impl BlockId {
+    /// No block.
+    pub const NONE: Self = Self(NONE);
+}
+
+/// Which numbers blocks have got.
+pub struct Renumbered(Vec<u32>);
+
+impl Renumbered {
+    /// The number of the block that had this one. Blocks that were dropped have one that no block has.
+    pub fn of(&self, id: BlockId) -> BlockId {
+        BlockId(self.0.get(id.0 as usize).copied().unwrap_or(NONE))
+    }
+}
+
 /// No block: the filler of links and of the index.
 const NONE: u32 = u32::MAX;
 
@@ -172,6 +187,16 @@ impl<I: Copy> BlockCache<I> {
         was
     }
 
+    /// Forgets the translated code that starts with a block if its number is one of these; the block may become hot again.
+    pub fn forget_unit(&mut self, id: BlockId, context: usize, is_dropped: impl Fn(u32) -> bool) {
+        if let Some(block) = self.blocks.get_mut(id.0 as usize)
+            && block.translated(context).is_some_and(is_dropped)
+        {
+            block.translated[context] = NONE;
+            block.heat = 0;
+        }
+    }
+
     /// Forgets all translated code, and how often blocks have run.
     pub fn forget_translated(&mut self) {
         for block in &mut self.blocks {
@@ -252,6 +277,50 @@ impl<I: Copy> BlockCache<I> {
     #[inline]
     pub fn is_full(&self) -> bool {
         self.insns.len() > MAX_CACHED_INSNS
+    }
+
+    /// Whether most of it is of no use, because its page was written.
+    pub fn is_mostly_dead(&self) -> bool {
+        let live: usize = self.index.values().map(|&id| self.blocks[id as usize].count()).sum();
+        live < self.insns.len() / 2
+    }
+
+    /// Drops what is of no use; all other blocks have new numbers.
+    pub fn compact(&mut self) -> Renumbered {
+        let mut numbers = vec![NONE; self.blocks.len()];
+        let old = (std::mem::take(&mut self.insns), std::mem::take(&mut self.offsets));
+        for (id, mut block) in std::mem::take(&mut self.blocks).into_iter().enumerate() {
+            if self.index.get(&key(block.gpa, block.mode)) == Some(&(id as u32)) {
+                let range = block.first as usize..block.first as usize + block.count as usize;
+                block.first = self.insns.len() as u32;
+                self.insns.extend_from_slice(&old.0[range.clone()]);
+                self.offsets.extend_from_slice(&old.1[range]);
+                numbers[id] = self.blocks.len() as u32;
+                self.blocks.push(block);
+            }
+        }
+        let of = |id: u32| numbers.get(id as usize).copied().unwrap_or(NONE);
+        for link in self.blocks.iter_mut().flat_map(|block| &mut block.links) {
+            link.block = of(link.block);
+        }
+        self.index.values_mut().for_each(|id| *id = of(*id));
+        for (key, id) in &mut self.front {
+            *id = of(*id);
+            if *id == NONE {
+                *key = u64::MAX;
+            }
+        }
+        self.pages.retain(|_, ids| {
+            ids.iter_mut().for_each(|id| *id = of(*id));
+            ids.retain(|&id| id != NONE);
+            !ids.is_empty()
+        });
+        Renumbered(numbers)
+    }
+
+    /// Instructions and blocks that are kept, of use or not.
+    pub fn kept(&self) -> (usize, usize) {
+        (self.insns.len(), self.blocks.len())
     }
 
     /// Drops everything; no block number stays valid. The caller makes RAM forget its code marks, too.

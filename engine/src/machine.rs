@@ -10,7 +10,7 @@ use crate::guest::Guest;
 use crate::jit::any::AnyTranslator;
 use crate::jit::call_out::Leave;
 use crate::jit::verify::{Divergence, Verifier, VerifierStatistics};
-use crate::jit::{End, Translator, TranslatorStatistics};
+use crate::jit::{CODE_BYTES, End, Translator, TranslatorStatistics};
 use crate::mem::device::{Board, Request};
 use crate::mem::ram::{Ram, RamBacking};
 use crate::vcpu::VcpuBacking;
@@ -86,7 +86,14 @@ impl<G: Guest> Machine<G> {
     /// Translates code to code of the host from now on, when it has run `threshold` times ([`crate::jit::THRESHOLD`] is a
     /// good number); false if the host does not allow it.
     pub fn translate(&mut self, threshold: u32) -> bool {
-        self.translator = Translator::new::<G>(threshold).map(Box::new).map(AnyTranslator::Native);
+        self.translate_in(CODE_BYTES, threshold)
+    }
+
+    /// The same with so much memory for code and what describes it, between [`crate::jit::LEAST_CODE_BYTES`] and
+    /// [`crate::jit::MOST_CODE_BYTES`].
+    pub fn translate_in(&mut self, code_bytes: u64, threshold: u32) -> bool {
+        let translator = Translator::new::<G>(code_bytes, threshold);
+        self.translator = translator.map(Box::new).map(AnyTranslator::Native);
         self.translator.is_some()
     }
 
@@ -195,11 +202,7 @@ impl<G: Guest> Machine<G> {
                 came_from = None;
             }
             if self.cache.is_full() {
-                if let Some(translator) = &mut self.translator {
-                    translator.clear(&mut self.cache, cpu);
-                }
-                self.cache.clear();
-                cpu.ram.forget_all_code();
+                Self::make_room(&mut self.cache, &mut self.translator, cpu);
                 came_from = None;
             }
             let linked = came_from.and_then(|(from, from_pc)| self.cache.linked(from, from_pc, pc));
@@ -270,5 +273,26 @@ impl<G: Guest> Machine<G> {
                 }
             }
         }
+    }
+
+    /// Drops decoded code: what was overwritten, or, if that is not much, all.
+    #[cold]
+    fn make_room(
+        cache: &mut BlockCache<G::Insn>,
+        translator: &mut Option<AnyTranslator<G>>,
+        cpu: &mut Cpu<G>,
+    ) {
+        if cache.is_mostly_dead() {
+            let blocks = cache.compact();
+            if let Some(translator) = translator {
+                translator.renumber(&blocks);
+            }
+            return;
+        }
+        if let Some(translator) = translator {
+            translator.clear(cache, cpu);
+        }
+        cache.clear();
+        cpu.ram.forget_all_code();
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::exit;
 use crate::host_io::{HostEvent, HostIo, Stream};
-use crate::jit::Jit;
+use crate::jit::JitOptions;
 use crate::launch::{self, Bios, BootOptions, Disk, Share};
 use crate::size;
 use crate::terminal::RawMode;
@@ -48,9 +48,8 @@ pub struct Args {
     /// the kernel.
     #[arg(long, value_name = "none|FILE")]
     bios: Option<String>,
-    /// How guest code is run.
-    #[arg(long, value_enum, default_value_t, env = "C2W_JIT")]
-    jit: Jit,
+    #[command(flatten)]
+    jit: JitOptions,
 }
 
 /// Runs the command.
@@ -97,6 +96,11 @@ pub fn run(args: &Args) -> Result<u8> {
                 drop(raw);
                 bail!("{message}");
             }
+            End::Diverged(message) => {
+                drop(raw);
+                eprint!("c2w: {message}");
+                return Ok(exit::DIVERGED);
+            }
             End::Finished(number) => {
                 drop(raw);
                 eprintln!("c2w: the guest ended the run with status {number}");
@@ -114,6 +118,8 @@ enum End {
     Status(u8),
     Reboot,
     Failed(String),
+    /// Translated code is wrong, and how.
+    Diverged(String),
     /// With a status of the guest's own that is not success.
     Finished(u64),
 }
@@ -165,6 +171,10 @@ impl Console {
                     {
                         return Ok(end);
                     }
+                }
+                Step::Diverged => {
+                    self.flush(port)?;
+                    return Ok(End::Diverged(computer.divergence().unwrap_or_default()));
                 }
                 Step::Ended(request) => {
                     self.flush(port)?;

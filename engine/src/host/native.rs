@@ -9,6 +9,7 @@ use crate::vcpu::{Links, Vcpu};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use std::ops::Range;
 use std::ptr::NonNull;
 
 /// Memory for code, and the code that all other code shares.
@@ -18,10 +19,13 @@ pub struct CodeMemory {
     /// Where it runs.
     run: NonNull<u8>,
     len_bytes: usize,
-    used: usize,
     stubs: Stubs,
-    /// What of `used` the stubs take.
+    /// What the stubs take, at the start.
     kept: usize,
+    /// Bytes of each part that is filled and emptied by itself.
+    part_bytes: usize,
+    /// What of the part that is being filled is free.
+    free: Range<usize>,
 }
 
 // SAFETY: both mappings are owned by this value alone.
@@ -35,12 +39,12 @@ pub type CallOut = unsafe extern "sysv64" fn(argument: *mut u8, site: u64) -> u6
 const ALIGNMENT: usize = 16;
 
 impl CodeMemory {
-    /// Room for `len_bytes` of code, which costs nothing until it is used, for a guest with this
+    /// Room for `len_bytes` of code in so many parts, which costs nothing until it is used, for a guest with this
     /// [`crate::guest::Guest::FLOAT_ENVIRONMENT`].
     ///
     /// # Errors
     /// When the host does not give memory that may be run.
-    pub fn new(len_bytes: usize, float_environment: Option<Slot>) -> Result<Self, Errno> {
+    pub fn new(len_bytes: usize, parts: usize, float_environment: Option<Slot>) -> Result<Self, Errno> {
         let file = memfd_create(c"c2w-code", MemfdFlags::CLOEXEC)?;
         ftruncate(&file, len_bytes as u64)?;
         let map = |protection| {
@@ -56,41 +60,38 @@ impl CodeMemory {
         })?;
         let mut asm = Asm::default();
         let stubs = stubs::emit(&mut asm, float_environment);
-        let mut memory = Self { write, run, len_bytes, used: 0, stubs, kept: 0 };
+        let part_bytes = len_bytes / parts;
+        let mut memory = Self { write, run, len_bytes, stubs, kept: 0, part_bytes, free: 0..part_bytes };
         memory.add(asm.finish()).expect("there is room for the stubs");
-        memory.kept = memory.used;
+        memory.kept = memory.free.start;
         Ok(memory)
     }
 
-    /// Adds code and gives its number of the first byte, or `None` if the memory is full.
+    /// Adds code and gives its number of the first byte, or `None` if the part is full.
     pub fn add(&mut self, code: &[u8]) -> Option<usize> {
-        let at = self.used.next_multiple_of(ALIGNMENT);
-        if code.len() > self.len_bytes.checked_sub(at)? {
+        let at = self.free.start.next_multiple_of(ALIGNMENT);
+        if code.len() > self.free.end.checked_sub(at)? {
             return None;
         }
         // SAFETY: inside the mapping (checked above); a page that runs is not written by this, and a reference to it does
         // not exist.
         unsafe { self.write.add(at).as_ptr().copy_from_nonoverlapping(code.as_ptr(), code.len()) };
-        self.used = at + code.len();
+        self.free.start = at + code.len();
         Some(at)
     }
 
     /// Makes the four-byte displacement at `at` lead to `to`, both numbers of bytes in this memory.
     pub fn patch(&mut self, at: usize, to: usize) {
-        assert!(at + 4 <= self.used && to < self.used, "jumps and their targets are code");
+        assert!(at + 4 <= self.len_bytes && to < self.len_bytes, "jumps and their targets are code");
         let disp = (to as i64 - (at as i64 + 4)) as i32;
         // SAFETY: inside the mapping (checked above). The code does not run now: this thread enters it by `enter` alone.
         unsafe { self.write.add(at).cast::<[u8; 4]>().write_unaligned(disp.to_le_bytes()) };
     }
 
-    /// Forgets all code but the stubs.
-    pub fn clear(&mut self) {
-        self.used = self.kept;
-    }
-
-    /// Bytes of code.
-    pub fn used_bytes(&self) -> usize {
-        self.used - self.kept
+    /// From now on a part is filled, and what was in it is forgotten.
+    pub fn begin(&mut self, part: usize) {
+        let start = part * self.part_bytes;
+        self.free = start.max(self.kept)..start + self.part_bytes;
     }
 
     /// Address that the byte of this number runs at.

@@ -4,6 +4,8 @@ pub mod any;
 pub mod call_out;
 pub mod grow;
 #[cfg(all(unix, target_arch = "x86_64"))]
+mod generations;
+#[cfg(all(unix, target_arch = "x86_64"))]
 mod native;
 #[cfg(not(all(unix, target_arch = "x86_64")))]
 #[path = "no_native.rs"]
@@ -19,6 +21,12 @@ use crate::guest::Mode;
 use call_out::Leave;
 pub use native::Translator;
 
+/// Memory for translated code and what describes it, unless somebody says otherwise.
+pub const CODE_BYTES: u64 = 256 << 20;
+/// The least of it that is of use.
+pub const LEAST_CODE_BYTES: u64 = 4 << 20;
+/// The most that jumps reach.
+pub const MOST_CODE_BYTES: u64 = 1 << 30;
 /// Runs of a block before it is translated, unless somebody says otherwise.
 pub const THRESHOLD: u32 = 64;
 /// What code is made from, and for.
@@ -37,7 +45,6 @@ pub(crate) struct Origin {
 #[cfg(any(feature = "wasmtime", all(unix, target_arch = "x86_64")))]
 impl Origin {
     /// The pages that writes to concern it.
-    #[cfg(feature = "wasmtime")]
     fn pages(&self) -> impl Iterator<Item = Page> + use<> {
         [Some(self.page), self.second].into_iter().flatten()
     }
@@ -63,6 +70,8 @@ pub struct TranslatorStatistics {
     pub insns: u64,
     /// Bytes of code.
     pub code_bytes: u64,
+    /// Bytes of code and of what describes it that are kept now, where that is known.
+    pub kept_bytes: u64,
     /// Time that translation took.
     pub translation_ns: u64,
     /// Guest instructions that translated code retired.
@@ -77,8 +86,8 @@ pub struct TranslatorStatistics {
     pub unlinked: u64,
     /// Jumps that missed the jump cache.
     pub jump_misses: u64,
-    /// Times all code was dropped because its memory was full.
-    pub flushes: u64,
+    /// Generations of code that were dropped because memory for code was full.
+    pub dropped_generations: u64,
     /// Units dropped because their page was written.
     pub invalidated: u64,
 }

@@ -6,7 +6,7 @@
 use super::call_out::Leave;
 use super::{End, Origin, TranslatorStatistics, grow};
 use crate::addr::{Gva, Page};
-use crate::cache::{BlockCache, BlockId};
+use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::cpu::Cpu;
 use crate::guest::Guest;
 use crate::host::wasmtime::{CodeId, Compiled, Compiler, Host, HostError, Left, LinkCell, Plan};
@@ -174,7 +174,7 @@ impl<G: Guest> WasmTranslator<G> {
 
     fn flush(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
         self.clear(cache, cpu);
-        self.statistics.flushes += 1;
+        self.statistics.dropped_generations += 1;
     }
 
     /// Drops all code.
@@ -187,6 +187,14 @@ impl<G: Guest> WasmTranslator<G> {
         self.waiting = Waiting::Nothing;
         cpu.tlb.jumps.forget();
         cache.forget_translated();
+    }
+
+    /// Blocks have other numbers now.
+    pub fn renumber(&mut self, blocks: &Renumbered) {
+        for pending in self.pending.values_mut() {
+            // What became of blocks that are gone is stale already: their pages were written.
+            pending.id = blocks.of(pending.id);
+        }
     }
 
     /// Drops the code that was made from a page.

@@ -65,7 +65,13 @@ impl Ours {
             initrd: Some(fs::read(&assets.initrd)?),
             cmdline: CMDLINE.to_string(),
         };
-        let parts = Parts { console: Box::new(console), virtio, memory_bytes: MEMORY_BYTES, attention, jit: jit.into() };
+        let parts = Parts {
+            console: Box::new(console),
+            virtio,
+            memory_bytes: MEMORY_BYTES,
+            attention,
+            jit: jit.into(),
+        };
         let machine = linux(assets.arch, files, parts)?;
         Ok(Self { vm: Vm::new(machine, port_host), console: ConsoleTail::new(console_host) })
     }

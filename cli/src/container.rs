@@ -532,7 +532,7 @@ mod tests {
             0
         }
         fn statistics(&self) -> Statistics {
-            Statistics { retired: 0, decoded: 0, invalidated_pages: 0 }
+            Statistics::default()
         }
         fn translator_statistics(&self) -> Option<TranslatorStatistics> {
             None

@@ -4,9 +4,9 @@ use crate::size;
 use anyhow::{Context, Result, anyhow, bail};
 use c2w_engine::guest::Guest;
 use c2w_engine::host::wasmtime::{Host, Space};
-use c2w_engine::jit::{CODE_BYTES, LEAST_CODE_BYTES, THRESHOLD};
 use c2w_engine::jit::any::AnyTranslator;
 use c2w_engine::jit::wasm::{self, WasmTranslator};
+use c2w_engine::jit::{CODE_BYTES, LEAST_CODE_BYTES, MOST_CODE_BYTES, THRESHOLD};
 use c2w_engine::machine::{Backing, Machine};
 use clap::ValueEnum;
 
@@ -28,12 +28,12 @@ pub struct JitOptions {
     /// How guest code is run.
     #[arg(long = "jit", value_enum, default_value_t, env = "C2W_JIT")]
     pub how: Jit,
-    /// Memory for code of this processor: what is oldest of it is dropped when it is full.
+    /// Memory for code of this processor and what describes it: the oldest eighth of it is dropped when it is full.
     #[arg(long = "jit-memory", value_name = "SIZE", default_value = "256M", value_parser = size::parse)]
     pub memory_bytes: u64,
     /// Run samples of the translated code a second time by the interpreter; if they differ, say where and how and stop
     /// with status 120.
-    #[arg(long)]
+    #[arg(long, env = "C2W_VERIFY", value_parser = clap::builder::FalseyValueParser::new())]
     pub verify: bool,
 }
 
@@ -64,8 +64,13 @@ impl JitOptions {
         if self.verify && self.how == Jit::Off {
             bail!("--verify checks translated code, of which there is none with --jit off");
         }
-        if self.memory_bytes < LEAST_CODE_BYTES {
-            bail!("--jit-memory: {} MiB at least", LEAST_CODE_BYTES >> 20);
+        if !(LEAST_CODE_BYTES..=MOST_CODE_BYTES).contains(&self.memory_bytes) {
+            bail!(
+                "--jit-memory: between {} and {} MiB, not {}",
+                LEAST_CODE_BYTES >> 20,
+                MOST_CODE_BYTES >> 20,
+                self.memory_bytes >> 20
+            );
         }
         let space = match self.how {
             Jit::Wasm => Some(Space::new(memory_bytes).with_context(|| {

@@ -318,9 +318,9 @@ impl<I: Copy> BlockCache<I> {
         Renumbered(numbers)
     }
 
-    /// Instructions and blocks that are kept, of use or not.
-    pub fn kept(&self) -> (usize, usize) {
-        (self.insns.len(), self.blocks.len())
+    /// Instructions that are kept, of use or not.
+    pub fn kept(&self) -> usize {
+        self.insns.len()
     }
 
     /// Drops everything; no block number stays valid. The caller makes RAM forget its code marks, too.

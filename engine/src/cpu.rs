@@ -35,6 +35,8 @@ pub struct Cpu<G: Guest> {
     pub pc: Gva,
     /// Instructions retired since power-on. Exact at block boundaries and in the last instruction of a block.
     pub retired: u64,
+    /// Page walks since power-on: addresses that the TLB did not know.
+    pub walks: u64,
     /// Outstanding load-reserved.
     pub reservation: Option<Reservation>,
     /// The guest's system state.
@@ -101,6 +103,7 @@ impl<G: Guest> Cpu<G> {
             slots: parts.slots,
             pc: Gva(0),
             retired: 0,
+            walks: 0,
             reservation: None,
             guest,
             irq,
@@ -262,6 +265,7 @@ impl<G: Guest> Cpu<G> {
         access: Access,
         context: usize,
     ) -> Result<Gpa, Trap> {
+        self.walks += 1;
         self.ram.journal_walk(true);
         let found = G::walk(self, gva, access, context);
         self.ram.journal_walk(false);

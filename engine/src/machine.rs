@@ -33,12 +33,20 @@ pub enum Exit {
 }
 
 /// What the machine has done so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
     /// Guest instructions retired.
     pub retired: u64,
     /// Guest instructions decoded.
     pub decoded: u64,
+    /// Decoded instructions that are kept now, those that have been overwritten included.
+    pub decoded_kept: u64,
+    /// Addresses that the TLB did not know.
+    pub walks: u64,
+    /// Looks at devices, timers and interrupts.
+    pub looks: u64,
+    /// Interrupts taken.
+    pub interrupts: u64,
     /// Times a page lost its decoded code because it was written.
     pub invalidated_pages: u64,
 }
@@ -75,12 +83,15 @@ pub struct Machine<G: Guest> {
     cache: BlockCache<G::Insn>,
     translator: Option<AnyTranslator<G>>,
     verifier: Option<Box<Verifier<G>>>,
+    looks: u64,
+    interrupts: u64,
 }
 
 impl<G: Guest> Machine<G> {
     /// A machine around a vCPU that is ready to run.
     pub fn new(cpu: Cpu<G>) -> Self {
-        Self { cpu, cache: BlockCache::default(), translator: None, verifier: None }
+        let cache = BlockCache::default();
+        Self { cpu, cache, translator: None, verifier: None, looks: 0, interrupts: 0 }
     }
 
     /// Translates code to code of the host from now on, when it has run `threshold` times ([`crate::jit::THRESHOLD`] is a
@@ -127,6 +138,10 @@ impl<G: Guest> Machine<G> {
         Statistics {
             retired: self.cpu.retired,
             decoded: self.cache.decoded(),
+            decoded_kept: self.cache.kept() as u64,
+            walks: self.cpu.walks,
+            looks: self.looks,
+            interrupts: self.interrupts,
             invalidated_pages: self.cache.invalidated_pages(),
         }
     }
@@ -154,6 +169,7 @@ impl<G: Guest> Machine<G> {
     /// Sees to everything that is not guest code: written code, devices, timers, requests, interrupts.
     fn look(&mut self) -> Option<Exit> {
         let cpu = &mut self.cpu;
+        self.looks += 1;
         cpu.looked();
         // Who is about to wait has devices served first: what was asked of one may be what ends the wait.
         if cpu.attention.take() | cpu.is_waiting() {
@@ -179,6 +195,7 @@ impl<G: Guest> Machine<G> {
             cpu.wake();
         }
         if let Some(trap) = G::interrupt(cpu) {
+            self.interrupts += 1;
             G::deliver(cpu, trap);
         }
         None

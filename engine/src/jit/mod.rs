@@ -2,9 +2,9 @@
 
 pub mod any;
 pub mod call_out;
-pub mod grow;
 #[cfg(all(unix, target_arch = "x86_64"))]
 mod generations;
+pub mod grow;
 #[cfg(all(unix, target_arch = "x86_64"))]
 mod native;
 #[cfg(not(all(unix, target_arch = "x86_64")))]
@@ -72,8 +72,10 @@ pub struct TranslatorStatistics {
     pub code_bytes: u64,
     /// Bytes of code and of what describes it that are kept now, where that is known.
     pub kept_bytes: u64,
-    /// Time that translation took.
+    /// Time that translation took of the vCPU's.
     pub translation_ns: u64,
+    /// Time that it took of another thread's.
+    pub background_ns: u64,
     /// Guest instructions that translated code retired.
     pub retired: u64,
     /// Entries from the run loop.
@@ -86,6 +88,12 @@ pub struct TranslatorStatistics {
     pub unlinked: u64,
     /// Jumps that missed the jump cache.
     pub jump_misses: u64,
+    /// Times code was left because its instructions were used up or something asked for a look.
+    pub pauses: u64,
+    /// Times it was left because of an exception.
+    pub traps: u64,
+    /// Times it was left for one instruction to the interpreter, which a device or overwritten code is concerned by.
+    pub interpreted: u64,
     /// Generations of code that were dropped because memory for code was full.
     pub dropped_generations: u64,
     /// Units dropped because their page was written.

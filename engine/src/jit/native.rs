@@ -209,14 +209,7 @@ impl Translator {
         let vcpu = cpu.vcpu();
         let end = cpu.retired.wrapping_add(left as u64);
         let (page_base, began) = (cpu.pc.0 & !PAGE_MASK, cpu.retired);
-        let mut run = Run {
-            cpu,
-            vcpu,
-            code: &self.code,
-            end,
-            left: None,
-            statistics: &mut self.statistics,
-        };
+        let mut run = Run { cpu, vcpu, code: &self.code, end, left: None, statistics: &mut self.statistics };
         let argument = (&raw mut run).cast::<u8>();
         // SAFETY: the vCPU is that of `run.cpu`, which is borrowed exclusively; none of its other fields than these are
         // borrowed here. Its TLB leads into `run.cpu.ram` only, which it owns. Units are lowered for this memory, and
@@ -244,8 +237,15 @@ impl Translator {
             EXIT_SITE => {
                 cpu.pc = Gva(pc);
                 match left {
-                    Some(Leave::Look) | None => End::Next,
-                    Some(leave) => End::Left(leave),
+                    Some(Leave::Look) | None => {
+                        self.statistics.pauses += 1;
+                        End::Next
+                    }
+                    Some(leave) => {
+                        self.statistics.traps += u64::from(matches!(leave, Leave::Trap(_)));
+                        self.statistics.interpreted += u64::from(leave == Leave::Interpret);
+                        End::Left(leave)
+                    }
                 }
             }
             number if number >= EXIT_UNLINKED => {
@@ -262,6 +262,8 @@ impl Translator {
                 if exit == EXIT_JUMP {
                     self.waiting = Waiting::Jump(cpu.pc);
                     self.statistics.jump_misses += 1;
+                } else {
+                    self.statistics.pauses += 1;
                 }
                 End::Next
             }

@@ -139,7 +139,8 @@ impl<G: Guest> WasmTranslator<G> {
 
     /// Installs what has been compiled.
     fn collect(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
-        while let Some(Answer { number, compiled }) = self.worker.as_ref().and_then(Worker::answer) {
+        while let Some(Answer { number, compiled, took_ns }) = self.worker.as_ref().and_then(Worker::answer) {
+            self.statistics.background_ns += took_ns;
             // Requests of code that was dropped since have no entry.
             if let Some(pending) = self.pending.remove(&number)
                 && !pending.stale
@@ -226,7 +227,10 @@ impl<G: Guest> WasmTranslator<G> {
         self.statistics.entries += 1;
         self.statistics.retired += cpu.retired.wrapping_sub(began);
         match left.expect("regions reach only their memory") {
-            Left::Countdown => End::Next,
+            Left::Countdown => {
+                self.statistics.pauses += 1;
+                End::Next
+            }
             Left::Jump => {
                 self.statistics.jump_misses += 1;
                 self.waiting = Waiting::Jump(cpu.pc);
@@ -237,8 +241,14 @@ impl<G: Guest> WasmTranslator<G> {
                 self.waiting = Waiting::Link(cell, cpu.pc);
                 End::Next
             }
-            Left::Trapped(trap) => End::Left(Leave::Trap(trap)),
-            Left::Interpret => End::Left(Leave::Interpret),
+            Left::Trapped(trap) => {
+                self.statistics.traps += 1;
+                End::Left(Leave::Trap(trap))
+            }
+            Left::Interpret => {
+                self.statistics.interpreted += 1;
+                End::Left(Leave::Interpret)
+            }
         }
     }
 
@@ -264,6 +274,7 @@ struct Request {
 struct Answer {
     number: u64,
     compiled: Result<Compiled, HostError>,
+    took_ns: u64,
 }
 
 /// A thread that compiles. It ends when this is dropped, but for the region that it is at: nobody waits for that.
@@ -278,8 +289,10 @@ impl Worker {
         let (outgoing, answers) = channel();
         std::thread::spawn(move || {
             for Request { number, region, plan } in incoming {
+                let began = Instant::now();
                 let compiled = compiler.compile(&region, plan);
-                if outgoing.send(Answer { number, compiled }).is_err() {
+                let took_ns = began.elapsed().as_nanos() as u64;
+                if outgoing.send(Answer { number, compiled, took_ns }).is_err() {
                     break;
                 }
             }

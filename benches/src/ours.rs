@@ -98,6 +98,7 @@ impl Guest for Ours {
                 Step::Ran => {}
                 Step::Idle(Some(time)) => thread::sleep(time),
                 Step::Idle(None) => bail!("the guest waits for nothing\n{}", self.console.describe()),
+                Step::Diverged => bail!("{}", self.vm.computer().divergence().unwrap_or_default()),
                 Step::Ended(request) => {
                     bail!("the guest ended: {request:?}\n{}", self.console.describe())
                 }

@@ -102,6 +102,7 @@ pub fn run(image: &Image, options: &RunOptions) -> Result<u8> {
     let mut run = Run::new(launched, io, spec, options);
     let status = run.until_end();
     drop(raw);
+    run.vm.computer().write_profile()?;
     if options.stats {
         eprint!("{}", stats::describe(run.vm.computer()));
     }

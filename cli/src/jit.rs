@@ -1,6 +1,8 @@
 //! How guest code is run: the choices that a user has.
 
+use crate::profile::{Profiled, Symbols};
 use crate::size;
+use crate::vm::Computer;
 use anyhow::{Context, Result, anyhow, bail};
 use c2w_engine::guest::Guest;
 use c2w_engine::host::wasmtime::{Host, Space};
@@ -9,6 +11,7 @@ use c2w_engine::jit::wasm::{self, WasmTranslator};
 use c2w_engine::jit::{CODE_BYTES, LEAST_CODE_BYTES, MOST_CODE_BYTES, THRESHOLD};
 use c2w_engine::machine::{Backing, Machine};
 use clap::ValueEnum;
+use std::path::PathBuf;
 
 /// How guest code is run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -23,7 +26,7 @@ pub enum Jit {
 }
 
 /// The choices.
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct JitOptions {
     /// How guest code is run.
     #[arg(long = "jit", value_enum, default_value_t, env = "C2W_JIT")]
@@ -35,6 +38,10 @@ pub struct JitOptions {
     /// with status 120.
     #[arg(long, env = "C2W_VERIFY", value_parser = clap::builder::FalseyValueParser::new())]
     pub verify: bool,
+    /// Write where the guest spends its instructions, as folded stacks for tools that draw flame graphs: kernel or
+    /// program, library, function, address, and how many instructions.
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
 }
 
 impl Default for JitOptions {
@@ -45,7 +52,7 @@ impl Default for JitOptions {
 
 impl From<Jit> for JitOptions {
     fn from(how: Jit) -> Self {
-        Self { how, memory_bytes: CODE_BYTES, verify: false }
+        Self { how, memory_bytes: CODE_BYTES, verify: false, profile: None }
     }
 }
 
@@ -88,11 +95,11 @@ impl Prepared {
         self.space.as_ref().map(Space::backing)
     }
 
-    /// Lets a machine, in that memory, translate. Where native translation is not to be had, it interprets.
+    /// Lets a machine, in that memory and with this kernel, translate. Where native translation is not to be had, it interprets.
     ///
     /// # Errors
     /// The WebAssembly engine's; what was asked for needs a translator and there is none.
-    pub fn apply<G: Guest>(self, machine: &mut Machine<G>) -> Result<()> {
+    pub fn apply<G: Guest>(self, mut machine: Machine<G>, kernel: &[u8]) -> Result<Box<dyn Computer>> {
         match (self.options.how, self.space) {
             (Jit::Native, _) => {
                 machine.translate_in(self.options.memory_bytes, THRESHOLD);
@@ -110,6 +117,9 @@ impl Prepared {
             }
             machine.verify();
         }
-        Ok(())
+        Ok(match self.options.profile {
+            Some(file) => Box::new(Profiled::new(machine, &file, Symbols::of_kernel(kernel))?),
+            None => Box::new(machine),
+        })
     }
 }

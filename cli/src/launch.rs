@@ -88,7 +88,8 @@ pub fn container(image: &Image, options: &RunOptions) -> Result<Launched> {
         cmdline: cmdline.trim_end().to_string(),
     };
     let memory_bytes = options.memory_bytes.unwrap_or(manifest.machine.memory_bytes);
-    let parts = Parts { console: Box::new(console), virtio, memory_bytes, attention, jit: options.jit };
+    let parts =
+        Parts { console: Box::new(console), virtio, memory_bytes, attention, jit: options.jit.clone() };
     let computer = linux(manifest.machine.arch, files, parts)?;
     Ok(Launched { vm: Vm::new(computer, port_host), console: ConsoleTail::new(console_host) })
 }
@@ -142,9 +143,8 @@ fn riscv64_machine(files: LinuxFiles, firmware: Firmware, parts: Parts) -> Resul
         attention,
         rng_seed: rng_seed()?,
     };
-    let mut machine = machine(&files, config)?;
-    jit.apply(&mut machine)?;
-    Ok(Box::new(machine))
+    let machine = machine(&files, config)?;
+    jit.apply(machine, files.kernel.as_deref().unwrap_or_default())
 }
 
 fn x86_64_machine(files: LinuxFiles, parts: Parts) -> Result<Box<dyn Computer>> {
@@ -161,9 +161,8 @@ fn x86_64_machine(files: LinuxFiles, parts: Parts) -> Result<Box<dyn Computer>> 
         attention,
         rng_seed: rng_seed()?,
     };
-    let mut machine = machine(&files, config)?;
-    jit.apply(&mut machine)?;
-    Ok(Box::new(machine))
+    let machine = machine(&files, config)?;
+    jit.apply(machine, &files.kernel)
 }
 
 /// Entropy for the guest kernel's random number generator.
@@ -331,7 +330,7 @@ pub fn boot(options: &BootOptions) -> Result<(Box<dyn Computer>, CharHost)> {
         virtio,
         memory_bytes: options.memory_bytes,
         attention,
-        jit: options.jit,
+        jit: options.jit.clone(),
     };
     let computer = match formats::architecture(&files.kernel) {
         Some(Architecture::X86_64) if options.bios != Bios::BuiltIn => {

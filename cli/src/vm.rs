@@ -1,5 +1,6 @@
 //! A running machine with the agent in it: guest slices, the agent's session, and waiting.
 
+use anyhow::Result;
 use c2w_agent::{Event, Session, SessionError};
 use c2w_devices::backend::char::CharHost;
 use c2w_engine::guest::Guest;
@@ -29,6 +30,13 @@ pub trait Computer {
     /// What [`Exit::Diverged`] is about.
     fn divergence(&self) -> Option<String> {
         None
+    }
+    /// Writes where instructions were spent, if that was asked for.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    fn write_profile(&self) -> Result<()> {
+        Ok(())
     }
     /// How much translated code has been checked, if any is.
     fn verifier_statistics(&self) -> Option<VerifierStatistics> {

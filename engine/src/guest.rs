@@ -190,6 +190,19 @@ pub trait Guest: Sized + Clone + Serialize + DeserializeOwned + 'static {
     /// Guest time of the vCPU's own next timer event.
     fn deadline_ns(cpu: &Cpu<Self>) -> Option<u64>;
 
+    /// The slot of the register that compilers keep the stack pointer in.
+    const STACK_POINTER: Slot = Slot(0);
+
+    /// Whether code of this mode is a program's, under a kernel.
+    fn is_user(_mode: Mode) -> bool {
+        false
+    }
+
+    /// Tells address spaces apart.
+    fn address_space(_cpu: &Cpu<Self>) -> u64 {
+        0
+    }
+
     /// What people call a slot.
     fn slot_name(slot: Slot) -> String {
         format!("slot {}", slot.0)

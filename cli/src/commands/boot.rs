@@ -66,7 +66,7 @@ pub fn run(args: &Args) -> Result<u8> {
             Some("none") => Bios::None,
             Some(path) => Bios::File(path.into()),
         },
-        jit: args.jit,
+        jit: args.jit.clone(),
     };
     // A first machine before the terminal changes: what is wrong with the options is said in plain lines.
     let mut first = Some(launch::boot(&options)?);
@@ -89,7 +89,9 @@ pub fn run(args: &Args) -> Result<u8> {
             Some(machine) => machine,
             None => launch::boot(&options)?,
         };
-        match console.run(&mut *computer, &port)? {
+        let end = console.run(&mut *computer, &port)?;
+        computer.write_profile()?;
+        match end {
             End::Reboot => continue,
             End::Status(status) => break status,
             End::Failed(message) => {

@@ -289,6 +289,16 @@ impl Guest for Riscv64 {
         irq::deadline_ns(cpu)
     }
 
+    const STACK_POINTER: Slot = regs::x(2);
+
+    fn is_user(mode: Mode) -> bool {
+        regs::mode_privilege(mode) == Privilege::User
+    }
+
+    fn address_space(cpu: &Cpu<Self>) -> u64 {
+        cpu.guest.state.satp
+    }
+
     fn slot_name(slot: Slot) -> String {
         match slot {
             regs::SINK => "nowhere".into(),

@@ -8,6 +8,7 @@ pub mod exit;
 pub mod host_io;
 pub mod jit;
 pub mod launch;
+pub mod profile;
 pub mod size;
 pub mod stats;
 pub mod terminal;

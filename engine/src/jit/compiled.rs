@@ -6,7 +6,7 @@
 use super::call_out::Leave;
 use super::{End, Origin, TranslatorStatistics, grow};
 use crate::addr::{Gva, Page};
-use crate::cache::{BlockCache, BlockId};
+use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::cpu::Cpu;
 use crate::guest::Guest;
 use crate::host::regions::{CodeId, Compiler, HostError, Left, LinkCell, RegionHost};
@@ -159,8 +159,9 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
     /// Installs what has been compiled.
     fn collect(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
         while let CompilerPlace::Worker(worker) = &self.compiler
-            && let Some(Answer { number, compiled }) = worker.answer()
+            && let Some(Answer { number, compiled, took_ns }) = worker.answer()
         {
+            self.statistics.background_ns += took_ns;
             // Requests of code that was dropped since have no entry.
             if let Some(pending) = self.pending.remove(&number)
                 && !pending.stale
@@ -196,7 +197,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
 
     fn flush(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
         self.clear(cache, cpu);
-        self.statistics.flushes += 1;
+        self.statistics.dropped_generations += 1;
     }
 
     /// Drops all code.
@@ -209,6 +210,14 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         self.waiting = Waiting::Nothing;
         cpu.tlb.jumps.forget();
         cache.forget_translated();
+    }
+
+    /// Blocks have other numbers now.
+    pub fn renumber(&mut self, blocks: &Renumbered) {
+        for pending in self.pending.values_mut() {
+            // What became of blocks that are gone is stale already: their pages were written.
+            pending.id = blocks.of(pending.id);
+        }
     }
 
     /// Drops the code that was made from a page.
@@ -240,7 +249,10 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         self.statistics.entries += 1;
         self.statistics.retired += cpu.retired.wrapping_sub(began);
         match left.expect("regions reach only their memory") {
-            Left::Countdown => End::Next,
+            Left::Countdown => {
+                self.statistics.pauses += 1;
+                End::Next
+            }
             Left::Jump => {
                 self.statistics.jump_misses += 1;
                 self.waiting = Waiting::Jump(cpu.pc);
@@ -251,8 +263,14 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
                 self.waiting = Waiting::Link(cell, cpu.pc);
                 End::Next
             }
-            Left::Trapped(trap) => End::Left(Leave::Trap(trap)),
-            Left::Interpret => End::Left(Leave::Interpret),
+            Left::Trapped(trap) => {
+                self.statistics.traps += 1;
+                End::Left(Leave::Trap(trap))
+            }
+            Left::Interpret => {
+                self.statistics.interpreted += 1;
+                End::Left(Leave::Interpret)
+            }
         }
     }
 
@@ -278,6 +296,7 @@ struct Request {
 struct Answer<C: Compiler> {
     number: u64,
     compiled: Result<C::Compiled, HostError>,
+    took_ns: u64,
 }
 
 /// A thread that compiles. It ends when this is dropped, but for the region that it is at: nobody waits for that.
@@ -292,8 +311,10 @@ impl<C: Compiler> Worker<C> {
         let (outgoing, answers) = channel();
         std::thread::spawn(move || {
             for Request { number, region, plan } in incoming {
+                let began = Instant::now();
                 let compiled = compiler.compile(&region, plan);
-                if outgoing.send(Answer { number, compiled }).is_err() {
+                let took_ns = began.elapsed().as_nanos() as u64;
+                if outgoing.send(Answer { number, compiled, took_ns }).is_err() {
                     break;
                 }
             }

@@ -4,12 +4,15 @@ pub mod any;
 pub mod call_out;
 #[cfg(any(feature = "wasmtime", feature = "cranelift"))]
 pub mod compiled;
+#[cfg(all(unix, target_arch = "x86_64"))]
+mod generations;
 pub mod grow;
 #[cfg(all(unix, target_arch = "x86_64"))]
 mod native;
 #[cfg(not(all(unix, target_arch = "x86_64")))]
 #[path = "no_native.rs"]
 mod native;
+pub mod verify;
 
 #[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
 use crate::addr::Page;
@@ -18,6 +21,12 @@ use crate::guest::Mode;
 use call_out::Leave;
 pub use native::Translator;
 
+/// Memory for translated code and what describes it, unless somebody says otherwise.
+pub const CODE_BYTES: u64 = 256 << 20;
+/// The least of it that is of use.
+pub const LEAST_CODE_BYTES: u64 = 4 << 20;
+/// The most that jumps reach.
+pub const MOST_CODE_BYTES: u64 = 1 << 30;
 /// Runs of a block before it is translated, unless somebody says otherwise.
 pub const THRESHOLD: u32 = 64;
 /// What code is made from, and for.
@@ -36,7 +45,6 @@ pub(crate) struct Origin {
 #[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
 impl Origin {
     /// The pages that writes to concern it.
-    #[cfg(any(feature = "wasmtime", feature = "cranelift"))]
     fn pages(&self) -> impl Iterator<Item = Page> + use<> {
         [Some(self.page), self.second].into_iter().flatten()
     }
@@ -62,8 +70,12 @@ pub struct TranslatorStatistics {
     pub insns: u64,
     /// Bytes of code.
     pub code_bytes: u64,
-    /// Time that translation took.
+    /// Bytes of code and of what describes it that are kept now, where that is known.
+    pub kept_bytes: u64,
+    /// Time that translation took of the vCPU's.
     pub translation_ns: u64,
+    /// Time that it took of another thread's.
+    pub background_ns: u64,
     /// Guest instructions that translated code retired.
     pub retired: u64,
     /// Entries from the run loop.
@@ -76,8 +88,14 @@ pub struct TranslatorStatistics {
     pub unlinked: u64,
     /// Jumps that missed the jump cache.
     pub jump_misses: u64,
-    /// Times all code was dropped because its memory was full.
-    pub flushes: u64,
+    /// Times code was left because its instructions were used up or something asked for a look.
+    pub pauses: u64,
+    /// Times it was left because of an exception.
+    pub traps: u64,
+    /// Times it was left for one instruction to the interpreter, which a device or overwritten code is concerned by.
+    pub interpreted: u64,
+    /// Generations of code that were dropped because memory for code was full.
+    pub dropped_generations: u64,
     /// Units dropped because their page was written.
     pub invalidated: u64,
 }

@@ -316,9 +316,9 @@ impl Guest for Riscv64 {
     fn slot_name(slot: Slot) -> String {
         match slot {
             regs::SINK => "nowhere".into(),
-            regs::FFLAGS => "fflags".into(),
+            regs::FLOAT_ENVIRONMENT => "fflags and frm, as MXCSR has them".into(),
             regs::FRM => "frm".into(),
-            Slot(0..32 | 64..96) => names::register(slot).into(),
+            Slot(number) if number < 32 || regs::f_number(slot).is_some() => names::register(slot).into(),
             Slot(number) => format!("slot {number}"),
         }
     }

@@ -4,7 +4,7 @@
 //! the interpreter goes on. What is compiled of a page that was written in the meantime is never installed.
 
 use super::call_out::Leave;
-use super::{End, Origin, TranslatorStatistics, grow};
+use super::{End, Origin, TranslatorStatistics, grow, thread_ns};
 use crate::addr::{Gva, Page};
 use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::cpu::Cpu;
@@ -13,7 +13,6 @@ use crate::host::wasmtime::{CodeId, Compiled, Compiler, Host, HostError, Left, L
 use crate::ir::region::Region;
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
 
 /// Runs of a block before it is translated, unless somebody says otherwise.
 pub const THRESHOLD: u32 = 300;
@@ -113,7 +112,7 @@ impl<G: Guest> WasmTranslator<G> {
         if self.pending.len() >= MAX_PENDING || self.pending.values().any(waits) {
             return;
         }
-        let began = Instant::now();
+        let began = thread_ns();
         let region = grow::grow::<G>(cache, id);
         let Ok(plan) = self.host.plan(&region, context) else { return self.flush(cache, cpu) };
         let cells = plan.cells();
@@ -134,7 +133,7 @@ impl<G: Guest> WasmTranslator<G> {
                 self.install(cache, cpu, pending, compiled);
             }
         }
-        self.statistics.translation_ns += began.elapsed().as_nanos() as u64;
+        self.statistics.translation_ns += thread_ns() - began;
     }
 
     /// Installs what has been compiled.
@@ -193,8 +192,8 @@ impl<G: Guest> WasmTranslator<G> {
     /// Blocks have other numbers now.
     pub fn renumber(&mut self, blocks: &Renumbered) {
         for pending in self.pending.values_mut() {
-            // What became of blocks that are gone is stale already: their pages were written.
             pending.id = blocks.of(pending.id);
+            pending.stale |= pending.id == BlockId::NONE;
         }
     }
 
@@ -289,9 +288,9 @@ impl Worker {
         let (outgoing, answers) = channel();
         std::thread::spawn(move || {
             for Request { number, region, plan } in incoming {
-                let began = Instant::now();
+                let began = thread_ns();
                 let compiled = compiler.compile(&region, plan);
-                let took_ns = began.elapsed().as_nanos() as u64;
+                let took_ns = thread_ns() - began;
                 if outgoing.send(Answer { number, compiled, took_ns }).is_err() {
                     break;
                 }

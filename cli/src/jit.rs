@@ -5,9 +5,9 @@ use crate::size;
 use crate::vm::Computer;
 use anyhow::{Context, Result, anyhow, bail};
 use c2w_engine::guest::Guest;
-use c2w_engine::host::wasmtime::{Host, Space};
+use c2w_engine::host::{cranelift, wasmtime};
 use c2w_engine::jit::any::AnyTranslator;
-use c2w_engine::jit::wasm::{self, WasmTranslator};
+use c2w_engine::jit::compiled::{self, CompiledTranslator};
 use c2w_engine::jit::{CODE_BYTES, LEAST_CODE_BYTES, MOST_CODE_BYTES, THRESHOLD};
 use c2w_engine::machine::{Backing, Machine};
 use clap::ValueEnum;
@@ -19,6 +19,8 @@ pub enum Jit {
     /// Hot code is translated to code of this processor, where c2w can do that.
     #[default]
     Native,
+    /// Hot code is translated by Cranelift to code of this processor, in the background.
+    Cranelift,
     /// Hot code is translated to WebAssembly, in whose memory the whole machine lies.
     Wasm,
     /// Everything is interpreted.
@@ -59,7 +61,7 @@ impl From<Jit> for JitOptions {
 /// The choices, for one machine that is being built.
 pub struct Prepared {
     options: JitOptions,
-    space: Option<Space>,
+    space: Option<wasmtime::Space>,
 }
 
 impl JitOptions {
@@ -80,10 +82,10 @@ impl JitOptions {
             );
         }
         let space = match self.how {
-            Jit::Wasm => Some(Space::new(memory_bytes).with_context(|| {
+            Jit::Wasm => Some(wasmtime::Space::new(memory_bytes).with_context(|| {
                 format!("--jit wasm cannot have {} MiB of guest memory", memory_bytes >> 20)
             })?),
-            Jit::Native | Jit::Off => None,
+            Jit::Native | Jit::Cranelift | Jit::Off => None,
         };
         Ok(Prepared { options: self, space })
     }
@@ -92,21 +94,25 @@ impl JitOptions {
 impl Prepared {
     /// Where the machine is to be, if not just anywhere.
     pub fn backing(&self) -> Option<Backing> {
-        self.space.as_ref().map(Space::backing)
+        self.space.as_ref().map(wasmtime::Space::backing)
     }
 
-    /// Lets a machine, in that memory and with this kernel, translate. Where native translation is not to be had, it interprets.
+    /// Lets a machine, in that memory and with this kernel, translate. Where this processor's own translation is not to be
+    /// had, Cranelift's is.
     ///
     /// # Errors
-    /// The WebAssembly engine's; what was asked for needs a translator and there is none.
+    /// The compiler's; what was asked for needs a translator and there is none.
     pub fn apply<G: Guest>(self, mut machine: Machine<G>, kernel: &[u8]) -> Result<Box<dyn Computer>> {
         match (self.options.how, self.space) {
-            (Jit::Native, _) => {
-                machine.translate_in(self.options.memory_bytes, THRESHOLD);
+            (Jit::Native, _) if machine.translate_in(self.options.memory_bytes, THRESHOLD) => {}
+            (Jit::Native | Jit::Cranelift, _) => {
+                let host = cranelift::Host::new().map_err(|error| anyhow!("--jit cranelift: {error}"))?;
+                let translator = CompiledTranslator::new(host, compiled::THRESHOLD, true);
+                machine.translate_by(AnyTranslator::Cranelift(Box::new(translator)));
             }
             (Jit::Wasm, Some(space)) => {
-                let host = Host::new(&space).map_err(|error| anyhow!("--jit wasm: {error}"))?;
-                let translator = WasmTranslator::new(host, wasm::THRESHOLD, true);
+                let host = wasmtime::Host::new(&space).map_err(|error| anyhow!("--jit wasm: {error}"))?;
+                let translator = CompiledTranslator::new(host, compiled::THRESHOLD, true);
                 machine.translate_by(AnyTranslator::Wasm(Box::new(translator)));
             }
             (Jit::Wasm | Jit::Off, _) => {}

@@ -2,6 +2,8 @@
 
 pub mod any;
 pub mod call_out;
+#[cfg(any(feature = "wasmtime", feature = "cranelift"))]
+pub mod compiled;
 #[cfg(all(unix, target_arch = "x86_64"))]
 mod generations;
 pub mod grow;
@@ -11,12 +13,10 @@ mod native;
 #[path = "no_native.rs"]
 mod native;
 pub mod verify;
-#[cfg(feature = "wasmtime")]
-pub mod wasm;
 
-#[cfg(any(feature = "wasmtime", all(unix, target_arch = "x86_64")))]
+#[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
 use crate::addr::Page;
-#[cfg(any(feature = "wasmtime", all(unix, target_arch = "x86_64")))]
+#[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
 use crate::guest::Mode;
 use call_out::Leave;
 pub use native::Translator;
@@ -30,7 +30,7 @@ pub const MOST_CODE_BYTES: u64 = 1 << 30;
 /// Runs of a block before it is translated, unless somebody says otherwise.
 pub const THRESHOLD: u32 = 64;
 /// What code is made from, and for.
-#[cfg(any(feature = "wasmtime", all(unix, target_arch = "x86_64")))]
+#[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Origin {
     /// The page that it starts in.
@@ -42,7 +42,7 @@ pub(crate) struct Origin {
     pub context: usize,
 }
 
-#[cfg(any(feature = "wasmtime", all(unix, target_arch = "x86_64")))]
+#[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
 impl Origin {
     /// The pages that writes to concern it.
     fn pages(&self) -> impl Iterator<Item = Page> + use<> {
@@ -51,7 +51,7 @@ impl Origin {
 }
 
 /// Processor time that this thread has taken: what translation costs, whatever else the host does.
-#[cfg(any(feature = "wasmtime", all(unix, target_arch = "x86_64")))]
+#[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
 fn thread_ns() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 
 /// Longest block, in instructions.
 const MAX_INSNS: usize = 64;
-/// Pre-decoded instructions kept before the cache is emptied and refilled.
+/// Pre-decoded instructions kept before the oldest make room.
 const MAX_CACHED_INSNS: usize = 1 << 20;
 /// Entries of the direct-mapped front of the index. A power of two.
 const FRONT_ENTRIES: usize = 1 << 14;
@@ -273,24 +273,37 @@ impl<I: Copy> BlockCache<I> {
         all
     }
 
-    /// Whether the cache has reached its size limit and is to be cleared.
+    /// Whether the cache has reached its size limit and is to make room.
     #[inline]
     pub fn is_full(&self) -> bool {
         self.insns.len() > MAX_CACHED_INSNS
     }
 
-    /// Whether most of it is of no use, because its page was written.
-    pub fn is_mostly_dead(&self) -> bool {
-        let live: usize = self.index.values().map(|&id| self.blocks[id as usize].count()).sum();
-        live < self.insns.len() / 2
-    }
-
-    /// Drops what is of no use; all other blocks have new numbers.
-    pub fn compact(&mut self) -> Renumbered {
+    /// Drops what is of no use because its page was written, and then what is oldest, until half is free; all other blocks
+    /// have new numbers. Translated code of blocks that are dropped stays good.
+    pub fn make_room(&mut self) -> Renumbered {
+        let is_live = |cache: &Self, id: usize| {
+            let block = &cache.blocks[id];
+            cache.index.get(&key(block.gpa, block.mode)) == Some(&(id as u32))
+        };
+        let mut room = MAX_CACHED_INSNS / 2;
+        let mut oldest = self.blocks.len();
+        while let Some(id) = oldest.checked_sub(1) {
+            let count = if is_live(self, id) { self.blocks[id].count() } else { 0 };
+            if count > room {
+                break;
+            }
+            (room, oldest) = (room - count, id);
+        }
         let mut numbers = vec![NONE; self.blocks.len()];
         let old = (std::mem::take(&mut self.insns), std::mem::take(&mut self.offsets));
         for (id, mut block) in std::mem::take(&mut self.blocks).into_iter().enumerate() {
-            if self.index.get(&key(block.gpa, block.mode)) == Some(&(id as u32)) {
+            let key = key(block.gpa, block.mode);
+            if self.index.get(&key) == Some(&(id as u32)) {
+                if id < oldest {
+                    self.index.remove(&key);
+                    continue;
+                }
                 let range = block.first as usize..block.first as usize + block.count as usize;
                 block.first = self.insns.len() as u32;
                 self.insns.extend_from_slice(&old.0[range.clone()]);
@@ -321,16 +334,6 @@ impl<I: Copy> BlockCache<I> {
     /// Instructions that are kept, of use or not.
     pub fn kept(&self) -> usize {
         self.insns.len()
-    }
-
-    /// Drops everything; no block number stays valid. The caller makes RAM forget its code marks, too.
-    pub fn clear(&mut self) {
-        self.insns.clear();
-        self.offsets.clear();
-        self.blocks.clear();
-        self.front.fill((u64::MAX, NONE));
-        self.index.clear();
-        self.pages.clear();
     }
 
     /// The block at `gva`, decoded now if need be; the trap is that of fetching its first instruction.

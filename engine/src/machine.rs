@@ -219,7 +219,10 @@ impl<G: Guest> Machine<G> {
                 came_from = None;
             }
             if self.cache.is_full() {
-                Self::make_room(&mut self.cache, &mut self.translator, cpu);
+                let blocks = self.cache.make_room();
+                if let Some(translator) = &mut self.translator {
+                    translator.renumber(&blocks);
+                }
                 came_from = None;
             }
             let linked = came_from.and_then(|(from, from_pc)| self.cache.linked(from, from_pc, pc));
@@ -290,26 +293,5 @@ impl<G: Guest> Machine<G> {
                 }
             }
         }
-    }
-
-    /// Drops decoded code: what was overwritten, or, if that is not much, all.
-    #[cold]
-    fn make_room(
-        cache: &mut BlockCache<G::Insn>,
-        translator: &mut Option<AnyTranslator<G>>,
-        cpu: &mut Cpu<G>,
-    ) {
-        if cache.is_mostly_dead() {
-            let blocks = cache.compact();
-            if let Some(translator) = translator {
-                translator.renumber(&blocks);
-            }
-            return;
-        }
-        if let Some(translator) = translator {
-            translator.clear(cache, cpu);
-        }
-        cache.clear();
-        cpu.ram.forget_all_code();
     }
 }

@@ -51,11 +51,6 @@ impl<G: Guest> AnyTranslator<G> {
         each!(self, translator => translator.heat_up(cache, cpu, id));
     }
 
-    /// Drops all code.
-    pub fn clear(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
-        each!(self, translator => translator.clear(cache, cpu));
-    }
-
     /// Blocks have other numbers now.
     pub fn renumber(&mut self, blocks: &Renumbered) {
         each!(self, translator => translator.renumber(blocks));

@@ -4,7 +4,7 @@
 //! interpreter goes on. What is compiled of a page that was written in the meantime is never installed.
 
 use super::call_out::Leave;
-use super::{End, Origin, TranslatorStatistics, grow};
+use super::{End, Origin, TranslatorStatistics, grow, thread_ns};
 use crate::addr::{Gva, Page};
 use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::cpu::Cpu;
@@ -15,7 +15,6 @@ use crate::lower::links::Plan;
 use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
 
 /// Runs of a block before it is translated, unless somebody says otherwise.
 pub const THRESHOLD: u32 = 300;
@@ -132,7 +131,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         if self.pending.len() >= MAX_PENDING || self.pending.values().any(waits) {
             return;
         }
-        let began = Instant::now();
+        let began = thread_ns();
         let region = grow::grow::<G>(cache, id);
         let Ok(plan) = self.host.plan(&region, context) else { return self.flush(cache, cpu) };
         let cells = plan.cells();
@@ -153,7 +152,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
                 self.install(cache, cpu, pending, compiled);
             }
         }
-        self.statistics.translation_ns += began.elapsed().as_nanos() as u64;
+        self.statistics.translation_ns += thread_ns() - began;
     }
 
     /// Installs what has been compiled.
@@ -215,8 +214,8 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
     /// Blocks have other numbers now.
     pub fn renumber(&mut self, blocks: &Renumbered) {
         for pending in self.pending.values_mut() {
-            // What became of blocks that are gone is stale already: their pages were written.
             pending.id = blocks.of(pending.id);
+            pending.stale |= pending.id == BlockId::NONE;
         }
     }
 
@@ -311,9 +310,9 @@ impl<C: Compiler> Worker<C> {
         let (outgoing, answers) = channel();
         std::thread::spawn(move || {
             for Request { number, region, plan } in incoming {
-                let began = Instant::now();
+                let began = thread_ns();
                 let compiled = compiler.compile(&region, plan);
-                let took_ns = began.elapsed().as_nanos() as u64;
+                let took_ns = thread_ns() - began;
                 if outgoing.send(Answer { number, compiled, took_ns }).is_err() {
                     break;
                 }

@@ -11,6 +11,7 @@ use crate::addr::Page;
 use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::emit::Slot;
 use crate::host::native::NativeCode;
+use crate::ir::region::RegionBlock;
 use crate::lower::x64::{Home, Lowered, Site, VectorHome};
 use rustix::io::Errno;
 use std::collections::HashMap;
@@ -32,8 +33,9 @@ pub(super) struct Unit {
     pub vector_homes: Vec<VectorHome>,
     /// What it was made from.
     pub origin: Origin,
-    /// The block that it begins with, which leads to it.
+    /// The block that it begins with, which leads to it, and where in its page that is.
     block: BlockId,
+    place: u64,
     /// Links of other code that lead here.
     incoming: Vec<u32>,
     pub live: bool,
@@ -78,6 +80,8 @@ pub(super) struct Generations {
     limit_bytes: usize,
     /// Live units by the page that they were made from.
     pages: HashMap<Page, Vec<u32>>,
+    /// Live units by what they were made from and the place in its page.
+    entries: HashMap<(Origin, u64), u32>,
 }
 
 /// Numbers of what the next unit has.
@@ -105,6 +109,7 @@ impl Generations {
             current: 0,
             limit_bytes: len_bytes / GENERATIONS,
             pages: HashMap::new(),
+            entries: HashMap::new(),
         })
     }
 
@@ -158,10 +163,11 @@ impl Generations {
     pub fn add(
         &mut self,
         lowered: &Lowered<'_>,
-        insns: u32,
+        first: &RegionBlock,
         origin: Origin,
         block: BlockId,
     ) -> Result<u32, Full> {
+        let place = first.start as u64;
         let number = self.next().unit;
         let bytes = lowered.code.len() + table_bytes(lowered);
         let generation = &mut self.all[self.current];
@@ -187,18 +193,34 @@ impl Generations {
         generation.units.push(Unit {
             entry: at + lowered.entry,
             start: at + lowered.start,
-            insns: insns.into(),
+            insns: first.insns.into(),
             homes: lowered.homes.to_vec(),
             vector_homes: lowered.vector_homes.to_vec(),
             origin,
             block,
+            place,
             incoming: Vec::new(),
             live: true,
         });
         for page in origin.pages() {
             self.pages.entry(page).or_default().push(number);
         }
+        self.entries.insert((origin, place), number);
         Ok(number)
+    }
+
+    /// The live unit that was made from this; it belongs to this block from now on.
+    pub fn adopt(&mut self, origin: Origin, place: u64, block: BlockId) -> Option<u32> {
+        let number = *self.entries.get(&(origin, place))?;
+        self.unit_mut(number).block = block;
+        Some(number)
+    }
+
+    /// Forgets where a unit that is no longer live can be found.
+    fn forget_entry(&mut self, entry: (Origin, u64), number: u32) {
+        if self.entries.get(&entry) == Some(&number) {
+            self.entries.remove(&entry);
+        }
     }
 
     /// Adds code that belongs to a link and leads on from it.
@@ -249,6 +271,8 @@ impl Generations {
                 // It is not run again: only its place stays.
                 unit.homes = Vec::new();
                 unit.vector_homes = Vec::new();
+                let entry = (unit.origin, unit.place);
+                self.forget_entry(entry, number);
                 self.isolate(number);
                 count += 1;
             }
@@ -268,7 +292,8 @@ impl Generations {
             self.disconnect(link);
         }
         let current = self.current;
-        for unit in std::mem::take(&mut self.all[current].units) {
+        for (number, unit) in (first..).zip(std::mem::take(&mut self.all[current].units)) {
+            self.forget_entry((unit.origin, unit.place), number);
             cache.forget_unit(unit.block, unit.origin.context, |number| Self::place(number).0 == current);
             for page in unit.origin.pages().filter(|_| unit.live) {
                 if let Some(units) = self.pages.get_mut(&page) {
@@ -284,7 +309,7 @@ impl Generations {
         count > 0
     }
 
-    /// Blocks have other numbers now. Those that are gone lead to no unit any more.
+    /// Blocks have other numbers now. What began with one that is gone waits for it to be decoded again.
     pub fn renumber(&mut self, blocks: &Renumbered) {
         for unit in self.all.iter_mut().flat_map(|generation| &mut generation.units) {
             unit.block = blocks.of(unit.block);
@@ -295,6 +320,7 @@ impl Generations {
     pub fn clear(&mut self) {
         self.all.fill_with(Generation::default);
         self.pages.clear();
+        self.entries.clear();
         self.current = 0;
         self.memory.begin(0);
     }

@@ -31,7 +31,7 @@ pub const MOST_CODE_BYTES: u64 = 1 << 30;
 pub const THRESHOLD: u32 = 64;
 /// What code is made from, and for.
 #[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Origin {
     /// The page that it starts in.
     pub page: Page,
@@ -48,6 +48,13 @@ impl Origin {
     fn pages(&self) -> impl Iterator<Item = Page> + use<> {
         [Some(self.page), self.second].into_iter().flatten()
     }
+}
+
+/// Processor time that this thread has taken: what translation costs, whatever else the host does.
+#[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
+fn thread_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// How a run of translated code ended.
@@ -72,9 +79,9 @@ pub struct TranslatorStatistics {
     pub code_bytes: u64,
     /// Bytes of code and of what describes it that are kept now, where that is known.
     pub kept_bytes: u64,
-    /// Time that translation took of the vCPU's.
+    /// Processor time that translation took on the vCPU's thread.
     pub translation_ns: u64,
-    /// Time that it took of another thread's.
+    /// Processor time that it took on another thread.
     pub background_ns: u64,
     /// Guest instructions that translated code retired.
     pub retired: u64,

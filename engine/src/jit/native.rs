@@ -5,7 +5,7 @@
 
 use super::call_out::{Leave, carry_out};
 use super::generations::{Full, Generations, LinkState, Numbers, SiteState, Unit};
-use super::{End, LEAST_CODE_BYTES, MOST_CODE_BYTES, Origin, TranslatorStatistics, grow};
+use super::{End, LEAST_CODE_BYTES, MOST_CODE_BYTES, Origin, TranslatorStatistics, grow, thread_ns};
 use crate::addr::{Gva, PAGE_MASK, Page};
 use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::cpu::Cpu;
@@ -17,7 +17,6 @@ use crate::ir::region::{Region, RegionBlock, ways_out};
 use crate::lower::x64::{Home, Lowering, Place, Request, VectorHome, lower_jump};
 use crate::vcpu::{EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED, Vcpu};
 use std::ptr::NonNull;
-use std::time::Instant;
 
 /// What translated code was left by that did not know where to go on: it is told when the code it wants is found.
 #[derive(Clone, Copy, Debug)]
@@ -72,15 +71,33 @@ impl Translator {
     /// Counts a run of a block by the interpreter, and translates it when that pays.
     #[inline]
     pub fn heat_up<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
-        if cache.heat_up(id) == self.threshold {
+        let heat = cache.heat_up(id);
+        if heat == 1 && self.adopt(cache, cpu, id) {
+            return;
+        }
+        if heat == self.threshold {
             self.translate::<G>(cache, cpu, id);
         }
+    }
+
+    /// Lets a block that has been decoded again lead to what was translated from it before.
+    #[cold]
+    #[inline(never)]
+    fn adopt<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &Cpu<G>, id: BlockId) -> bool {
+        let (block, context) = (cache.block(id), cpu.data_context());
+        let origin =
+            Origin { page: Page::of(block.gpa()), second: block.second(), mode: cpu.mode(), context };
+        let found = self.code.adopt(origin, block.page_offset(), id);
+        if let Some(number) = found {
+            cache.set_translated(id, context, number);
+        }
+        found.is_some()
     }
 
     #[cold]
     #[inline(never)]
     fn translate<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
-        let began = Instant::now();
+        let began = thread_ns();
         let region = grow::grow::<G>(cache, id);
         let context = cpu.data_context();
         let block = cache.block(id);
@@ -94,7 +111,7 @@ impl Translator {
         if let Ok(number) = added {
             cache.set_translated(id, context, number);
         }
-        self.statistics.translation_ns += began.elapsed().as_nanos() as u64;
+        self.statistics.translation_ns += thread_ns() - began;
     }
 
     /// Begins the next generation, in the place of the oldest.
@@ -119,7 +136,7 @@ impl Translator {
             first_link,
         };
         let lowered = self.lowering.lower(region, request);
-        let number = self.code.add(&lowered, region.blocks[0].insns, origin, block)?;
+        let number = self.code.add(&lowered, &region.blocks[0], origin, block)?;
         self.statistics.regions += 1;
         self.statistics.blocks += region.blocks.len() as u64;
         self.statistics.insns += region.blocks.iter().map(|block| u64::from(block.insns)).sum::<u64>();
@@ -162,12 +179,6 @@ impl Translator {
                 return None;
             }
         })
-    }
-
-    /// Drops all code.
-    pub fn clear<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
-        self.forget(cpu);
-        cache.forget_translated();
     }
 
     fn forget<G: Guest>(&mut self, cpu: &mut Cpu<G>) {

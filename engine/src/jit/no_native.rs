@@ -29,10 +29,6 @@ impl Translator {
         match *self {}
     }
 
-    pub fn clear<G: Guest>(&mut self, _: &mut BlockCache<G::Insn>, _: &mut Cpu<G>) {
-        match *self {}
-    }
-
     pub fn renumber(&mut self, _: &Renumbered) {
         match *self {}
     }

@@ -33,7 +33,7 @@ use core::fmt;
 /// Instructions of a stretch, about.
 const STRETCH: u64 = 600;
 /// Instructions from one stretch to the next, on average. A power of two.
-const PERIOD: u64 = 1 << 15;
+const PERIOD: u64 = 1 << 13;
 /// Instructions that a report shows at most.
 const MAX_SHOWN: usize = 40;
 /// Bytes of memory that a report shows of one place.

@@ -342,12 +342,6 @@ impl Ram {
         }
     }
 
-    /// Drops the code mark of every page: the block cache was emptied.
-    pub fn forget_all_code(&mut self) {
-        self.code.fill(0);
-        self.written_code.clear();
-    }
-
     /// Whether written code waits for [`Ram::take_written_code`].
     #[inline]
     pub fn has_written_code(&self) -> bool {

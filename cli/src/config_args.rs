@@ -72,7 +72,10 @@ impl ConfigArgs {
 }
 
 /// A command line as an argument list: a JSON array of strings, else words as a POSIX shell quotes them.
-fn split_command(option: &str, text: &str) -> Result<Vec<ByteString>> {
+///
+/// # Errors
+/// One line that names `option`.
+pub fn split_command(option: &str, text: &str) -> Result<Vec<ByteString>> {
     let words = if text.trim_start().starts_with('[') {
         serde_json::from_str::<Vec<String>>(text)
             .with_context(|| format!("{option}: not a JSON array of strings"))?

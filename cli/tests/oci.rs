@@ -149,7 +149,9 @@ fn an_image_goes_back_into_a_layout() {
     c2w_text(&["unpack", "img.c2w", "oci:back:v2"]);
     c2w_text(&["pack", "oci:back:v1", "-o", "back.c2w"]);
     assert_eq!(json("back.c2w")["manifest"]["config"], json("img.c2w")["manifest"]["config"]);
-    assert_eq!(rootfs_hash("back.c2w"), rootfs_hash("img.c2w"));
+    // The way back again ends where it began.
+    assert_eq!(c2w_text(&["unpack", "back.c2w", "oci:again:v1"]), digest);
+    assert_eq!(c2w_text(&["ls", "-lR", "back.c2w"]), c2w_text(&["ls", "-lR", "img.c2w"]));
     // Other tools read it, too.
     tool("umoci", &["unpack", "--image", "back:v2", "bundle"]);
     assert_eq!(fs::read_to_string(scratch().join("bundle/rootfs/opt/note")).unwrap(), "from the image\n");
@@ -160,15 +162,36 @@ struct Registry(Child, String);
 
 impl Registry {
     fn start() -> Registry {
+        Registry::serve("registry", "")
+    }
+
+    /// One that speaks TLS, with a certificate of the authority in `ca.pem`.
+    fn start_with_tls() -> Registry {
+        let openssl = |arguments: &str| tool("openssl", &arguments.split(' ').collect::<Vec<_>>());
+        openssl(
+            "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=authority -days 3650",
+        );
+        openssl("req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=server");
+        fs::write(scratch().join("server.ext"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+        openssl(
+            "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 3650 -extfile server.ext -out \
+             server.pem",
+        );
+        Registry::serve("tls", ", tls: {certificate: server.pem, key: server.key}")
+    }
+
+    /// Starts one with its files under `name`; `more` goes into the `http` part of its configuration.
+    fn serve(name: &str, more: &str) -> Registry {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
         let place = scratch().display();
         let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {place}/registry}}}}\n\
-             http: {{addr: \"{address}\"}}\n"
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {place}/{name}}}}}\n\
+             http: {{addr: \"{address}\"{more}}}\n"
         );
-        fs::write(scratch().join("registry.yml"), config).unwrap();
+        let file = format!("{name}.yml");
+        fs::write(scratch().join(&file), config).unwrap();
         let mut command = Command::new("docker-registry");
-        command.arg("serve").arg("registry.yml").current_dir(scratch());
+        command.arg("serve").arg(file).current_dir(scratch());
         let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         for _ in 0..600 {
             if TcpStream::connect(&address).is_ok() {
@@ -211,6 +234,22 @@ fn an_image_goes_to_a_registry_and_comes_back() {
     assert_one_line(&c2w(&["pack", &name, "-o", "never.c2w"]), 1, "c2w pull gets an image.c2w");
     assert_one_line(&pull(&format!("{}/box:none", registry.1)), 1, "has no box:none");
     assert!(!scratch().join("never.c2w").exists());
+}
+
+#[test]
+fn a_certificate_must_be_of_an_authority_that_the_system_trusts() {
+    image();
+    let registry = Registry::start_with_tls();
+    let name = format!("{}/img:v1", registry.1);
+    let push = |trusted: &str| {
+        let mut command = Command::new(C2W);
+        command.args(["push", "img.c2w", &name]).current_dir(scratch()).env("SSL_CERT_FILE", trusted);
+        finish(command, b"")
+    };
+    assert_one_line(&push("/dev/null"), 1, "no secure connection");
+    let (status, stdout, stderr) = parts(&push("ca.pem"));
+    assert_eq!(status, 0, "{stderr}");
+    assert!(stdout.starts_with(&format!("{name}@sha256:")), "{stdout}");
 }
 
 #[test]

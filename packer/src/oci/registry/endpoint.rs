@@ -53,19 +53,22 @@ impl Endpoint {
         retry: Retry,
         docker_directory: Option<PathBuf>,
     ) -> Endpoint {
-        let agent = http::agent();
         let address = address.trim_end_matches('/');
         let (scheme, rest) = match address.split_once("://") {
             Some((scheme, rest)) => (Some(scheme), rest),
             None => (None, address),
         };
         let host = rest.split('/').next().unwrap_or_default().to_string();
+        let is_this_machine = is_this_machine(&host);
+        let agent = http::agent(is_this_machine);
+        let speaks_tls = || match agent.get(format!("https://{rest}/v2/")).call() {
+            Ok(_) => true,
+            Err(error) => http::is_certificate_error(&error),
+        };
         let scheme = match scheme {
             Some(scheme) => scheme,
             None if plain_http => "http",
-            None if is_this_machine(&host) && agent.get(format!("https://{rest}/v2/")).call().is_err() => {
-                "http"
-            }
+            None if is_this_machine && !speaks_tls() => "http",
             None => "https",
         };
         Endpoint {

@@ -40,8 +40,8 @@ impl Retry {
     }
 }
 
-/// An agent for requests.
-pub(super) fn agent() -> Agent {
+/// An agent for requests. To this machine itself no proxy leads.
+pub(super) fn agent(is_this_machine: bool) -> Agent {
     let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
     let config = Agent::config_builder()
         .http_status_as_error(false)
@@ -51,6 +51,7 @@ pub(super) fn agent() -> Agent {
         .timeout_recv_response(Some(SILENCE_TIMEOUT))
         .timeout_per_read(Some(SILENCE_TIMEOUT))
         .tls_config(tls);
+    let config = if is_this_machine { config.proxy(None) } else { config };
     config.build().into()
 }
 
@@ -90,8 +91,10 @@ fn retry_after(response: &Response<Body>) -> Option<Duration> {
 
 fn may_pass(error: &Error) -> bool {
     match error {
-        // A name or a port that is wrong does not become right.
-        Error::Io(error) => !matches!(error.kind(), io::ErrorKind::ConnectionRefused),
+        // A port or a certificate that is wrong does not become right.
+        Error::Io(error) => {
+            !matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::InvalidData)
+        }
         Error::Timeout(_) | Error::Protocol(_) | Error::ConnectionFailed => true,
         _ => false,
     }
@@ -101,21 +104,32 @@ fn may_pass(error: &Error) -> bool {
 pub(super) fn connection_error(host: &str, error: &Error) -> OciError {
     let problem = match error {
         Error::HostNotFound => "no such host".to_string(),
-        Error::Io(error) => error.to_string(),
         Error::Timeout(_) => "it does not answer".to_string(),
-        Error::Rustls(error) => {
+        error if is_tls_error(error) => {
             let text = error.to_string();
             // What a server without TLS sends is no record of it.
-            let hint = if text.contains("InvalidContentType") || text.contains("corrupt message") {
-                "; if it speaks plain HTTP, say --plain-http"
-            } else {
-                ""
-            };
-            format!("no secure connection: {text}{hint}")
+            let speaks_plain = text.contains("InvalidContentType");
+            let hint = if speaks_plain { "; if it speaks plain HTTP, say --plain-http" } else { "" };
+            format!("no secure connection: {}{hint}", text.trim_start_matches("io: "))
         }
+        Error::Io(error) => error.to_string(),
         other => other.to_string(),
     };
     OciError::Connection { host: plain(host), problem: plain(&problem) }
+}
+
+/// Whether TLS, rather than the network, is what failed: rustls's errors come as invalid data.
+fn is_tls_error(error: &Error) -> bool {
+    match error {
+        Error::Rustls(_) | Error::Tls(_) => true,
+        Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
+        _ => false,
+    }
+}
+
+/// Whether a server speaks TLS, but shows a certificate that is not to be trusted.
+pub(super) fn is_certificate_error(error: &Error) -> bool {
+    is_tls_error(error) && error.to_string().contains("certificate")
 }
 
 /// What an answer that is an error says: the registry's own words if there are any.

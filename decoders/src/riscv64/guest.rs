@@ -124,7 +124,7 @@ pub struct Riscv64 {
     /// Physical memory protection.
     pub pmp: Pmp,
     /// Space numbers of the TLB.
-    pub spaces: Spaces<SpaceKey>,
+    pub spaces: Spaces<SpaceKey, (u32, bool)>,
     /// `time` has reached `stimecmp`.
     pub timer_pending: bool,
 }
@@ -200,6 +200,7 @@ impl Guest for Riscv64 {
     type Insn = decode::Insn;
     type Board = VirtBoard;
     const CONTEXTS: usize = mmu::CONTEXTS;
+    const SHARED_CONTEXTS: &'static [usize] = &[mmu::CONTEXT_S, mmu::CONTEXT_M];
     const HELPERS: &'static [HelperInfo] = &helpers::HELPERS;
 
     fn decode(bytes: &[u8], mode: Mode) -> Option<Decoded<Self::Insn>> {

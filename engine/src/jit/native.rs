@@ -266,7 +266,10 @@ impl Translator {
         let entry = self.memory.address(unit.entry);
         match std::mem::replace(&mut self.waiting, Waiting::Nothing) {
             Waiting::Nothing => {}
-            Waiting::Jump(pc) if pc == cpu.pc => cpu.tlb.jumps.note(pc, tag, entry),
+            Waiting::Jump(pc) if pc == cpu.pc => {
+                let context = cpu.fetch_context();
+                cpu.tlb.jumps.note(pc, context, tag, entry);
+            }
             Waiting::Jump(_) => {}
             Waiting::Link(link, pc) if pc == cpu.pc => self.link(link, number),
             Waiting::Link(..) => {}

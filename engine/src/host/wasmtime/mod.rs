@@ -223,8 +223,8 @@ impl<G: Guest> Host<G> {
 
     /// Lets jumps to an address, in the vCPU's current context, lead to a region.
     pub fn note_jump(&self, cpu: &mut Cpu<G>, pc: Gva, CodeId(code): CodeId) {
-        let tag = cpu.context_tag();
-        cpu.tlb.jumps.note(pc, tag, u64::from(code));
+        let (context, tag) = (cpu.fetch_context(), cpu.context_tag());
+        cpu.tlb.jumps.note(pc, context, tag, u64::from(code));
     }
 
     /// Discards all regions. No number of one stays valid; entries of the jump cache are the caller's to forget.

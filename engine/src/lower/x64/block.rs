@@ -72,6 +72,8 @@ pub(super) struct SecondLook {
     pub last: i32,
     /// The bits of that which the tag is compared with, but for the space.
     pub mask: i32,
+    /// Where the space number is.
+    pub space: Mem,
     pub tag: Mem,
     pub addend: Mem,
     /// Where to go on with the addend in RAX.

@@ -181,7 +181,7 @@ impl<G: Guest> Cpu<G> {
 
     /// Whether the run loop has something to look at; cheap enough to ask between blocks.
     #[inline]
-    pub(crate) fn needs_look(&self) -> bool {
+    pub fn needs_look(&self) -> bool {
         self.recheck | self.attention.is_set()
     }
 

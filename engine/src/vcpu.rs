@@ -26,6 +26,8 @@ pub struct Links {
     pub call_out: u64,
     /// What sites call where vector registers hold something.
     pub call_out_vectors: u64,
+    /// What calls of helpers call.
+    pub helper: u64,
     /// Where code jumps that leaves; a register says why.
     pub leave: u64,
     /// Where code jumps that goes on at an address in a register.
@@ -34,7 +36,9 @@ pub struct Links {
     pub unlinked: u64,
     /// The function of the run loop that carries out sites.
     pub function: u64,
-    /// What that function is called with.
+    /// The function of the run loop that runs helpers.
+    pub helper_function: u64,
+    /// What these functions are called with.
     pub argument: u64,
     /// The host's floating-point environment while a function of the run loop is called.
     pub float_environment: u64,
@@ -61,10 +65,10 @@ pub struct Vcpu {
     pub pc: u64,
     /// Not 0 if mode or translations have changed since generated code was entered: what comes next is looked up afresh.
     pub moved: u64,
-    /// Which exit generated code left by.
-    pub exit: u64,
     /// Instructions that generated code may still retire; negative when it has to leave.
     pub countdown: i64,
+    /// Which exit generated code left by.
+    pub exit: u64,
     /// What was taken away from `countdown` so that generated code leaves early.
     pub withheld: i64,
     /// Names all that the code of an address depends on: mode, TLB contexts, address space. Entries of the jump cache
@@ -72,6 +76,8 @@ pub struct Vcpu {
     pub context_tag: u64,
     /// Addresses that native code needs.
     pub links: Links,
+    /// What a helper is called with.
+    pub helper_arguments: [u64; 4],
     /// Registers of the host while a function of the run loop is called.
     pub saved: [u64; 16],
     /// Vector registers of the host while a function of the run loop is called.

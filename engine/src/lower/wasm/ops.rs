@@ -4,6 +4,7 @@
 //! A value is pushed in the form that its use needs: 64 bits, the low 32 bits (operations of up to 32 bits are computed
 //! in these), or a condition. Pushed results of width `w` have zeros above it.
 
+use super::abi::CallOut;
 use super::code::Code;
 use super::function::{Lowering, Place};
 use super::uses::How;
@@ -61,6 +62,16 @@ impl Lowering<'_> {
                         self.keep(value);
                     }
                 }
+            }
+            Op::LookIf { cond } => {
+                self.push_bool(cond);
+                self.begin_other(false);
+                self.rare_call_out(CallOut::Look, 0, |this| {
+                    this.code.put().i64_const(0).i64_const(0);
+                });
+                self.code.put().drop();
+                self.end_other();
+                self.must_look = true;
             }
             Op::TrapIf { cond, cause, value } => {
                 self.push_bool(cond);

@@ -2,18 +2,18 @@
 
 pub mod any;
 pub mod call_out;
+#[cfg(any(feature = "wasmtime", feature = "cranelift"))]
+pub mod compiled;
 pub mod grow;
 #[cfg(all(unix, target_arch = "x86_64"))]
 mod native;
 #[cfg(not(all(unix, target_arch = "x86_64")))]
 #[path = "no_native.rs"]
 mod native;
-#[cfg(feature = "wasmtime")]
-pub mod wasm;
 
-#[cfg(any(feature = "wasmtime", all(unix, target_arch = "x86_64")))]
+#[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
 use crate::addr::Page;
-#[cfg(any(feature = "wasmtime", all(unix, target_arch = "x86_64")))]
+#[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
 use crate::guest::Mode;
 use call_out::Leave;
 pub use native::Translator;
@@ -21,7 +21,7 @@ pub use native::Translator;
 /// Runs of a block before it is translated, unless somebody says otherwise.
 pub const THRESHOLD: u32 = 64;
 /// What code is made from, and for.
-#[cfg(any(feature = "wasmtime", all(unix, target_arch = "x86_64")))]
+#[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     /// The page that it starts in.
@@ -33,10 +33,10 @@ pub(crate) struct Origin {
     pub context: usize,
 }
 
-#[cfg(any(feature = "wasmtime", all(unix, target_arch = "x86_64")))]
+#[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
 impl Origin {
     /// The pages that writes to concern it.
-    #[cfg(feature = "wasmtime")]
+    #[cfg(any(feature = "wasmtime", feature = "cranelift"))]
     fn pages(&self) -> impl Iterator<Item = Page> + use<> {
         [Some(self.page), self.second].into_iter().flatten()
     }

@@ -4,13 +4,14 @@
 //! A value is pushed in the form that its use needs: 64 bits, the low 32 bits (operations of up to 32 bits are computed
 //! in these), or a condition. Pushed results of width `w` have zeros above it.
 
-use super::abi::CallOut;
 use super::code::Code;
 use super::function::{Lowering, Place};
 use super::uses::How;
 use crate::addr::Width;
+use crate::emit::Slot;
 use crate::ir::block::{Op, Value};
 use crate::ir::ops::{Binary, Cond, Unary};
+use crate::lower::calls::CallOut;
 use wasm_encoder::{BlockType, InstructionSink, ValType};
 
 /// How a narrow operand is to be extended to 32 bits.
@@ -51,6 +52,16 @@ impl Lowering<'_> {
                 let local = self.slots[usize::from(slot.0)];
                 self.code.put().local_set(local);
                 self.state.set(slot);
+            }
+            // No local has it: no block reads or sets the slot, but call-outs do, in memory.
+            Op::FloatEnvironment => {
+                match self.float_environment {
+                    Some(Slot(slot)) => self.code.load_i64(self.layout.slot(slot)),
+                    None => {
+                        self.code.put().i64_const(0);
+                    }
+                }
+                self.keep(value);
             }
             Op::Fence => {}
             Op::Binary { .. } | Op::Unary { .. } | Op::Compare { .. } | Op::Select { .. } => {

@@ -1,8 +1,9 @@
-//! Random riscv64 code leaves the same machine behind whether it is interpreted or translated to wasm.
+//! Random riscv64 code leaves the same machine behind whether it is interpreted or compiled, to wasm or by
+//! Cranelift.
 
 use c2w_conformance::riscv64::program::program;
 use c2w_conformance::riscv64::random::{Random, sequence};
-use c2w_conformance::riscv64::{HANDLER, user_machine, wasm_user_machine};
+use c2w_conformance::riscv64::{Compiler, HANDLER, compiling_user_machine, user_machine};
 use c2w_decoders::riscv64::board::RAM_BASE;
 use c2w_decoders::riscv64::guest::{Riscv64, resume};
 use c2w_decoders::riscv64::regs::Privilege;
@@ -30,14 +31,24 @@ fn run(machine: &mut Machine<Riscv64>, data: u64, bytes: &[u8]) {
 }
 
 #[test]
-fn translated_programs_leave_the_same_behind() {
+fn wasm_leaves_the_same_behind() {
+    leaves_the_same_behind(Compiler::Wasm);
+}
+
+#[test]
+fn cranelift_leaves_the_same_behind() {
+    leaves_the_same_behind(Compiler::Cranelift);
+}
+
+fn leaves_the_same_behind(compiler: Compiler) {
     let mut random = Random(7);
     let mut translated = 0;
     for number in 0..PROGRAMS {
         let sequences: Vec<_> = (0..SEQUENCES).map(|_| sequence(&mut random, INSNS)).collect();
         let layout = program(&sequences);
         let data = layout.data as u64;
-        let (mut want, mut got) = (user_machine(&layout.image), wasm_user_machine(&layout.image, 1));
+        let (mut want, mut got) =
+            (user_machine(&layout.image), compiling_user_machine(compiler, &layout.image, 1));
         for pass in 0..3 {
             for machine in [&mut want, &mut got] {
                 run(machine, data, &layout.image[layout.data..]);

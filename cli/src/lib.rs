@@ -11,6 +11,7 @@ pub mod image_files;
 pub mod jit;
 pub mod launch;
 pub mod output;
+pub mod profile;
 pub mod progress;
 pub mod size;
 pub mod source_args;

@@ -2,6 +2,7 @@
 
 mod ins;
 pub mod loops;
+pub mod passes;
 pub mod program;
 pub mod random;
 
@@ -17,7 +18,7 @@ use c2w_engine::cpu::Cpu;
 use c2w_engine::host::wasmtime::{Host, Space};
 use c2w_engine::irq::{Attention, IrqLines};
 use c2w_engine::jit::any::AnyTranslator;
-use c2w_engine::jit::wasm::WasmTranslator;
+use c2w_engine::jit::compiled::CompiledTranslator;
 use c2w_engine::lower::wasm::Layout;
 use c2w_engine::machine::Machine;
 use c2w_engine::mem::ram::Ram;
@@ -37,13 +38,34 @@ pub fn wasm_host(ram_bytes: u64) -> (Cpu<Riscv64>, Host<Riscv64>, Layout) {
     (machine.cpu, Host::new(&space).expect("wasmtime starts"), space.layout())
 }
 
-/// The same, translating to wasm what has run `threshold` times, at once.
-pub fn wasm_machine(ram_bytes: u64, threshold: u32) -> Machine<Riscv64> {
-    let (cpu, host, _) = wasm_host(ram_bytes);
-    let mut machine = Machine::new(cpu);
-    let translator = WasmTranslator::new(host, threshold, false);
-    machine.translate_by(AnyTranslator::Wasm(Box::new(translator)));
-    machine
+/// The compilers whose code a machine can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compiler {
+    /// Cranelift, to code of this processor.
+    Cranelift,
+    /// wasm modules, in wasmtime.
+    Wasm,
+}
+
+/// The same machine as [`machine`], translating what has run `threshold` times, at once.
+pub fn compiling_machine(compiler: Compiler, ram_bytes: u64, threshold: u32) -> Machine<Riscv64> {
+    match compiler {
+        Compiler::Cranelift => {
+            let mut machine = machine(ram_bytes);
+            let host = c2w_engine::host::cranelift::Host::new(c2w_engine::jit::CODE_BYTES)
+                .expect("Cranelift knows this processor");
+            let translator = CompiledTranslator::new(host, threshold, false);
+            machine.translate_by(AnyTranslator::Cranelift(Box::new(translator)));
+            machine
+        }
+        Compiler::Wasm => {
+            let (cpu, host, _) = wasm_host(ram_bytes);
+            let mut machine = Machine::new(cpu);
+            let translator = CompiledTranslator::new(host, threshold, false);
+            machine.translate_by(AnyTranslator::Wasm(Box::new(translator)));
+            machine
+        }
+    }
 }
 
 fn machine_of(ram: Ram, vcpu: Option<Box<dyn VcpuBacking>>) -> Machine<Riscv64> {
@@ -87,9 +109,9 @@ pub fn user_machine(image: &[u8]) -> Machine<Riscv64> {
     user_code(machine(USER_RAM_BYTES), image)
 }
 
-/// The same, translating to wasm what has run `threshold` times, at once.
-pub fn wasm_user_machine(image: &[u8], threshold: u32) -> Machine<Riscv64> {
-    user_code(wasm_machine(USER_RAM_BYTES, threshold), image)
+/// The same, translating what has run `threshold` times, at once.
+pub fn compiling_user_machine(compiler: Compiler, image: &[u8], threshold: u32) -> Machine<Riscv64> {
+    user_code(compiling_machine(compiler, USER_RAM_BYTES, threshold), image)
 }
 
 fn user_code(mut machine: Machine<Riscv64>, image: &[u8]) -> Machine<Riscv64> {

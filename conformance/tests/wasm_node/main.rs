@@ -1,10 +1,10 @@
 //! The module of a region that says every operation, run by Node.js: the bytes that run natively run in a browser's
 //! engine, too, and mean the same there.
 
-#[path = "../../../engine/tests/wasm/builder.rs"]
+#[path = "../../../engine/tests/compiled/builder.rs"]
 #[allow(dead_code, reason = "shared with the engine's tests")]
 mod builder;
-#[path = "../../../engine/tests/wasm/expressions.rs"]
+#[path = "../../../engine/tests/compiled/expressions.rs"]
 mod expressions;
 
 use builder::Builder;
@@ -13,11 +13,13 @@ use c2w_decoders::riscv64::board::RAM_BASE;
 use c2w_decoders::riscv64::guest::Riscv64;
 use c2w_engine::addr::{Gpa, Gva, PAGE_BYTES, Width};
 use c2w_engine::guest::Guest;
-use c2w_engine::host::wasmtime::Left;
+use c2w_engine::host::regions::{Left, RegionHost};
 use c2w_engine::ir::block::Op;
 use c2w_engine::ir::region::{Region, RegionBlock, Way, Ways};
-use c2w_engine::lower::wasm::abi::{CallOut, ENTRY, MEMORY, MODULE, unlinked};
-use c2w_engine::lower::wasm::{Target, links, lower};
+use c2w_engine::lower::calls::{CallOut, unlinked};
+use c2w_engine::lower::links::{Plan, links};
+use c2w_engine::lower::wasm::abi::{ENTRY, MEMORY, MODULE};
+use c2w_engine::lower::wasm::{Target, lower};
 use c2w_packer::cache::Cache;
 use c2w_packer::toolchain::node;
 use expressions::{edges, every_operation, expressions, numbers};
@@ -66,8 +68,9 @@ fn every_operation_means_the_same_in_node() {
         assert!(matches!(host.enter(&mut cpu, code, 1 << 40).unwrap(), Left::Unlinked(_)));
     }
 
-    let target = Target { layout, data_context: cpu.data_context(), helpers: Riscv64::HELPERS };
-    let module = lower(&region, &target, &links(&region), 0);
+    let target = Target { layout, helpers: Riscv64::HELPERS, float_environment: Riscv64::FLOAT_ENVIRONMENT };
+    let plan = Plan { data_context: cpu.data_context(), links: links(&region), first_link: 0 };
+    let module = lower(&region, &target, &plan);
     let edges = edges();
     let mut operands: Vec<[u64; 3]> =
         edges.iter().flat_map(|&a| edges.iter().map(move |&b| [a, b, a ^ b])).collect();

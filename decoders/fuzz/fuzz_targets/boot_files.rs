@@ -28,7 +28,8 @@ fn start<G: Guest>(machine: Result<Machine<G>, impl ToString>) {
 fn start_riscv64(firmware: Firmware, kernel: Option<Vec<u8>>) {
     use riscv64::boot::{BootFiles, MachineConfig, machine};
     let config = MachineConfig {
-        memory_bytes: MEMORY_BYTES, backing: None,
+        memory_bytes: MEMORY_BYTES,
+        backing: None,
         parts: parts(),
         clock: Box::new(InstructionClock::new(100)),
         attention: Attention::default(),
@@ -40,7 +41,8 @@ fn start_riscv64(firmware: Firmware, kernel: Option<Vec<u8>>) {
 fn start_x86_64(kernel: Vec<u8>) {
     use x86_64::boot::{BootFiles, MachineConfig, machine};
     let config = MachineConfig {
-        memory_bytes: MEMORY_BYTES, backing: None,
+        memory_bytes: MEMORY_BYTES,
+        backing: None,
         parts: parts(),
         clock: Box::new(InstructionClock::new(100)),
         attention: Attention::default(),

@@ -263,7 +263,12 @@ impl Op {
             Op::VectorLoad { to: a, .. }
             | Op::VectorStore { from: a, .. }
             | Op::VectorInsert { to: a, .. } => f(a),
-            Op::Vector { to, a, b, .. } => [to, a, b].into_iter().for_each(f),
+            Op::Vector { op, imm, to, a, b } => {
+                if op.names_third_pair() {
+                    f(Slot(imm));
+                }
+                [to, a, b].into_iter().for_each(f);
+            }
             Op::VectorExtract { a, b, .. } => [a, b].into_iter().for_each(f),
             _ => {}
         }

@@ -90,6 +90,10 @@ impl Text<'_> {
             Op::VectorStore { len_bytes, addr, from } => {
                 write!(f, "vector_store.{} [{}], {}", u32::from(len_bytes) * 8, v(addr), slot(from))
             }
+            Op::Vector { op, imm, to, a, b } if op.names_third_pair() => {
+                let [to, a, b, c] = [to, a, b, Slot(imm)].map(slot);
+                write!(f, "vector.{} {to}, {a}, {b}, {c}", op.name())
+            }
             Op::Vector { op, imm, to, a, b } => {
                 write!(f, "vector.{} {}, {}, {}, {imm:#x}", op.name(), slot(to), slot(a), slot(b))
             }

@@ -1,24 +1,27 @@
 //! The translators that a machine can have.
 
-#[cfg(feature = "wasmtime")]
-use super::wasm::WasmTranslator;
+#[cfg(any(feature = "wasmtime", feature = "cranelift"))]
+use super::compiled::CompiledTranslator;
 use super::{End, Translator, TranslatorStatistics};
 use crate::addr::Page;
-use crate::cache::{BlockCache, BlockId};
+use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::cpu::Cpu;
 use crate::guest::Guest;
-#[cfg(not(feature = "wasmtime"))]
+#[cfg(not(any(feature = "wasmtime", feature = "cranelift")))]
 use core::marker::PhantomData;
 
 /// A translator to one kind of code.
 pub enum AnyTranslator<G: Guest> {
     /// To code of the host's processor.
     Native(Box<Translator>),
+    /// To code of the host's processor, by Cranelift.
+    #[cfg(feature = "cranelift")]
+    Cranelift(Box<CompiledTranslator<G, crate::host::cranelift::Host<G>>>),
     /// To wasm modules.
     #[cfg(feature = "wasmtime")]
-    Wasm(Box<WasmTranslator<G>>),
+    Wasm(Box<CompiledTranslator<G, crate::host::wasmtime::Host<G>>>),
     /// There is no other.
-    #[cfg(not(feature = "wasmtime"))]
+    #[cfg(not(any(feature = "wasmtime", feature = "cranelift")))]
     Never(PhantomData<G>, core::convert::Infallible),
 }
 
@@ -28,7 +31,9 @@ macro_rules! each {
             AnyTranslator::Native($translator) => $result,
             #[cfg(feature = "wasmtime")]
             AnyTranslator::Wasm($translator) => $result,
-            #[cfg(not(feature = "wasmtime"))]
+            #[cfg(feature = "cranelift")]
+            AnyTranslator::Cranelift($translator) => $result,
+            #[cfg(not(any(feature = "wasmtime", feature = "cranelift")))]
             AnyTranslator::Never(_, never) => match *never {},
         }
     };
@@ -46,9 +51,9 @@ impl<G: Guest> AnyTranslator<G> {
         each!(self, translator => translator.heat_up(cache, cpu, id));
     }
 
-    /// Drops all code.
-    pub fn clear(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
-        each!(self, translator => translator.clear(cache, cpu));
+    /// Blocks have other numbers now.
+    pub fn renumber(&mut self, blocks: &Renumbered) {
+        each!(self, translator => translator.renumber(blocks));
     }
 
     /// Drops the code that was made from a page.

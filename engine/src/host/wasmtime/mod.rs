@@ -1,9 +1,8 @@
 //! Regions as wasm modules, in wasmtime: guest code cannot leave the linear memory even if the translator is wrong.
 //!
-//! A store of wasmtime's frees nothing before it is dropped, so that [`Host::discard`] begins a new one over the same
-//! memory. Regions call the host by imports; a call-out that ends its instruction unwinds to [`Host::enter`].
+//! A store of wasmtime's frees nothing before it is dropped, so that [`RegionHost::discard`] begins a new one over the same
+//! memory. Regions call the host by imports; a call-out that ends its instruction unwinds to `enter`.
 
-mod call_out;
 mod memory;
 mod space;
 
@@ -11,90 +10,47 @@ pub use space::Space;
 
 use crate::addr::Gva;
 use crate::cpu::Cpu;
-use crate::guest::{Guest, Trap, TrapCause};
+use crate::guest::Guest;
+use crate::host::call_out::carry_out;
+use crate::host::regions::{Cells, CodeId, Compiler, HostError, Left, LinkCell, RegionHost, prepare, settle};
 use crate::ir::region::Region;
 use crate::jit::call_out::Leave;
-use crate::lower::wasm::abi::{CallOut, ENTRY, MEMORY, Reason, Site, unlinked, unlinked_cell};
-use crate::lower::wasm::{Target, dispatcher, links, lower};
+use crate::lower::calls::{CallOut, LEFT, Site, unlinked};
+use crate::lower::links::Plan;
+use crate::lower::wasm::abi::{ENTRY, MEMORY};
+use crate::lower::wasm::{Target, dispatcher, lower};
 use ::wasmtime::{
     Caller, Config, Engine, Extern, Func, Instance, Module, OptLevel, Ref, RefType, Store, StoreLimits,
     StoreLimitsBuilder, Table, TableType, TypedFunc,
 };
-use call_out::{carry_out, vcpu_of};
 use memory::Creator;
 
 /// Regions of one generation: the size of the table that they are called through.
 const MAX_REGIONS: u32 = 1 << 13;
 
-/// Why the host failed.
-#[derive(Debug, thiserror::Error)]
-pub enum HostError {
-    /// There is no room for another region: all are to be discarded.
-    #[error("there is no room for another region")]
-    Full,
-    /// wasmtime refused a module or could not run it.
-    #[error("wasmtime: {0}")]
-    Wasmtime(#[from] ::wasmtime::Error),
-}
-
-/// Number of an installed region, valid until they are discarded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct CodeId(pub u32);
-
-/// A way out of a region that leads to no region yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LinkCell(pub u32);
-
-/// Why [`Host::enter`] returned. `Cpu::pc` is where to continue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Left {
-    /// The instruction budget is used up or the run loop has something to look at.
-    Countdown,
-    /// The jump cache does not know the address.
-    Jump,
-    /// Nothing is linked to the way that was taken.
-    Unlinked(LinkCell),
-    /// The instruction at the address trapped.
-    Trapped(Trap),
-    /// The instruction at the address is to be interpreted.
-    Interpret,
-}
-
-/// What a region is compiled with besides its blocks: the link cells of its ways out.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// What the region is lowered for.
-    pub target: Target,
-    links: Vec<i64>,
-    first_link: u32,
-}
-
-impl Plan {
-    /// Numbers of the cells.
-    pub fn cells(&self) -> std::ops::Range<u32> {
-        self.first_link..self.first_link + self.links.len() as u32
-    }
-}
-
-/// A compiled region, to be installed.
+/// A compiled region.
 pub struct Compiled {
     module: Module,
     plan: Plan,
 }
 
-/// Compiles regions, on any thread.
-#[derive(Clone)]
-pub struct Compiler(Engine);
+/// Compiles regions for the memory of one host.
+pub struct ModuleCompiler {
+    engine: Engine,
+    target: Target,
+}
 
-impl Compiler {
-    /// Compiles a region.
-    ///
-    /// # Errors
-    /// wasmtime refuses it.
-    pub fn compile(&self, region: &Region, plan: Plan) -> Result<Compiled, HostError> {
-        let bytes = lower(region, &plan.target, &plan.links, plan.first_link);
-        Ok(Compiled { module: Module::new(&self.0, bytes)?, plan })
+impl Compiler for ModuleCompiler {
+    type Compiled = Compiled;
+
+    fn compile(&mut self, region: &Region, plan: Plan) -> Result<Compiled, HostError> {
+        let bytes = lower(region, &self.target, &plan);
+        Ok(Compiled { module: Module::new(&self.engine, bytes).map_err(refused)?, plan })
     }
+}
+
+fn refused(error: ::wasmtime::Error) -> HostError {
+    HostError::Compiler(error.into())
 }
 
 /// Who runs, while a region does.
@@ -129,10 +85,7 @@ pub struct Host<G: Guest> {
     memory: Module,
     dispatcher: Module,
     generation: Generation<G>,
-    /// For each link cell given out, the distance of its target from its page.
-    cells: Vec<i64>,
-    /// For each region, the cells that lead to it.
-    incoming: Vec<Vec<u32>>,
+    cells: Cells,
 }
 
 impl<G: Guest> Host<G> {
@@ -141,141 +94,11 @@ impl<G: Guest> Host<G> {
     /// # Errors
     /// wasmtime's.
     pub fn new(space: &Space) -> Result<Self, HostError> {
-        let engine = Engine::new(&config(space))?;
-        let memory = Module::new(&engine, dispatcher::memory(space.wasm_pages()))?;
-        let dispatcher = Module::new(&engine, dispatcher::dispatcher())?;
-        let generation = Generation::new(&engine, &memory, &dispatcher)?;
-        Ok(Self {
-            engine,
-            space: space.clone(),
-            memory,
-            dispatcher,
-            generation,
-            cells: Vec::new(),
-            incoming: Vec::new(),
-        })
-    }
-
-    /// What compiles regions for this host.
-    pub fn compiler(&self) -> Compiler {
-        Compiler(self.engine.clone())
-    }
-
-    /// Prepares compiling a region whose loads and stores use this TLB context.
-    ///
-    /// # Errors
-    /// [`HostError::Full`].
-    pub fn plan(&mut self, region: &Region, data_context: usize) -> Result<Plan, HostError> {
-        let links = links(region);
-        let first_link = self.cells.len() as u32;
-        if self.cells.len() + links.len() > space::LINKS as usize || self.generation.regions == MAX_REGIONS {
-            return Err(HostError::Full);
-        }
-        for (cell, &link) in (first_link..).zip(&links) {
-            self.cells.push(link);
-            self.space.set_link(cell, unlinked(cell));
-        }
-        let target = Target { layout: self.space.layout(), data_context, helpers: G::HELPERS };
-        Ok(Plan { target, links, first_link })
-    }
-
-    /// Makes a compiled region ready to be entered. It must have been planned since regions were last discarded.
-    ///
-    /// # Errors
-    /// [`HostError::Full`], or wasmtime's.
-    pub fn install(&mut self, compiled: &Compiled) -> Result<CodeId, HostError> {
-        let generation = &mut self.generation;
-        let number = generation.regions;
-        if number == MAX_REGIONS {
-            return Err(HostError::Full);
-        }
-        debug_assert!(compiled.plan.first_link as usize + compiled.plan.links.len() <= self.cells.len());
-        let instance = Instance::new(&mut generation.store, &compiled.module, &generation.imports)?;
-        let entry = instance.get_func(&mut generation.store, ENTRY);
-        generation.table.set(&mut generation.store, u64::from(number), Ref::Func(entry))?;
-        generation.regions += 1;
-        self.incoming.push(Vec::new());
-        Ok(CodeId(number))
-    }
-
-    /// Compiles and installs a region.
-    ///
-    /// # Errors
-    /// As [`Host::plan`], [`Compiler::compile`] and [`Host::install`].
-    pub fn compile(&mut self, region: &Region, data_context: usize) -> Result<CodeId, HostError> {
-        let plan = self.plan(region, data_context)?;
-        let compiled = self.compiler().compile(region, plan)?;
-        self.install(&compiled)
-    }
-
-    /// Lets a way out lead to a region: the one at its target, in the same guest page and mode.
-    pub fn link(&mut self, LinkCell(cell): LinkCell, CodeId(code): CodeId) {
-        self.incoming[code as usize].push(cell);
-        self.space.set_link(cell, code as i32);
-    }
-
-    /// Ends all links to a region; entries of the jump cache are the caller's to forget.
-    pub fn unlink(&mut self, CodeId(code): CodeId) {
-        for cell in std::mem::take(&mut self.incoming[code as usize]) {
-            self.space.set_link(cell, unlinked(cell));
-        }
-    }
-
-    /// Lets jumps to an address, in the vCPU's current context, lead to a region.
-    pub fn note_jump(&self, cpu: &mut Cpu<G>, pc: Gva, CodeId(code): CodeId) {
-        let tag = cpu.context_tag();
-        cpu.tlb.jumps.note(pc, tag, u64::from(code));
-    }
-
-    /// Discards all regions. No number of one stays valid; entries of the jump cache are the caller's to forget.
-    ///
-    /// # Errors
-    /// wasmtime's.
-    pub fn discard(&mut self) -> Result<(), HostError> {
-        self.cells.clear();
-        self.incoming.clear();
-        self.generation = Generation::new(&self.engine, &self.memory, &self.dispatcher)?;
-        Ok(())
-    }
-
-    /// Runs a region, which is one for `cpu.pc`, and those that follow, for about `budget` instructions.
-    ///
-    /// # Errors
-    /// wasmtime's: a region did what none does, such as reaching beyond the memory.
-    pub fn enter(&mut self, cpu: &mut Cpu<G>, code: CodeId, budget: u64) -> Result<Left, HostError> {
-        assert!(cpu.vcpu().cast() == self.vcpu_place(), "the vCPU lies in this host's memory");
-        let end = cpu.retired.wrapping_add(budget);
-        let (page_base, tag) = (cpu.pc.page_start().0, cpu.context_tag());
-        let vcpu = vcpu_of(cpu);
-        vcpu.page_base = page_base;
-        vcpu.context_tag = tag;
-        vcpu.countdown = budget as i64;
-        vcpu.withheld = 0;
-        let generation = &mut self.generation;
-        let running = generation.store.data_mut();
-        (running.cpu, running.end, running.leave) = (std::ptr::from_mut(cpu), end, None);
-        let returned = generation.run.call(&mut generation.store, code.0 as i32);
-        let running = generation.store.data_mut();
-        running.cpu = std::ptr::null_mut();
-        let leave = running.leave.take();
-        let vcpu = vcpu_of(cpu);
-        let (left, pc) = match (returned, leave) {
-            (Err(_), Some(Leave::Trap(trap))) => (Left::Trapped(trap), vcpu.pc),
-            (Err(_), Some(Leave::Interpret)) => (Left::Interpret, vcpu.pc),
-            (Err(_), Some(Leave::Look)) => (Left::Countdown, vcpu.pc),
-            (Err(error), None) => return Err(error.into()),
-            (Ok(returned), _) => match unlinked_cell(returned) {
-                Some(cell) => {
-                    let pc = vcpu.page_base.wrapping_add_signed(self.cells[cell as usize]);
-                    (Left::Unlinked(LinkCell(cell)), pc)
-                }
-                None => (left_by(vcpu.exit, [vcpu.spill[0], vcpu.spill[1]]), vcpu.pc),
-            },
-        };
-        let remaining = vcpu.countdown.wrapping_add(vcpu.withheld);
-        cpu.pc = Gva(pc);
-        cpu.retired = end.wrapping_sub(remaining as u64);
-        Ok(left)
+        let engine = Engine::new(&config(space)).map_err(refused)?;
+        let memory = Module::new(&engine, dispatcher::memory(space.wasm_pages())).map_err(refused)?;
+        let dispatcher = Module::new(&engine, dispatcher::dispatcher()).map_err(refused)?;
+        let generation = Generation::new(&engine, &memory, &dispatcher).map_err(refused)?;
+        Ok(Self { engine, space: space.clone(), memory, dispatcher, generation, cells: Cells::default() })
     }
 
     /// The memory as it stands, which the same modules run over elsewhere.
@@ -291,16 +114,88 @@ impl<G: Guest> Host<G> {
     }
 }
 
-fn left_by(exit: u64, [cause, value]: [u64; 2]) -> Left {
-    match Reason::from_number(exit) {
-        Some(Reason::Countdown) => Left::Countdown,
-        Some(Reason::Trap) => Left::Trapped(Trap::new(TrapCause(cause as u32), value)),
-        Some(Reason::Jump) | None => Left::Jump,
+impl<G: Guest> RegionHost<G> for Host<G> {
+    type Compiler = ModuleCompiler;
+
+    fn compiler(&self) -> ModuleCompiler {
+        let target = Target {
+            layout: self.space.layout(),
+            helpers: G::HELPERS,
+            float_environment: G::FLOAT_ENVIRONMENT,
+        };
+        ModuleCompiler { engine: self.engine.clone(), target }
+    }
+
+    fn plan(&mut self, region: &Region, data_context: usize) -> Result<Plan, HostError> {
+        if self.generation.regions == MAX_REGIONS {
+            return Err(HostError::Full);
+        }
+        let plan = self.cells.plan(region, data_context, space::LINKS as usize).ok_or(HostError::Full)?;
+        plan.cells().for_each(|cell| self.space.set_link(cell, unlinked(cell)));
+        Ok(plan)
+    }
+
+    fn install(&mut self, compiled: &Compiled) -> Result<CodeId, HostError> {
+        let generation = &mut self.generation;
+        let number = generation.regions;
+        if number == MAX_REGIONS {
+            return Err(HostError::Full);
+        }
+        debug_assert!(self.cells.knows(&compiled.plan));
+        generation.add(&compiled.module).map_err(refused)?;
+        self.cells.installed();
+        Ok(CodeId(number))
+    }
+
+    fn link(&mut self, cell: LinkCell, code: CodeId) {
+        self.cells.link(cell, code);
+        self.space.set_link(cell.0, code.0 as i32);
+    }
+
+    fn unlink(&mut self, code: CodeId) {
+        for cell in self.cells.unlink(code) {
+            self.space.set_link(cell, unlinked(cell));
+        }
+    }
+
+    fn note_jump(&self, cpu: &mut Cpu<G>, pc: Gva, CodeId(code): CodeId) {
+        let tag = cpu.context_tag();
+        cpu.tlb.jumps.note(pc, tag, u64::from(code));
+    }
+
+    fn discard(&mut self) -> Result<(), HostError> {
+        self.cells.clear();
+        self.generation = Generation::new(&self.engine, &self.memory, &self.dispatcher).map_err(refused)?;
+        Ok(())
+    }
+
+    /// Unknown.
+    fn code_bytes(&self) -> u64 {
+        0
+    }
+
+    fn enter(&mut self, cpu: &mut Cpu<G>, code: CodeId, budget: u64) -> Result<Left, HostError> {
+        assert!(cpu.vcpu().cast() == self.vcpu_place(), "the vCPU lies in this host's memory");
+        let end = prepare(cpu, budget);
+        let generation = &mut self.generation;
+        let running = generation.store.data_mut();
+        (running.cpu, running.end, running.leave) = (std::ptr::from_mut(cpu), end, None);
+        let returned = generation.run.call(&mut generation.store, code.0 as i32);
+        let running = generation.store.data_mut();
+        running.cpu = std::ptr::null_mut();
+        let leave = running.leave.take();
+        let returned = match returned {
+            Ok(returned) => returned,
+            // The call-out that left unwound.
+            Err(_) if leave.is_some() => LEFT,
+            Err(error) => return Err(refused(error)),
+        };
+        Ok(settle(cpu, end, returned, leave, &self.cells))
     }
 }
 
 impl<G: Guest> Generation<G> {
-    fn new(engine: &Engine, memory: &Module, dispatcher: &Module) -> Result<Self, HostError> {
+    fn new(engine: &Engine, memory: &Module, dispatcher: &Module) -> Result<Self, ::wasmtime::Error> {
         let limits = StoreLimitsBuilder::new().instances(MAX_REGIONS as usize + 2).build();
         let running = Running { cpu: std::ptr::null_mut(), end: 0, leave: None, limits };
         let mut store = Store::new(engine, running);
@@ -314,6 +209,14 @@ impl<G: Guest> Generation<G> {
         let instance = Instance::new(&mut store, dispatcher, &[table.into()])?;
         let run = instance.get_typed_func(&mut store, ENTRY)?;
         Ok(Self { store, imports, table, run, regions: 0 })
+    }
+
+    fn add(&mut self, module: &Module) -> Result<(), ::wasmtime::Error> {
+        let instance = Instance::new(&mut self.store, module, &self.imports)?;
+        let entry = instance.get_func(&mut self.store, ENTRY);
+        self.table.set(&mut self.store, u64::from(self.regions), Ref::Func(entry))?;
+        self.regions += 1;
+        Ok(())
     }
 }
 

@@ -1,14 +1,14 @@
 //! How a function is left: slots to memory, the countdown to memory, and on to another region or to the run loop.
 
-use super::abi::{LEFT, Reason};
 use super::code::aligned;
 use super::function::Lowering;
-use super::layout::{JUMP_MASK, JUMP_SHIFT};
-use super::slots::SlotSet;
 use crate::addr::PAGE_MASK;
 use crate::emit::Slot;
 use crate::guest::TrapCause;
 use crate::ir::block::Value;
+use crate::lower::calls::{LEFT, Reason};
+use crate::lower::layout::{JUMP_MASK, JUMP_SHIFT};
+use crate::lower::slots::SlotSet;
 use crate::mem::jumps::JUMP_FOLD;
 use wasm_encoder::ValType;
 

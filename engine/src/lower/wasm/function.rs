@@ -1,16 +1,17 @@
 //! From a region to one wasm function: its blocks in the order of its shape, the ways between them as branches.
 
-use super::abi::Reason;
+use super::Target;
 use super::code::Code;
-use super::layout::Layout;
-use super::shape::{Loop, Part, shape};
-use super::slots::{SlotSet, SlotState, at_entries};
 use super::uses::Uses;
-use crate::addr::PAGE_BYTES;
-use crate::emit::SLOTS;
+use crate::emit::{SLOTS, Slot};
 use crate::guest::HelperInfo;
 use crate::ir::block::{Block, Op, Value};
 use crate::ir::region::{Region, RegionBlock, Way, Ways};
+use crate::lower::calls::Reason;
+use crate::lower::layout::Layout;
+use crate::lower::links::{Plan, is_linked};
+use crate::lower::shape::{Loop, Part, shape};
+use crate::lower::slots::{SlotSet, SlotState, at_entries};
 use wasm_encoder::{BlockType, ValType};
 
 /// Where a value is.
@@ -50,6 +51,7 @@ pub(super) struct Lowering<'a> {
     pub(super) layout: Layout,
     pub(super) data_context: usize,
     pub(super) helpers: &'static [HelperInfo],
+    pub(super) float_environment: Option<Slot>,
     /// Distances from the page of the targets that have link cells, and the number of the first cell.
     pub(super) links: &'a [i64],
     pub(super) first_link: u32,
@@ -83,14 +85,8 @@ pub(super) struct Lowering<'a> {
 }
 
 impl<'a> Lowering<'a> {
-    pub(super) fn new(
-        region: &'a Region,
-        layout: Layout,
-        data_context: usize,
-        helpers: &'static [HelperInfo],
-        links: &'a [i64],
-        first_link: u32,
-    ) -> Self {
+    pub(super) fn new(region: &'a Region, target: &Target, plan: &'a Plan) -> Self {
+        let &Target { layout, helpers, float_environment } = target;
         let block = &region.blocks[0];
         let mut code = Code::default();
         let [countdown, target] = [(); 2].map(|()| code.local(ValType::I64));
@@ -98,10 +94,11 @@ impl<'a> Lowering<'a> {
         Self {
             code,
             layout,
-            data_context,
+            data_context: plan.data_context,
             helpers,
-            links,
-            first_link,
+            float_environment,
+            links: &plan.links,
+            first_link: plan.first_link,
             block,
             uses: Uses::new(&block.block, helpers),
             places: Vec::new(),
@@ -412,25 +409,4 @@ impl<'a> Lowering<'a> {
     pub(super) fn leave_depth(&self) -> u32 {
         self.depth(|frame| matches!(frame, Frame::Leave))
     }
-}
-
-/// Whether a way out stays in the guest page, so that it can be linked.
-pub(super) fn is_linked(offset: i64) -> bool {
-    (0..PAGE_BYTES as i64).contains(&offset)
-}
-
-/// The targets of a region's ways out that can be linked, in ascending order.
-pub(super) fn links(region: &Region) -> Vec<i64> {
-    let mut found = Vec::new();
-    for block in &region.blocks {
-        block.ways.for_each(|way| {
-            found.extend(match way {
-                Way::Out(offset) if is_linked(offset) => Some(offset),
-                _ => None,
-            })
-        });
-    }
-    found.sort_unstable();
-    found.dedup();
-    found
 }

@@ -1,14 +1,14 @@
 //! Operations that reach guest memory or the host: an inline look into the TLB, and a call-out where that does not do.
 
-use super::abi::{CallOut, Site, what_access, what_amo};
 use super::code::aligned;
 use super::function::{Lowering, Place};
-use super::layout::{ENTRY_FROM_ADDRESS, ENTRY_MASK, Tag};
-use super::slots::SlotSet;
 use crate::addr::{PAGE_BYTES, PAGE_MASK, Width};
 use crate::guest::{HelperEffects, HelperId};
 use crate::ir::block::{Args, Op, Value};
 use crate::ir::ops::{Amo, Cond};
+use crate::lower::calls::{CallOut, Site, what_access, what_amo};
+use crate::lower::layout::{ENTRY_FROM_ADDRESS, ENTRY_MASK, Tag};
+use crate::lower::slots::SlotSet;
 use wasm_encoder::{BlockType, InstructionSink, MemArg, ValType};
 
 /// An operand that is read more than once.

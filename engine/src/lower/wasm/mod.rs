@@ -1,28 +1,27 @@
 //! From a region to the bytes of a wasm module, which run in any engine: a browser's, or one inside a native program.
 //!
-//! `shape` finds the loops, `slots` decides which guest registers are kept in locals, `uses` which values are; `function`
-//! walks the blocks, `ops`, `products`, `memory` and `vectors` write operations, `exits` the ways out. What the module
-//! and its host agree on is in [`abi`].
+//! `uses` decides which values are kept in locals; `function` walks the blocks, `ops`, `products`, `memory` and `vectors`
+//! write operations, `exits` the ways out. What the module and its host agree on is in [`abi`] and
+//! [`crate::lower::calls`].
 
 pub mod abi;
 mod code;
 pub mod dispatcher;
 mod exits;
 mod function;
-mod layout;
 mod memory;
 mod ops;
 mod products;
-mod shape;
-mod slots;
 mod uses;
 mod vectors;
 
-pub use layout::Layout;
+pub use crate::lower::layout::Layout;
 
+use crate::emit::Slot;
 use crate::guest::HelperInfo;
 use crate::ir::region::Region;
-use abi::CallOut;
+use crate::lower::calls::CallOut;
+use crate::lower::links::Plan;
 use function::Lowering;
 use wasm_encoder::{
     BranchHints, CodeSection, EntityType, ExportKind, ExportSection, FunctionSection, ImportSection,
@@ -43,24 +42,18 @@ const POLYNOMIALS: u32 = REGION + 1;
 pub struct Target {
     /// Where things are.
     pub layout: Layout,
-    /// TLB context of its loads and stores.
-    pub data_context: usize,
     /// The guest's helpers.
     pub helpers: &'static [HelperInfo],
+    /// The guest's floating-point environment.
+    pub float_environment: Option<Slot>,
 }
 
-/// Targets of a region's ways out that can be linked, each in bytes from the entry's page: one cell each, in this order.
-pub fn links(region: &Region) -> Vec<i64> {
-    function::links(region)
-}
-
-/// The module of a region. `links` are [`links`] of the region, whose cells are numbered from `first_link` on.
+/// The module of a region.
 ///
 /// # Panics
 /// If the region is empty or lies more than 2 GiB from its page.
-pub fn lower(region: &Region, target: &Target, links: &[i64], first_link: u32) -> Vec<u8> {
-    let mut lowering =
-        Lowering::new(region, target.layout, target.data_context, target.helpers, links, first_link);
+pub fn lower(region: &Region, target: &Target, plan: &Plan) -> Vec<u8> {
+    let mut lowering = Lowering::new(region, target, plan);
     lowering.write();
     let multiplies_polynomials = lowering.multiplies_polynomials;
     let (function, hints) = lowering.code.finish();

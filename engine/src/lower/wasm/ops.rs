@@ -8,6 +8,7 @@ use super::code::Code;
 use super::function::{Lowering, Place};
 use super::uses::How;
 use crate::addr::Width;
+use crate::emit::Slot;
 use crate::ir::block::{Op, Value};
 use crate::ir::ops::{Binary, Cond, Unary};
 use wasm_encoder::{BlockType, InstructionSink, ValType};
@@ -50,6 +51,16 @@ impl Lowering<'_> {
                 let local = self.slots[usize::from(slot.0)];
                 self.code.put().local_set(local);
                 self.state.set(slot);
+            }
+            // No local has it: no block reads or sets the slot, but call-outs do, in memory.
+            Op::FloatEnvironment => {
+                match self.float_environment {
+                    Some(Slot(slot)) => self.code.load_i64(self.layout.slot(slot)),
+                    None => {
+                        self.code.put().i64_const(0);
+                    }
+                }
+                self.keep(value);
             }
             Op::Fence => {}
             Op::Binary { .. } | Op::Unary { .. } | Op::Compare { .. } | Op::Select { .. } => {

@@ -3,10 +3,10 @@
 //! wasm is a stack machine: a value that is used once is best computed between its neighbours. An operation without
 //! effects may move to its only use; its operands then have to live until there.
 
-use super::slots::writes_slots;
 use crate::emit::Slot;
 use crate::guest::HelperInfo;
 use crate::ir::block::{Block, Op, Value};
+use crate::lower::slots::writes_slots;
 
 /// Deepest nesting of operations that are computed where they are used.
 const MAX_DEPTH: u8 = 24;

@@ -2,78 +2,18 @@
 //!
 //! Locals of the slots of a pair are written to memory before an operation reads them, and read again after one wrote.
 
-use super::abi::{CallOut, VectorSite};
 use super::code::aligned;
 use super::function::Lowering;
-use super::layout::Tag;
 use super::memory::{Demand, unaligned};
 use crate::emit::{Slot, VectorExtract, VectorInsert, VectorOp};
 use crate::ir::block::{Op, Value};
+use crate::ir::vector::boxed::{BOX, NAN_S};
 use crate::ir::vector::{CARRY, ZERO};
+use crate::lower::calls::{CallOut, VectorSite};
+use crate::lower::layout::Tag;
+use crate::lower::moves::{moved_bytes, shifted_bytes, units};
+use crate::lower::slots::SlotSet;
 use wasm_encoder::{BlockType, MemArg};
-
-/// Sixteen places of bytes, of the first operand from 0 on and of the second from 16 on.
-type Bytes = [u8; 16];
-
-/// `size` bytes at a time, where each comes from by its number; `from` counts units of that size.
-fn units(size: u8, from: impl Fn(u8) -> u8) -> Bytes {
-    std::array::from_fn(|at| {
-        let at = at as u8;
-        from(at / size) * size + at % size
-    })
-}
-
-/// Which unit of four a control byte selects for a place.
-fn selected(imm: u8, place: u8) -> u8 {
-    imm >> (2 * place) & 3
-}
-
-/// Operations that only move bytes of their operands, as a selection from `a` and `b`.
-fn moved_bytes(op: VectorOp, imm: u8) -> Option<Bytes> {
-    use VectorOp as V;
-    let low = |size: u8| units(size, |at| at / 2 + at % 2 * (16 / size));
-    let high = |size: u8| units(size, |at| at / 2 + at % 2 * (16 / size) + 8 / size);
-    let blend = |size: u8| units(size, |at| at + (imm >> at & 1) * (16 / size));
-    Some(match op {
-        V::Copy => units(16, |_| 1),
-        V::Movss => units(4, |at| if at == 0 { 4 } else { at }),
-        V::Movsd => units(8, |at| if at == 0 { 2 } else { at }),
-        V::Movhlps => units(8, |at| if at == 0 { 3 } else { at }),
-        V::Movddup => units(8, |_| 2),
-        V::Movshdup => units(4, |at| 4 + (at | 1)),
-        V::Movsldup => units(4, |at| 4 + (at & 2)),
-        V::Pshufd => units(4, |at| 4 + selected(imm, at)),
-        V::Pshuflw => units(2, |at| 8 + if at < 4 { selected(imm, at) } else { at }),
-        V::Pshufhw => units(2, |at| 8 + if at < 4 { at } else { 4 + selected(imm, at - 4) }),
-        V::Shufps => units(4, |at| selected(imm, at) + if at < 2 { 0 } else { 4 }),
-        V::Shufpd => units(8, |at| (imm >> at & 1) + 2 * at),
-        V::Palignr if imm <= 16 => std::array::from_fn(|at| (at as u8 + imm + 16) % 32),
-        V::Punpcklbw => low(1),
-        V::Punpcklwd => low(2),
-        V::Punpckldq => low(4),
-        V::Punpcklqdq => low(8),
-        V::Punpckhbw => high(1),
-        V::Punpckhwd => high(2),
-        V::Punpckhdq => high(4),
-        V::Punpckhqdq => high(8),
-        V::Blendps => blend(4),
-        V::Blendpd => blend(8),
-        V::Pblendw => blend(2),
-        _ => return None,
-    })
-}
-
-/// Shifts by bytes, as a selection from `a` and zeros.
-fn shifted_bytes(op: VectorOp, imm: u8) -> Option<Bytes> {
-    let imm = imm.min(16);
-    match op {
-        VectorOp::Pslldq => {
-            Some(std::array::from_fn(|at| if (at as u8) < imm { 16 } else { at as u8 - imm }))
-        }
-        VectorOp::Psrldq => Some(std::array::from_fn(|at| at as u8 + imm)),
-        _ => None,
-    }
-}
 
 impl Lowering<'_> {
     /// Writes an operation on vectors.
@@ -95,7 +35,7 @@ impl Lowering<'_> {
 
     /// Writes the slots of an operation's pairs to memory.
     fn settle(&mut self, op: &Op) {
-        let mut dirty = super::slots::SlotSet::EMPTY;
+        let mut dirty = SlotSet::EMPTY;
         op.for_each_vector(|Slot(first)| {
             for slot in [Slot(first), Slot(first | 1)] {
                 if self.state.dirty.contains(slot) {
@@ -206,7 +146,7 @@ impl Lowering<'_> {
             self.code.put().v128_const(0).i8x16_shuffle(bytes);
             return true;
         }
-        if self.push_shift(op, count, a) || self.push_unary(op, b) {
+        if self.push_shift(op, count, a) || self.push_unary(op, b) || self.push_alone(op, b) {
             return true;
         }
         if op == V::Movq {
@@ -366,6 +306,33 @@ impl Lowering<'_> {
         if matches!(op, V::Pmovzxbq | V::Pmovzxwq | V::Pmovzxdq) {
             put.i64x2_extend_low_i32x4_u();
         }
+        true
+    }
+
+    /// Moves of numbers that are alone in their pairs of slots, and changes of their sign.
+    fn push_alone(&mut self, op: VectorOp, b: Slot) -> bool {
+        use VectorOp as V;
+        let low = MemArg { align: 3, ..self.pair(b) };
+        const NAN: i64 = (BOX | NAN_S as u64) as i64;
+        match op {
+            V::Box32 | V::FmoveS | V::FnegS | V::FabsS | V::FnegD | V::FabsD => {}
+            _ => return false,
+        }
+        let mut put = self.code.put();
+        put.v128_const(0).i32_const(0).i64_load(low);
+        if matches!(op, V::FmoveS | V::FnegS | V::FabsS) {
+            // What has a box is not less than it, as an unsigned number.
+            put.i64_const(NAN).i32_const(0).i64_load(low).i64_const(BOX as i64).i64_ge_u().select();
+        }
+        match op {
+            V::Box32 => put.i64_const(BOX as i64).i64_or(),
+            V::FnegS => put.i64_const(1 << 31).i64_xor(),
+            V::FabsS => put.i64_const(!(1 << 31)).i64_and(),
+            V::FnegD => put.i64_const(i64::MIN).i64_xor(),
+            V::FabsD => put.i64_const(i64::MAX).i64_and(),
+            _ => &mut put,
+        };
+        put.i64x2_replace_lane(0);
         true
     }
 

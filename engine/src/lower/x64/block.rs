@@ -4,9 +4,9 @@
 //! lazy flags are overwritten before anybody looks. Sites are told what is pending. It is stored when its value would
 //! be lost, when a helper may look, or on the ways out of the block that need it.
 
-use super::asm::{Alu, Asm, Label, Mem, Reg};
+use super::asm::{Alu, Asm, Label, Mem, Reg, Xmm};
 use super::plan::{Plan, SlotSet, is_site, touches_state};
-use super::{COUNTDOWN, Features, Place, Request, STATE, Site, field, slot};
+use super::{COUNTDOWN, Features, Place, Request, STATE, Site, boxes, field, slot};
 use crate::addr::Width::{self, W64};
 use crate::emit::{Binary, SLOTS, Slot, Unary};
 use crate::ir::block::{Block, Op, Value};
@@ -63,6 +63,16 @@ pub(super) struct Cold {
     pub back: Option<Label>,
 }
 
+/// A number that a register of vectors gets, with zeros above, to be written behind the block.
+#[derive(Clone, Copy)]
+pub(super) struct Fix {
+    pub label: Label,
+    pub register: Xmm,
+    pub number: u64,
+    /// Where to go on.
+    pub back: Label,
+}
+
 /// A look at a page's other place in the TLB, to be written behind the block: RAX is the distance of its own.
 #[derive(Clone, Copy)]
 pub(super) struct SecondLook {
@@ -97,6 +107,7 @@ pub(super) struct Scratch {
     live: Vec<Value>,
     pending: Vec<Pending>,
     pub cold: Vec<Cold>,
+    pub fixes: Vec<Fix>,
     /// Each with the place to go on if it is not found there, either.
     pub looks: Vec<(SecondLook, Label)>,
 }
@@ -126,6 +137,8 @@ pub(super) struct Emitter<'a> {
     at: u32,
     /// It is a site that has not been described yet.
     in_site: bool,
+    /// Registers that hold a single in its box.
+    pub(super) boxed: SlotSet,
 }
 
 impl<'a> Emitter<'a> {
@@ -161,6 +174,7 @@ impl<'a> Emitter<'a> {
             before: 0,
             at: 0,
             in_site: false,
+            boxed: plan.boxed_in[index],
         }
     }
 
@@ -184,6 +198,7 @@ impl<'a> Emitter<'a> {
             self.in_site = is_site(op);
             self.op(at, op);
             self.in_site = false;
+            boxes::after(op, block, self.request.helpers, &mut self.boxed);
         }
         self.locked = 0;
     }
@@ -660,6 +675,10 @@ impl<'a> Emitter<'a> {
     /// The register for the result of a site, if anybody uses it.
     pub fn result_register(&mut self, v: Value) -> Option<Reg> {
         (self.s.last_use[v.0 as usize] != NEVER).then(|| self.dest(v, None))
+    }
+
+    pub fn add_fix(&mut self, fix: Fix) {
+        self.s.fixes.push(fix);
     }
 
     pub fn cold(&mut self, label: Label, site: u32) -> Label {

@@ -2,6 +2,7 @@
 
 use super::asm::{Alu, Asm, Cc, Label, Reg};
 use super::block::{Cold, Emitter};
+use super::floats::emit_fix;
 use super::memory::look_further;
 use super::plan::{FIRST_VECTOR, Plan, SlotSet, may_change_mode};
 use super::stubs::emit_quick_jump;
@@ -112,6 +113,9 @@ impl<'a> Flow<'a> {
         let Lowering { asm, block, plan, .. } = &mut *self.lowering;
         for (look, miss) in block.looks.drain(..) {
             look_further(asm, look, miss);
+        }
+        for fix in block.fixes.drain(..) {
+            emit_fix(asm, fix);
         }
         for Cold { label, site, back } in block.cold.drain(..) {
             asm.bind(label);

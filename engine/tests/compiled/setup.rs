@@ -1,30 +1,29 @@
-//! A toy vCPU in a host's memory.
+//! A toy vCPU, and regions for it.
 
 use crate::toy::{HANDLER, RAM, Toy, ToyBoard};
 use c2w_engine::addr::{Gpa, Gva};
 use c2w_engine::clock::InstructionClock;
 use c2w_engine::cpu::Cpu;
 use c2w_engine::guest::Guest;
-use c2w_engine::host::wasmtime::{Host, Space};
 use c2w_engine::ir::block::Block;
 use c2w_engine::ir::region::{Region, RegionBlock, Ways};
 use c2w_engine::ir::verify::verify;
 use c2w_engine::irq::{Attention, IrqLines};
-use c2w_engine::mem::ram::Ram;
+use c2w_engine::machine::Backing;
 
-/// A vCPU with this much RAM, at the first address of RAM, and a host for it.
-pub fn vcpu(ram_bytes: u64) -> (Cpu<Toy>, Host<Toy>) {
-    let space = Space::new(ram_bytes).expect("there is memory");
+pub use crate::host::vcpu;
+
+/// A vCPU with this much RAM, at the first address of RAM.
+pub fn toy(backing: Option<Backing>, ram_bytes: u64) -> Cpu<Toy> {
     let attention = Attention::default();
     let lines = IrqLines::new(&attention);
-    let ram = Ram::with_backing(Gpa(RAM), space.ram());
+    let (ram, vcpu) = Backing::take(backing, Gpa(RAM), ram_bytes).expect("there is memory");
     let clock = Box::new(InstructionClock::new(1));
     let board = ToyBoard::new(lines.line(0));
     let guest = Toy { handler: HANDLER, ..Toy::default() };
-    let mut cpu = Cpu::with_backing(Some(space.vcpu()), guest, ram, board, lines, attention, clock);
+    let mut cpu = Cpu::with_backing(vcpu, guest, ram, board, lines, attention, clock);
     cpu.pc = Gva(RAM);
-    let host = Host::new(&space).expect("wasmtime starts");
-    (cpu, host)
+    cpu
 }
 
 /// A region, whose blocks keep their invariants.

@@ -7,7 +7,7 @@ use c2w_engine::addr::{Gpa, Gva, PAGE_BYTES, Page, Width};
 use c2w_engine::cpu::Cpu;
 use c2w_engine::emit::Slot;
 use c2w_engine::guest::Mode;
-use c2w_engine::host::wasmtime::{CodeId, Host, Left, LinkCell};
+use c2w_engine::host::regions::{CodeId, Left, LinkCell, RegionHost};
 use c2w_engine::ir::block::Op;
 use c2w_engine::ir::ops::Binary;
 use c2w_engine::ir::region::{Region, Way, Ways};
@@ -37,7 +37,7 @@ fn jumping(start: i64) -> Region {
     region(vec![(start, builder.finish(), Ways::Indirect)])
 }
 
-fn enter(host: &mut Host<Toy>, cpu: &mut Cpu<Toy>, code: CodeId, pc: u64, budget: u64) -> Left {
+fn enter(host: &mut impl RegionHost<Toy>, cpu: &mut Cpu<Toy>, code: CodeId, pc: u64, budget: u64) -> Left {
     cpu.pc = Gva(pc);
     host.enter(cpu, code, budget).unwrap()
 }

@@ -1,19 +1,20 @@
-//! The translator whose code is wasm modules, run by wasmtime.
+//! The translator whose code an optimizing compiler makes: wasm modules in wasmtime, or Cranelift's own.
 //!
-//! Compiling a module takes a thousand times as long as running the region once, so that by default a thread does it while
-//! the interpreter goes on. What is compiled of a page that was written in the meantime is never installed.
+//! Compiling a region takes a thousand times as long as running it once, so that by default a thread does it while the
+//! interpreter goes on. What is compiled of a page that was written in the meantime is never installed.
 
 use super::call_out::Leave;
-use super::{End, Origin, TranslatorStatistics, grow};
+use super::{End, Origin, TranslatorStatistics, grow, thread_ns};
 use crate::addr::{Gva, Page};
-use crate::cache::{BlockCache, BlockId};
+use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::cpu::Cpu;
 use crate::guest::Guest;
-use crate::host::wasmtime::{CodeId, Compiled, Compiler, Host, HostError, Left, LinkCell, Plan};
+use crate::host::regions::{CodeId, Compiler, HostError, Left, LinkCell, RegionHost};
 use crate::ir::region::Region;
+use crate::lower::links::Plan;
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
 
 /// Runs of a block before it is translated, unless somebody says otherwise.
 pub const THRESHOLD: u32 = 300;
@@ -48,9 +49,9 @@ enum Waiting {
 }
 
 /// Translates and keeps what it translated.
-pub struct WasmTranslator<G: Guest> {
-    host: Host<G>,
-    worker: Option<Worker>,
+pub struct CompiledTranslator<G: Guest, H: RegionHost<G>> {
+    host: H,
+    compiler: CompilerPlace<H::Compiler>,
     units: Vec<Unit>,
     /// The unit that each link cell is a way out of.
     cells: Vec<Option<u32>>,
@@ -62,15 +63,31 @@ pub struct WasmTranslator<G: Guest> {
     waiting: Waiting,
     threshold: u32,
     statistics: TranslatorStatistics,
+    guest: PhantomData<fn(&mut G)>,
 }
 
-impl<G: Guest> WasmTranslator<G> {
+/// Who compiles.
+enum CompilerPlace<C: Compiler> {
+    /// This thread, at once.
+    Here(C),
+    /// Another thread.
+    Worker(Worker<C>),
+}
+
+type CompiledBy<G, H> = <<H as RegionHost<G>>::Compiler as Compiler>::Compiled;
+
+impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
     /// A translator for the vCPU of this host's memory, which compiles in the background or at once.
-    pub fn new(host: Host<G>, threshold: u32, background: bool) -> Self {
-        let worker = background.then(|| Worker::new(host.compiler()));
+    pub fn new(host: H, threshold: u32, background: bool) -> Self {
+        let compiler = host.compiler();
+        let compiler = if background {
+            CompilerPlace::Worker(Worker::new(compiler))
+        } else {
+            CompilerPlace::Here(compiler)
+        };
         Self {
             host,
-            worker,
+            compiler,
             units: Vec::new(),
             cells: Vec::new(),
             pages: HashMap::new(),
@@ -80,6 +97,7 @@ impl<G: Guest> WasmTranslator<G> {
             waiting: Waiting::Nothing,
             threshold: threshold.max(1),
             statistics: TranslatorStatistics::default(),
+            guest: PhantomData,
         }
     }
 
@@ -113,7 +131,7 @@ impl<G: Guest> WasmTranslator<G> {
         if self.pending.len() >= MAX_PENDING || self.pending.values().any(waits) {
             return;
         }
-        let began = Instant::now();
+        let began = thread_ns();
         let region = grow::grow::<G>(cache, id);
         let Ok(plan) = self.host.plan(&region, context) else { return self.flush(cache, cpu) };
         let cells = plan.cells();
@@ -124,22 +142,25 @@ impl<G: Guest> WasmTranslator<G> {
         self.statistics.insns += region.blocks.iter().map(|block| u64::from(block.insns)).sum::<u64>();
         let number = self.next;
         self.next += 1;
-        match &self.worker {
-            Some(worker) => {
+        match &mut self.compiler {
+            CompilerPlace::Worker(worker) => {
                 worker.request(Request { number, region, plan });
                 self.pending.insert(number, pending);
             }
-            None => {
-                let compiled = self.host.compiler().compile(&region, plan);
+            CompilerPlace::Here(compiler) => {
+                let compiled = compiler.compile(&region, plan);
                 self.install(cache, cpu, pending, compiled);
             }
         }
-        self.statistics.translation_ns += began.elapsed().as_nanos() as u64;
+        self.statistics.translation_ns += thread_ns() - began;
     }
 
     /// Installs what has been compiled.
     fn collect(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
-        while let Some(Answer { number, compiled }) = self.worker.as_ref().and_then(Worker::answer) {
+        while let CompilerPlace::Worker(worker) = &self.compiler
+            && let Some(Answer { number, compiled, took_ns }) = worker.answer()
+        {
+            self.statistics.background_ns += took_ns;
             // Requests of code that was dropped since have no entry.
             if let Some(pending) = self.pending.remove(&number)
                 && !pending.stale
@@ -154,7 +175,7 @@ impl<G: Guest> WasmTranslator<G> {
         cache: &mut BlockCache<G::Insn>,
         cpu: &mut Cpu<G>,
         pending: Pending,
-        compiled: Result<Compiled, HostError>,
+        compiled: Result<CompiledBy<G, H>, HostError>,
     ) {
         match compiled.and_then(|compiled| self.host.install(&compiled)) {
             Ok(CodeId(number)) => {
@@ -166,20 +187,21 @@ impl<G: Guest> WasmTranslator<G> {
                 cache.set_translated(pending.id, pending.origin.context, number);
                 self.units.push(Unit { origin: pending.origin, insns: pending.insns, live: true });
                 self.statistics.regions += 1;
+                self.statistics.code_bytes = self.host.code_bytes();
             }
             Err(HostError::Full) => self.flush(cache, cpu),
-            Err(error) => panic!("a region's module is valid: {error}"),
+            Err(error) => panic!("every region compiles: {error}"),
         }
     }
 
     fn flush(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
         self.clear(cache, cpu);
-        self.statistics.flushes += 1;
+        self.statistics.dropped_generations += 1;
     }
 
     /// Drops all code.
     pub fn clear(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
-        self.host.discard().expect("a store can be made as the first one was");
+        self.host.discard().expect("it can begin as it began at first");
         self.units.clear();
         self.cells.clear();
         self.pages.clear();
@@ -187,6 +209,14 @@ impl<G: Guest> WasmTranslator<G> {
         self.waiting = Waiting::Nothing;
         cpu.tlb.jumps.forget();
         cache.forget_translated();
+    }
+
+    /// Blocks have other numbers now.
+    pub fn renumber(&mut self, blocks: &Renumbered) {
+        for pending in self.pending.values_mut() {
+            pending.id = blocks.of(pending.id);
+            pending.stale |= pending.id == BlockId::NONE;
+        }
     }
 
     /// Drops the code that was made from a page.
@@ -218,7 +248,10 @@ impl<G: Guest> WasmTranslator<G> {
         self.statistics.entries += 1;
         self.statistics.retired += cpu.retired.wrapping_sub(began);
         match left.expect("regions reach only their memory") {
-            Left::Countdown => End::Next,
+            Left::Countdown => {
+                self.statistics.pauses += 1;
+                End::Next
+            }
             Left::Jump => {
                 self.statistics.jump_misses += 1;
                 self.waiting = Waiting::Jump(cpu.pc);
@@ -229,8 +262,14 @@ impl<G: Guest> WasmTranslator<G> {
                 self.waiting = Waiting::Link(cell, cpu.pc);
                 End::Next
             }
-            Left::Trapped(trap) => End::Left(Leave::Trap(trap)),
-            Left::Interpret => End::Left(Leave::Interpret),
+            Left::Trapped(trap) => {
+                self.statistics.traps += 1;
+                End::Left(Leave::Trap(trap))
+            }
+            Left::Interpret => {
+                self.statistics.interpreted += 1;
+                End::Left(Leave::Interpret)
+            }
         }
     }
 
@@ -253,25 +292,28 @@ struct Request {
     plan: Plan,
 }
 
-struct Answer {
+struct Answer<C: Compiler> {
     number: u64,
-    compiled: Result<Compiled, HostError>,
+    compiled: Result<C::Compiled, HostError>,
+    took_ns: u64,
 }
 
 /// A thread that compiles. It ends when this is dropped, but for the region that it is at: nobody waits for that.
-struct Worker {
+struct Worker<C: Compiler> {
     requests: Sender<Request>,
-    answers: Receiver<Answer>,
+    answers: Receiver<Answer<C>>,
 }
 
-impl Worker {
-    fn new(compiler: Compiler) -> Self {
+impl<C: Compiler> Worker<C> {
+    fn new(mut compiler: C) -> Self {
         let (requests, incoming) = channel::<Request>();
         let (outgoing, answers) = channel();
         std::thread::spawn(move || {
             for Request { number, region, plan } in incoming {
+                let began = thread_ns();
                 let compiled = compiler.compile(&region, plan);
-                if outgoing.send(Answer { number, compiled }).is_err() {
+                let took_ns = thread_ns() - began;
+                if outgoing.send(Answer { number, compiled, took_ns }).is_err() {
                     break;
                 }
             }
@@ -284,7 +326,7 @@ impl Worker {
         let _ = self.requests.send(request);
     }
 
-    fn answer(&self) -> Option<Answer> {
+    fn answer(&self) -> Option<Answer<C>> {
         self.answers.try_recv().ok()
     }
 }

@@ -5,7 +5,7 @@ use crate::setup::{region, vcpu};
 use crate::toy::RAM;
 use c2w_engine::addr::{Gpa, Gva, Width};
 use c2w_engine::emit::Slot;
-use c2w_engine::host::wasmtime::Left;
+use c2w_engine::host::regions::{Left, RegionHost};
 use c2w_engine::ir::block::Op;
 use c2w_engine::ir::region::{Way, Ways};
 use c2w_engine::ir::vector::{self, Vector, VectorExtract, VectorInsert, VectorOp};

@@ -7,7 +7,7 @@ use crate::guest::Guest;
 use crate::ir::block::{Op, Value};
 use crate::ir::vector::{VectorExtract, VectorInsert, VectorOp};
 use crate::jit::call_out::{self, Leave};
-use crate::lower::wasm::abi::{CallOut, Site, VectorSite};
+use crate::lower::calls::{CallOut, Site, VectorSite};
 use crate::mem::tlb::Access;
 use crate::vcpu::Vcpu;
 

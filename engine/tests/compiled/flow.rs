@@ -9,7 +9,7 @@ use c2w_engine::cpu::Cpu;
 use c2w_engine::eager::{BlockEnd, run_ir};
 use c2w_engine::emit::Slot;
 use c2w_engine::guest::{HelperId, Trap};
-use c2w_engine::host::wasmtime::Left;
+use c2w_engine::host::regions::{Left, RegionHost};
 use c2w_engine::ir::block::{Block, Op, Value};
 use c2w_engine::ir::ops::{Amo, Binary, Cond, Unary};
 use c2w_engine::ir::region::{Region, Way, Ways};

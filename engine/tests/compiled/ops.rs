@@ -5,7 +5,7 @@ use crate::expressions::{Expression, edges, every_operation, expressions, number
 use crate::setup::{region, vcpu};
 use crate::toy::RAM;
 use c2w_engine::addr::{Gpa, Width};
-use c2w_engine::host::wasmtime::Left;
+use c2w_engine::host::regions::{Left, RegionHost};
 use c2w_engine::ir::block::Op;
 use c2w_engine::ir::region::{Region, Way, Ways};
 use proptest::prelude::*;

@@ -1,0 +1,143 @@
+//! How a function is left: slots to memory, the countdown to memory, and on to another region or to the run loop.
+
+use super::LAYOUT;
+use super::function::{Lowering, own};
+use crate::addr::PAGE_MASK;
+use crate::emit::Slot;
+use crate::guest::TrapCause;
+use crate::ir::block::Value;
+use crate::lower::calls::{LEFT, Reason};
+use crate::lower::layout::{JUMP_MASK, JUMP_SHIFT};
+use crate::lower::slots::SlotSet;
+use crate::mem::jumps::JUMP_FOLD;
+use cranelift_codegen::ir::{self as clif, InstBuilder, condcodes::IntCC, types};
+
+impl Lowering<'_, '_> {
+    /// Writes slots to memory.
+    pub(super) fn store_slots(&mut self, slots: SlotSet) {
+        for slot in slots.iter() {
+            let value = self.build.use_var(self.variable(slot));
+            self.store_own(LAYOUT.slot(slot.0), value);
+        }
+    }
+
+    /// Writes all slots to memory for whatever comes next.
+    pub(super) fn flush(&mut self) {
+        self.store_slots(self.state.dirty);
+        self.state.dirty = SlotSet::EMPTY;
+    }
+
+    /// Reads a slot into its variable.
+    pub(super) fn load_slot(&mut self, slot: Slot) {
+        let value = self.load_own(LAYOUT.slot(slot.0));
+        self.build.def_var(self.variable(slot), value);
+        self.state.valid.insert(slot);
+    }
+
+    pub(super) fn store_countdown(&mut self) {
+        let left = self.build.use_var(self.countdown);
+        self.store_own(LAYOUT.countdown(), left);
+    }
+
+    /// The address `offset` bytes from the page's.
+    pub(super) fn address(&mut self, offset: i64) -> clif::Value {
+        let page = self.load_own(LAYOUT.page_base());
+        if offset == 0 { page } else { self.build.ins().iadd_imm_s(page, offset) }
+    }
+
+    /// Leaves to the run loop, at an address `offset` bytes from the page's.
+    pub(super) fn leave_at(&mut self, reason: Reason, offset: i64) {
+        self.store_slots(self.state.dirty);
+        let target = self.address(offset);
+        self.leave_to(reason, target);
+    }
+
+    fn leave_to(&mut self, reason: Reason, target: clif::Value) {
+        let reason = self.number(reason as u64);
+        self.build.ins().jump(self.leave, &[target.into(), reason.into()]);
+    }
+
+    /// Leaves to an address if a call-out in this block asked for that. All slots are in memory.
+    pub(super) fn leave_if_asked(&mut self, target: clif::Value) {
+        if self.must_look {
+            let left = self.build.use_var(self.countdown);
+            let negative = self.is_negative(left);
+            self.rarely(negative, |this| this.leave_to(Reason::Countdown, target));
+        }
+    }
+
+    /// Ends the instruction with a guest exception.
+    pub(super) fn trap(&mut self, cause: TrapCause, value: Value) {
+        let (number, value) = (self.number(cause.0.into()), self.value(value));
+        self.store_own(LAYOUT.spill(0), number);
+        self.store_own(LAYOUT.spill(1), value);
+        self.give_back(self.unretired());
+        self.leave_at(Reason::Trap, self.at);
+    }
+
+    /// Continues in the region that is linked, or leaves if none is.
+    pub(super) fn follow_link(&mut self, cell: u32) {
+        self.store_countdown();
+        let at = self.number(self.target.links + 8 * u64::from(cell));
+        let code = self.build.ins().load(types::I64, own(), at, 0);
+        let cell = self.number(cell.into());
+        self.build.ins().return_call_indirect(self.region_signature, code, &[self.vcpu, cell]);
+    }
+
+    /// Continues in the region of the target if the jump cache knows it, else leaves.
+    pub(super) fn write_look_up(&mut self) {
+        self.build.switch_to_block(self.look_up);
+        let target = self.build.block_params(self.look_up)[0];
+        let (pc, tag, code) = LAYOUT.jump();
+        let ins = |this: &mut Self, offset: u32, entry| {
+            this.build.ins().load(types::I64, own(), entry, offset as i32)
+        };
+        let folded = self.build.ins().ushr_imm_s(target, i64::from(JUMP_FOLD));
+        let place = self.build.ins().bxor(target, folded);
+        let place = self.build.ins().band_imm_s(place, i64::from(JUMP_MASK));
+        let place = self.build.ins().ishl_imm_s(place, i64::from(JUMP_SHIFT));
+        let entry = self.build.ins().iadd(self.vcpu, place);
+        let known_pc = ins(self, pc, entry);
+        let known_tag = ins(self, tag, entry);
+        let context = self.load_own(LAYOUT.context_tag());
+        let same_pc = self.build.ins().icmp(IntCC::Equal, known_pc, target);
+        let same_tag = self.build.ins().icmp(IntCC::Equal, known_tag, context);
+        let known = self.build.ins().band(same_pc, same_tag);
+        let [hit, miss] = [(); 2].map(|()| self.build.create_block());
+        self.build.ins().brif(known, hit, &[], miss, &[]);
+        self.build.switch_to_block(hit);
+        let page = self.build.ins().band_imm_s(target, !PAGE_MASK as i64);
+        self.store_own(LAYOUT.page_base(), page);
+        self.store_countdown();
+        let code = ins(self, code, entry);
+        let no_cell = self.number(0);
+        self.build.ins().return_call_indirect(self.region_signature, code, &[self.vcpu, no_cell]);
+        self.build.set_cold_block(miss);
+        self.build.switch_to_block(miss);
+        self.leave_to(Reason::Jump, target);
+    }
+
+    /// The end of the function: leaves to the run loop.
+    pub(super) fn write_leave(&mut self) {
+        self.build.set_cold_block(self.leave);
+        self.build.switch_to_block(self.leave);
+        let &[target, reason] = self.build.block_params(self.leave) else {
+            unreachable!("it was made with two parameters")
+        };
+        self.store_own(LAYOUT.pc(), target);
+        self.store_own(LAYOUT.exit(), reason);
+        self.store_countdown();
+        self.return_left();
+    }
+
+    pub(super) fn write_unwound(&mut self) {
+        self.build.set_cold_block(self.unwound);
+        self.build.switch_to_block(self.unwound);
+        self.return_left();
+    }
+
+    fn return_left(&mut self) {
+        let left = self.build.ins().iconst(types::I32, i64::from(LEFT));
+        self.build.ins().return_(&[left]);
+    }
+}

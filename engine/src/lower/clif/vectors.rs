@@ -1,0 +1,276 @@
+//! Operations on vectors, on pairs of slots in memory: what is an instruction or two of every host is written in line, the
+//! rest calls out. So does all floating point, whose flags and rounding Cranelift does not know.
+//!
+//! Variables of the slots of a pair are written to memory before an operation reads them, and read again after one wrote.
+
+use super::LAYOUT;
+use super::function::{Lowering, own};
+use super::memory::{Demand, guest};
+use crate::emit::{Slot, VectorExtract, VectorInsert, VectorOp};
+use crate::ir::block::{Op, Value};
+use crate::ir::vector::boxed::{BOX, NAN_S};
+use crate::lower::calls::{CallOut, VectorSite};
+use crate::lower::layout::Tag;
+use crate::lower::moves::{moved_bytes, shifted_bytes};
+use crate::lower::slots::SlotSet;
+use cranelift_codegen::ir::{self as clif, InstBuilder, MemFlagsData, Type, condcodes::IntCC, types};
+
+/// Lanes of a comparison or an addition.
+fn lanes(op: VectorOp) -> Type {
+    use VectorOp as V;
+    match op {
+        V::Paddw | V::Psubw | V::Pcmpeqw | V::Pcmpgtw | V::Pmullw | V::Pminsw | V::Pmaxsw => types::I16X8,
+        V::Pminuw | V::Pmaxuw => types::I16X8,
+        V::Paddd | V::Psubd | V::Pcmpeqd | V::Pcmpgtd | V::Pmulld | V::Pminsd | V::Pmaxsd => types::I32X4,
+        V::Pminud | V::Pmaxud => types::I32X4,
+        V::Paddq | V::Psubq | V::Pcmpeqq | V::Pcmpgtq => types::I64X2,
+        _ => types::I8X16,
+    }
+}
+
+impl Lowering<'_, '_> {
+    /// Writes an operation on vectors.
+    pub(super) fn vector_op(&mut self, value: Value, op: &Op) {
+        self.settle(op);
+        match *op {
+            Op::VectorLoad { len_bytes, to, addr } => self.vector_load(len_bytes, to, addr),
+            Op::VectorStore { len_bytes, addr, from } => self.vector_store(len_bytes, addr, from),
+            Op::Vector { op, imm, to, a, b } => {
+                if let Some(low) = self.alone(op, b) {
+                    self.set_alone(to, low);
+                } else if let Some(result) = self.vector(op, imm, a, b) {
+                    self.set_pair(to, result);
+                } else {
+                    let site = VectorSite { op: op as u8, imm, slots: [to, a, b] };
+                    self.call_out_on(CallOut::Vector, site, None);
+                }
+            }
+            Op::VectorInsert { op, imm, to, value } => {
+                let number = self.value(value);
+                match op {
+                    VectorInsert::Movq => self.set_alone(to, number),
+                    VectorInsert::Pinsrq => self.store_own(LAYOUT.slot(to.0 | imm & 1), number),
+                    _ => {
+                        let site = VectorSite { op: op as u8, imm, slots: [to; 3] };
+                        self.call_out_on(CallOut::VectorInsert, site, Some(number));
+                    }
+                }
+            }
+            Op::VectorExtract { op, a, b } => {
+                let result = match op {
+                    VectorExtract::Pmovmskb => {
+                        let b = self.pair(types::I8X16, b);
+                        let bits = self.build.ins().vhigh_bits(types::I32, b);
+                        self.build.ins().uextend(types::I64, bits)
+                    }
+                    _ => {
+                        let site = VectorSite { op: op as u8, imm: 0, slots: [a, b, b] };
+                        self.call_out_on(CallOut::VectorExtract, site, None)
+                    }
+                };
+                self.define(value, result);
+            }
+            _ => unreachable!("{op:?} is written elsewhere"),
+        }
+        if let Some(Slot(first)) = op.vector_written() {
+            self.state.valid.remove(Slot(first));
+            self.state.valid.remove(Slot(first | 1));
+        }
+    }
+
+    /// Writes the slots of an operation's pairs to memory.
+    fn settle(&mut self, op: &Op) {
+        let mut dirty = SlotSet::EMPTY;
+        op.for_each_vector(|Slot(first)| {
+            for slot in [Slot(first), Slot(first | 1)] {
+                if self.state.dirty.contains(slot) {
+                    dirty.insert(slot);
+                }
+            }
+        });
+        self.store_slots(dirty);
+        self.state.dirty = self.state.dirty.without(dirty);
+    }
+
+    fn pair(&mut self, ty: Type, slot: Slot) -> clif::Value {
+        self.build.ins().load(ty, own(), self.vcpu, LAYOUT.slot(slot.0) as i32)
+    }
+
+    fn set_pair(&mut self, slot: Slot, value: clif::Value) {
+        self.build.ins().store(own(), value, self.vcpu, LAYOUT.slot(slot.0) as i32);
+    }
+
+    /// A pair of slots becomes a number and zero.
+    fn set_alone(&mut self, to: Slot, low: clif::Value) {
+        let zero = self.number(0);
+        self.store_own(LAYOUT.slot(to.0), low);
+        self.store_own(LAYOUT.slot(to.0 | 1), zero);
+    }
+
+    /// The low half of the result of a move of a number that is alone in its pair of slots, or of a change of its sign;
+    /// `None`, and nothing is written, if it is another operation.
+    fn alone(&mut self, op: VectorOp, b: Slot) -> Option<clif::Value> {
+        use VectorOp as V;
+        if !matches!(op, V::Box32 | V::FmoveS | V::FnegS | V::FabsS | V::FnegD | V::FabsD) {
+            return None;
+        }
+        let mut low = self.build.ins().load(types::I64, own(), self.vcpu, LAYOUT.slot(b.0) as i32);
+        if matches!(op, V::FmoveS | V::FnegS | V::FabsS) {
+            let (least, nan) = (self.number(BOX), self.number(BOX | u64::from(NAN_S)));
+            let is_boxed = self.build.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, low, least);
+            low = self.build.ins().select(is_boxed, low, nan);
+        }
+        let (change, number) = match op {
+            V::Box32 => (V::Or, BOX),
+            V::FnegS => (V::Xor, 1 << 31),
+            V::FabsS => (V::And, !(1 << 31)),
+            V::FnegD => (V::Xor, 1 << 63),
+            V::FabsD => (V::And, !(1 << 63)),
+            _ => return Some(low),
+        };
+        let number = self.number(number);
+        Some(match change {
+            V::Or => self.build.ins().bor(low, number),
+            V::Xor => self.build.ins().bxor(low, number),
+            _ => self.build.ins().band(low, number),
+        })
+    }
+
+    fn call_out_on(&mut self, call: CallOut, site: VectorSite, number: Option<clif::Value>) -> clif::Value {
+        let number = number.unwrap_or_else(|| self.number(0));
+        let site = self.number(site.encode());
+        self.call_out(call, 0, [number, site])
+    }
+
+    fn vector_load(&mut self, len_bytes: u8, to: Slot, addr: Value) {
+        let addr = self.value(addr);
+        self.access(
+            (len_bytes.into(), Tag::Read, Demand::Inside),
+            addr,
+            |this, host| {
+                let zero = this.number(0);
+                let low = match len_bytes {
+                    4 => this.build.ins().uload32(guest(), host, 0),
+                    _ => this.build.ins().load(types::I64, guest(), host, 0),
+                };
+                let high = match len_bytes {
+                    16 => this.build.ins().load(types::I64, guest(), host, 8),
+                    _ => zero,
+                };
+                this.store_own(LAYOUT.slot(to.0), low);
+                this.store_own(LAYOUT.slot(to.0 | 1), high);
+                zero
+            },
+            |this| {
+                let site = VectorSite { op: 0, imm: len_bytes, slots: [to; 3] };
+                this.call_out_on(CallOut::VectorLoad, site, Some(addr))
+            },
+        );
+    }
+
+    fn vector_store(&mut self, len_bytes: u8, addr: Value, from: Slot) {
+        let addr = self.value(addr);
+        self.access(
+            (len_bytes.into(), Tag::Write, Demand::Inside),
+            addr,
+            |this, host| {
+                let low = this.load_own(LAYOUT.slot(from.0));
+                match len_bytes {
+                    4 => this.build.ins().istore32(guest(), low, host, 0),
+                    _ => this.build.ins().store(guest(), low, host, 0),
+                };
+                if len_bytes == 16 {
+                    let high = this.load_own(LAYOUT.slot(from.0 | 1));
+                    this.build.ins().store(guest(), high, host, 8);
+                }
+                low
+            },
+            |this| {
+                let site = VectorSite { op: 0, imm: len_bytes, slots: [from; 3] };
+                this.call_out_on(CallOut::VectorStore, site, Some(addr))
+            },
+        );
+    }
+
+    fn constant(&mut self, bytes: [u8; 16]) -> clif::Value {
+        let constant = self.build.func.dfg.constants.insert(bytes.to_vec().into());
+        self.build.ins().vconst(types::I8X16, constant)
+    }
+
+    fn shuffle(&mut self, a: clif::Value, b: clif::Value, bytes: [u8; 16]) -> clif::Value {
+        let places = self.build.func.dfg.immediates.push(bytes.to_vec().into());
+        self.build.ins().shuffle(a, b, places)
+    }
+
+    /// The result of an operation; `None`, and nothing is written, if it is to call out.
+    fn vector(&mut self, op: VectorOp, imm: u8, a: Slot, b: Slot) -> Option<clif::Value> {
+        use VectorOp as V;
+        if let Some(bytes) = moved_bytes(op, imm) {
+            let [a, b] = [a, b].map(|slot| self.pair(types::I8X16, slot));
+            return Some(self.shuffle(a, b, bytes));
+        }
+        if let Some(bytes) = shifted_bytes(op, imm) {
+            let (a, zero) = (self.pair(types::I8X16, a), self.constant([0; 16]));
+            return Some(self.shuffle(a, zero, bytes));
+        }
+        if !matches!(
+            op,
+            V::And
+                | V::Andn
+                | V::Or
+                | V::Xor
+                | V::Paddb
+                | V::Paddw
+                | V::Paddd
+                | V::Paddq
+                | V::Psubb
+                | V::Psubw
+                | V::Psubd
+                | V::Psubq
+                | V::Pcmpeqb
+                | V::Pcmpeqw
+                | V::Pcmpeqd
+                | V::Pcmpeqq
+                | V::Pcmpgtb
+                | V::Pcmpgtw
+                | V::Pcmpgtd
+                | V::Pcmpgtq
+                | V::Pmullw
+                | V::Pmulld
+                | V::Pminsb
+                | V::Pminsw
+                | V::Pminsd
+                | V::Pminub
+                | V::Pminuw
+                | V::Pminud
+                | V::Pmaxsb
+                | V::Pmaxsw
+                | V::Pmaxsd
+                | V::Pmaxub
+                | V::Pmaxuw
+                | V::Pmaxud
+        ) {
+            return None;
+        }
+        let lanes = lanes(op);
+        let [a, b] = [a, b].map(|slot| self.pair(lanes, slot));
+        let ins = self.build.ins();
+        let result = match op {
+            V::And => ins.band(a, b),
+            V::Andn => ins.band_not(b, a),
+            V::Or => ins.bor(a, b),
+            V::Xor => ins.bxor(a, b),
+            V::Paddb | V::Paddw | V::Paddd | V::Paddq => ins.iadd(a, b),
+            V::Psubb | V::Psubw | V::Psubd | V::Psubq => ins.isub(a, b),
+            V::Pcmpeqb | V::Pcmpeqw | V::Pcmpeqd | V::Pcmpeqq => ins.icmp(IntCC::Equal, a, b),
+            V::Pcmpgtb | V::Pcmpgtw | V::Pcmpgtd | V::Pcmpgtq => ins.icmp(IntCC::SignedGreaterThan, a, b),
+            V::Pmullw | V::Pmulld => ins.imul(a, b),
+            V::Pminsb | V::Pminsw | V::Pminsd => ins.smin(a, b),
+            V::Pminub | V::Pminuw | V::Pminud => ins.umin(a, b),
+            V::Pmaxsb | V::Pmaxsw | V::Pmaxsd => ins.smax(a, b),
+            _ => ins.umax(a, b),
+        };
+        let endian = MemFlagsData::new().with_endianness(clif::Endianness::Little);
+        Some(self.build.ins().bitcast(types::I8X16, endian, result))
+    }
+}

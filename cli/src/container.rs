@@ -4,7 +4,7 @@
 use crate::console::ConsoleTail;
 use crate::exit;
 use crate::host_io::{self, HostEvent, HostIo, Stream};
-use crate::jit::Jit;
+use crate::jit::JitOptions;
 use crate::launch::{self, Launched};
 use crate::stats;
 use crate::terminal::{self, RawMode};
@@ -74,7 +74,7 @@ pub struct RunOptions {
     /// Show the guest kernel's console on stderr.
     pub console: bool,
     /// How guest code is run.
-    pub jit: Jit,
+    pub jit: JitOptions,
     /// Print what the machine did on stderr when it has ended.
     pub stats: bool,
     /// Command and arguments instead of the image's.
@@ -102,6 +102,7 @@ pub fn run(image: &Image, options: &RunOptions) -> Result<u8> {
     let mut run = Run::new(launched, io, spec, options);
     let status = run.until_end();
     drop(raw);
+    run.vm.computer().write_profile()?;
     if options.stats {
         eprint!("{}", stats::describe(run.vm.computer()));
     }
@@ -284,6 +285,10 @@ impl<'a> Run<'a> {
                     }
                 }
                 Step::Ended(request) => bail!("{}", self.unexpected_end(request)),
+                Step::Diverged => {
+                    eprint!("c2w-run: {}", self.vm.computer().divergence().unwrap_or_default());
+                    return Ok(exit::DIVERGED);
+                }
             }
         }
     }
@@ -528,7 +533,7 @@ mod tests {
             0
         }
         fn statistics(&self) -> Statistics {
-            Statistics { retired: 0, decoded: 0, invalidated_pages: 0 }
+            Statistics::default()
         }
         fn translator_statistics(&self) -> Option<TranslatorStatistics> {
             None

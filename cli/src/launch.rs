@@ -3,7 +3,7 @@
 use crate::clock::HostClock;
 use crate::console::ConsoleTail;
 use crate::container::RunOptions;
-use crate::jit::Jit;
+use crate::jit::JitOptions;
 use crate::vm::{Computer, Vm};
 use crate::volume::Volume;
 use anyhow::{Context, Result, anyhow, bail};
@@ -88,7 +88,8 @@ pub fn container(image: &Image, options: &RunOptions) -> Result<Launched> {
         cmdline: cmdline.trim_end().to_string(),
     };
     let memory_bytes = options.memory_bytes.unwrap_or(manifest.machine.memory_bytes);
-    let parts = Parts { console: Box::new(console), virtio, memory_bytes, attention, jit: options.jit };
+    let parts =
+        Parts { console: Box::new(console), virtio, memory_bytes, attention, jit: options.jit.clone() };
     let computer = linux(manifest.machine.arch, files, parts)?;
     Ok(Launched { vm: Vm::new(computer, port_host), console: ConsoleTail::new(console_host) })
 }
@@ -104,7 +105,7 @@ pub struct Parts {
     /// The flag that the back ends set.
     pub attention: Attention,
     /// How guest code is run.
-    pub jit: Jit,
+    pub jit: JitOptions,
 }
 
 /// What Linux boots from.
@@ -142,9 +143,8 @@ fn riscv64_machine(files: LinuxFiles, firmware: Firmware, parts: Parts) -> Resul
         attention,
         rng_seed: rng_seed()?,
     };
-    let mut machine = machine(&files, config)?;
-    jit.apply(&mut machine)?;
-    Ok(Box::new(machine))
+    let machine = machine(&files, config)?;
+    jit.apply(machine, files.kernel.as_deref().unwrap_or_default())
 }
 
 fn x86_64_machine(files: LinuxFiles, parts: Parts) -> Result<Box<dyn Computer>> {
@@ -161,9 +161,8 @@ fn x86_64_machine(files: LinuxFiles, parts: Parts) -> Result<Box<dyn Computer>> 
         attention,
         rng_seed: rng_seed()?,
     };
-    let mut machine = machine(&files, config)?;
-    jit.apply(&mut machine)?;
-    Ok(Box::new(machine))
+    let machine = machine(&files, config)?;
+    jit.apply(machine, &files.kernel)
 }
 
 /// Entropy for the guest kernel's random number generator.
@@ -299,7 +298,7 @@ pub struct BootOptions {
     /// What runs before the kernel.
     pub bios: Bios,
     /// How guest code is run.
-    pub jit: Jit,
+    pub jit: JitOptions,
 }
 
 /// Builds the machine of a raw boot; also gives the host's end of its serial console.
@@ -331,7 +330,7 @@ pub fn boot(options: &BootOptions) -> Result<(Box<dyn Computer>, CharHost)> {
         virtio,
         memory_bytes: options.memory_bytes,
         attention,
-        jit: options.jit,
+        jit: options.jit.clone(),
     };
     let computer = match formats::architecture(&files.kernel) {
         Some(Architecture::X86_64) if options.bios != Bios::BuiltIn => {

@@ -58,7 +58,7 @@ struct Outcome {
 fn replayed_ir_is_the_instruction() {
     let mut random = Random(1);
     let [mut direct, mut replayed, mut translated] = [(); 3].map(|()| machine(RAM_BYTES).cpu);
-    let mut translator = Translator::new::<Riscv64>(0).expect("this host runs generated code");
+    let mut translator = Translator::new::<Riscv64>(c2w_engine::jit::CODE_BYTES, 0).expect("this host runs generated code");
     let start = direct.save();
     let mut retired = vec![0; Op::ALL.len() + 1];
     for &op in Op::ALL {
@@ -187,7 +187,8 @@ fn prepare(cpu: &mut Cpu<Riscv64>, start: &CpuState<Riscv64>, random: &mut Rando
         let value = offset.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         cpu.ram.write(Gpa(RAM_BASE.0 + offset), &value.to_le_bytes()).expect("RAM has this size");
     }
-    cpu.ram.forget_all_code();
+    // No page has been left unwritten, so none holds code.
+    cpu.ram.take_written_code();
     // Half of a page holds code, so that some stores end the block.
     cpu.note_code(Page::of(Gpa(RAM_BASE.0 + PAGE_BYTES)), 0, PAGE_BYTES / 2);
     if random.below(2) == 0 {

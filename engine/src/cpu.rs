@@ -1,5 +1,7 @@
 //! The vCPU with what it reaches: registers, TLB, RAM, board and clock, and the slow path of memory accesses.
 
+mod trial;
+
 use crate::addr::{Gpa, Gva, PAGE_BYTES, Page, Width};
 use crate::clock::Clock;
 use crate::emit::SLOTS;
@@ -11,6 +13,8 @@ use crate::mem::tlb::{Access, Fill, MAX_CONTEXTS, Tlb};
 use crate::vcpu::{self, Owner, Part, Vcpu, VcpuBacking};
 use serde::{Deserialize, Serialize};
 use std::ptr::NonNull;
+pub(crate) use trial::Start;
+use trial::Trial;
 
 /// The address and value of a load-reserved, waiting for its store-conditional.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +35,8 @@ pub struct Cpu<G: Guest> {
     pub pc: Gva,
     /// Instructions retired since power-on. Exact at block boundaries and in the last instruction of a block.
     pub retired: u64,
+    /// Page walks since power-on: addresses that the TLB did not know.
+    pub walks: u64,
     /// Outstanding load-reserved.
     pub reservation: Option<Reservation>,
     /// The guest's system state.
@@ -58,6 +64,8 @@ pub struct Cpu<G: Guest> {
     waiting: bool,
     /// The run loop has something to look at before the next block.
     recheck: bool,
+    /// What runs may be taken back.
+    trial: Option<Trial>,
     /// What the parts above are parts of.
     vcpu: Owner,
 }
@@ -95,6 +103,7 @@ impl<G: Guest> Cpu<G> {
             slots: parts.slots,
             pc: Gva(0),
             retired: 0,
+            walks: 0,
             reservation: None,
             guest,
             irq,
@@ -107,6 +116,7 @@ impl<G: Guest> Cpu<G> {
             request: None,
             waiting: false,
             recheck: false,
+            trial: None,
             mode: Mode::default(),
             fetch_context: 0,
             data_context: 0,
@@ -202,7 +212,10 @@ impl<G: Guest> Cpu<G> {
 
     /// Guest time now.
     pub fn now_ns(&self) -> u64 {
-        self.clock.now_ns(self.retired)
+        match &self.trial {
+            None => self.clock.now_ns(self.retired),
+            Some(trial) => trial.now_ns,
+        }
     }
 
     /// Reads from RAM or a device by physical address; `None` if nothing answers.
@@ -225,8 +238,12 @@ impl<G: Guest> Cpu<G> {
         self.with_board(|board, env| board.write(gpa, width, value & width.mask(), env))
     }
 
-    /// Lets the board work with the environment that devices get.
-    pub fn with_board<R>(&mut self, f: impl FnOnce(&mut G::Board, &mut DeviceEnv<'_>) -> R) -> R {
+    /// Lets the board work with the environment that devices get. In a trial (`trial`) nothing is done.
+    pub fn with_board<R: Default>(&mut self, f: impl FnOnce(&mut G::Board, &mut DeviceEnv<'_>) -> R) -> R {
+        if self.trial.is_some() {
+            self.stray();
+            return R::default();
+        }
         let now_ns = self.now_ns();
         let mut env = DeviceEnv { ram: &mut self.ram, now_ns, request: &mut self.request };
         let result = f(&mut self.board, &mut env);
@@ -248,7 +265,10 @@ impl<G: Guest> Cpu<G> {
         access: Access,
         context: usize,
     ) -> Result<Gpa, Trap> {
+        self.walks += 1;
+        self.ram.journal_walk(true);
         let found = G::walk(self, gva, access, context);
+        self.ram.journal_walk(false);
         // The walk may have set bits in a page table entry that was decoded as code, too.
         self.recheck |= self.ram.has_written_code();
         let found = found?;

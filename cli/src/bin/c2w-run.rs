@@ -1,7 +1,7 @@
 //! `c2w-run`: runs an image.c2w like `docker run` runs a container.
 
 use c2w::container::{RunOptions, run};
-use c2w::jit::Jit;
+use c2w::jit::JitOptions;
 use c2w::volume::{self, Volume};
 use c2w::{exit, size, usage};
 use c2w_packer::cache::Cache;
@@ -54,9 +54,8 @@ struct Args {
     /// Show the guest kernel's messages on standard error.
     #[arg(long)]
     console: bool,
-    /// How guest code is run.
-    #[arg(long, value_enum, default_value_t, env = "C2W_JIT")]
-    jit: Jit,
+    #[command(flatten)]
+    jit: JitOptions,
     /// Print on standard error what the machine did, when it has ended.
     #[arg(long)]
     stats: bool,

@@ -5,6 +5,7 @@ mod container;
 mod rootfs;
 mod shares;
 mod terminal;
+mod translation;
 
 #[allow(unused_imports, reason = "not every test program has more to boot")]
 pub use boot::{boot, boot_initrd};

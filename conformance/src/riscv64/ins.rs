@@ -119,7 +119,7 @@ impl<const TRANSLATED: bool> Subject for InsMachine<TRANSLATED> {
     fn new() -> Self {
         let mut machine = machine(RAM_BYTES);
         machine.cpu.guest.state.mtvec = HANDLER;
-        let translator = TRANSLATED.then(|| Translator::new::<Riscv64>(0));
+        let translator = TRANSLATED.then(|| Translator::new::<Riscv64>(c2w_engine::jit::CODE_BYTES, 0));
         let translator = translator.map(|translator| translator.expect("this host runs generated code"));
         Self { machine, translator, start: RAM_BASE.0, code_len: 0 }
     }

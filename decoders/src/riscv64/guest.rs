@@ -8,7 +8,7 @@ use super::counters::Counter;
 use super::pmp::{Pmp, PmpState};
 use super::regs::{self, Privilege};
 use super::spaces::SpaceKey;
-use super::{decode, envcfg, float, float_env, helpers, irq, lift, mmu, satp, status, trap};
+use super::{decode, envcfg, float, float_env, helpers, irq, lift, mmu, names, satp, status, trap};
 use c2w_engine::addr::{Gpa, Gva};
 use c2w_engine::cpu::Cpu;
 use c2w_engine::eager::{BlockEnd, run_block};
@@ -301,5 +301,29 @@ impl Guest for Riscv64 {
 
     fn deadline_ns(cpu: &Cpu<Self>) -> Option<u64> {
         irq::deadline_ns(cpu)
+    }
+
+    const STACK_POINTER: Slot = regs::x(2);
+
+    fn is_user(mode: Mode) -> bool {
+        regs::mode_privilege(mode) == Privilege::User
+    }
+
+    fn address_space(cpu: &Cpu<Self>) -> u64 {
+        cpu.guest.state.satp
+    }
+
+    fn slot_name(slot: Slot) -> String {
+        match slot {
+            regs::SINK => "nowhere".into(),
+            regs::FLOAT_ENVIRONMENT => "fflags and frm, as MXCSR has them".into(),
+            regs::FRM => "frm".into(),
+            Slot(number) if number < 32 || regs::f_number(slot).is_some() => names::register(slot).into(),
+            Slot(number) => format!("slot {number}"),
+        }
+    }
+
+    fn disassemble(insn: &Self::Insn, _bytes: &[u8], _pc: Gva, _mode: Mode) -> String {
+        insn.to_string()
     }
 }

@@ -86,6 +86,13 @@ pub struct Tlb {
     generation: u32,
 }
 
+/// A copy of all translations.
+#[derive(Default)]
+pub(crate) struct TlbCopy {
+    space: Space,
+    entries: Vec<Entry>,
+}
+
 impl Default for Tlb {
     fn default() -> Self {
         Self {
@@ -283,6 +290,28 @@ impl Tlb {
                 entry.write = NO_TAG;
             }
         }
+    }
+
+    /// Takes the write tags away from all pages but those at host addresses that are named.
+    pub(crate) fn withhold_writes_but(&mut self, keeps: impl Fn(u64) -> bool) {
+        for entry in self.contexts.as_flattened_mut() {
+            if entry.write != NO_TAG && !keeps((entry.write & !PAGE_MASK).wrapping_add(entry.addend)) {
+                entry.write = NO_TAG;
+            }
+        }
+    }
+
+    /// Keeps a copy of all translations.
+    pub(crate) fn copy_to(&self, copy: &mut TlbCopy) {
+        copy.space = self.space;
+        copy.entries.clear();
+        copy.entries.extend_from_slice(self.contexts.as_flattened());
+    }
+
+    /// Takes a copy of all translations back. What code is known where stays forgotten if it was in between.
+    pub(crate) fn take_back(&mut self, copy: &TlbCopy) {
+        self.space = copy.space;
+        self.contexts.as_flattened_mut().copy_from_slice(&copy.entries);
     }
 
     /// Takes all write tags away: a new dirty epoch begins.

@@ -4,7 +4,7 @@ use crate::cache::Cache;
 use crate::image::ContainerConfig;
 use crate::oci::{
     Archive, BlobCache, Digest, Directory, DockerArchive, Layout, Limits, OciError, OciImage, Platform,
-    Reference, RegistryOptions, Repository, Watcher, apply_layers, container_config,
+    Reference, RegistryOptions, Repository, Watcher, apply_layers, container_config, fetch_layers,
 };
 use crate::rootfs::tar::{TarOptions, apply_tar};
 use crate::rootfs::{DataStore, DirectoryOptions, FsTree, RootfsError, apply_directory, decompress};
@@ -175,7 +175,7 @@ enum SourceFiles<'a> {
 }
 
 impl<'a> OpenSource<'a> {
-    /// Opens a source; of an image, finds the manifest and reads the configuration.
+    /// Opens a source; of an image, finds the manifest, reads the configuration and fetches the layers.
     ///
     /// # Errors
     /// [`SourceError`].
@@ -188,6 +188,7 @@ impl<'a> OpenSource<'a> {
             image => {
                 let image = open_image(image, options).map_err(oci)?;
                 let config = container_config(&image.config).map_err(oci)?;
+                fetch_layers(&image, options.limits).map_err(oci)?;
                 (SourceFiles::Image(image), config)
             }
         };

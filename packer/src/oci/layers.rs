@@ -39,8 +39,6 @@ pub fn apply_layers(
     limits: Limits,
     watcher: &dyn Watcher,
 ) -> Result<Vec<String>, OciError> {
-    check_sizes(&image.layers, limits)?;
-    image.prefetch()?;
     let count = image.layers.len();
     let mut warnings = Vec::new();
     let mut left_bytes = limits.unpacked_bytes;
@@ -60,15 +58,18 @@ pub fn apply_layers(
     Ok(warnings)
 }
 
-/// What documents say can be refused before anything is fetched.
-fn check_sizes(layers: &[ImageLayer], limits: Limits) -> Result<(), OciError> {
+/// Brings all layers of `image` near; too large ones are refused before anything is fetched.
+///
+/// # Errors
+/// [`OciError`], if one is too large or cannot be had.
+pub fn fetch_layers(image: &OciImage, limits: Limits) -> Result<(), OciError> {
     let limit_bytes = limits.unpacked_bytes;
-    for stored in layers.iter().filter_map(|layer| layer.stored.as_ref()) {
+    for stored in image.layers.iter().filter_map(|layer| layer.stored.as_ref()) {
         if stored.size() > limit_bytes {
             return Err(OciError::TooLarge { what: format!("layer {}", stored.digest()), limit_bytes });
         }
     }
-    Ok(())
+    image.prefetch()
 }
 
 fn apply_layer(

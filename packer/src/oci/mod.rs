@@ -32,7 +32,7 @@ pub use error::OciError;
 pub use export::{ExportError, export};
 pub use files::{Archive, Directory, Files};
 pub use image::{BlobSource, ImageLayer, OciImage};
-pub use layers::{Limits, apply_layers};
+pub use layers::{Limits, apply_layers, fetch_layers};
 pub use layout::Layout;
 pub use oci_spec::distribution::Reference;
 pub use oci_spec::image::{Descriptor, Digest, ImageConfiguration, MediaType};

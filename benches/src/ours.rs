@@ -65,7 +65,13 @@ impl Ours {
             initrd: Some(fs::read(&assets.initrd)?),
             cmdline: CMDLINE.to_string(),
         };
-        let parts = Parts { console: Box::new(console), virtio, memory_bytes: MEMORY_BYTES, attention, jit };
+        let parts = Parts {
+            console: Box::new(console),
+            virtio,
+            memory_bytes: MEMORY_BYTES,
+            attention,
+            jit: jit.into(),
+        };
         let machine = linux(assets.arch, files, parts)?;
         Ok(Self { vm: Vm::new(machine, port_host), console: ConsoleTail::new(console_host) })
     }
@@ -92,6 +98,7 @@ impl Guest for Ours {
                 Step::Ran => {}
                 Step::Idle(Some(time)) => thread::sleep(time),
                 Step::Idle(None) => bail!("the guest waits for nothing\n{}", self.console.describe()),
+                Step::Diverged => bail!("{}", self.vm.computer().divergence().unwrap_or_default()),
                 Step::Ended(request) => {
                     bail!("the guest ended: {request:?}\n{}", self.console.describe())
                 }

@@ -4,7 +4,7 @@
 use crate::console::ConsoleTail;
 use crate::exit;
 use crate::host_io::{self, HostEvent, HostIo, Stream};
-use crate::jit::Jit;
+use crate::jit::JitOptions;
 use crate::launch::{self, Launched, State};
 use crate::snapshot::Process;
 use crate::snapshot::live::{SaveOptions, Saver};
@@ -79,7 +79,7 @@ pub struct RunOptions {
     /// Boot even if the image has a snapshot.
     pub cold: bool,
     /// How guest code is run.
-    pub jit: Jit,
+    pub jit: JitOptions,
     /// Print what the machine did on stderr when it has ended.
     pub stats: bool,
     /// Save the machine while it runs.
@@ -135,6 +135,7 @@ pub fn run(image: &Image, options: &RunOptions) -> Result<u8> {
     let before = run.vm.computer().statistics().retired;
     let status = run.until_end(start);
     drop(raw);
+    run.vm.computer().write_profile()?;
     if options.stats {
         eprint!("{}{}", stats::describe(run.vm.computer(), before), run.timeline.describe());
     }
@@ -350,6 +351,10 @@ impl<'a> Run<'a> {
                     }
                 }
                 Step::Ended(request) => bail!("{}", self.unexpected_end(request)),
+                Step::Diverged => {
+                    eprint!("c2w-run: {}", self.vm.computer().divergence().unwrap_or_default());
+                    return Ok(exit::DIVERGED);
+                }
             }
         }
     }
@@ -654,7 +659,7 @@ mod tests {
             0
         }
         fn statistics(&self) -> Statistics {
-            Statistics { retired: 0, decoded: 0, invalidated_pages: 0 }
+            Statistics::default()
         }
         fn translator_statistics(&self) -> Option<TranslatorStatistics> {
             None

@@ -2,6 +2,9 @@
 
 /// c2w-run itself failed: bad options, a bad image, a machine that stopped by itself.
 pub const HOST_FAILURE: u8 = 125;
+/// Translated code did something else than the interpreter (`--verify`).
+pub const DIVERGED: u8 = 120;
+
 /// `c2w` failed, or a raw boot's test program did.
 pub const FAILURE: u8 = 1;
 

@@ -1,18 +1,23 @@
-//! How guest code is run: the choice that a user has.
+//! How guest code is run: the choices that a user has.
 
-use anyhow::{Context, Result, anyhow};
+use crate::profile::{Profiled, Symbols};
+use crate::size;
+use crate::snapshot::Saves;
+use crate::vm::Computer;
+use anyhow::{Context, Result, anyhow, bail};
 use c2w_engine::guest::Guest;
 use c2w_engine::host::mapped::{MappedRam, Piece, Prefetcher};
 use c2w_engine::host::{cranelift, wasmtime};
-use c2w_engine::jit::THRESHOLD;
 use c2w_engine::jit::any::AnyTranslator;
 use c2w_engine::jit::compiled::{self, CompiledTranslator};
+use c2w_engine::jit::{CODE_BYTES, LEAST_CODE_BYTES, MOST_CODE_BYTES, THRESHOLD};
 use c2w_engine::machine::{Backing, Machine};
 use c2w_engine::mem::ram::RamBacking;
 use c2w_engine::vcpu::VcpuBacking;
 use clap::ValueEnum;
 use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 
 /// Instructions that a machine retires before it translates readily: what most commands are over with.
 const HESITATION: u64 = 20_000_000;
@@ -31,9 +36,40 @@ pub enum Jit {
     Off,
 }
 
-/// The choice, for one machine that is being built.
+/// The choices.
+#[derive(Clone, Debug, clap::Args)]
+pub struct JitOptions {
+    /// How guest code is run.
+    #[arg(long = "jit", value_enum, default_value_t, env = "C2W_JIT")]
+    pub how: Jit,
+    /// Memory for code of this processor and what describes it: the oldest eighth of it is dropped when it is full.
+    #[arg(long = "jit-memory", value_name = "SIZE", default_value = "256M", value_parser = size::parse)]
+    pub memory_bytes: u64,
+    /// Run samples of the translated code a second time by the interpreter; if they differ, say where and how and stop
+    /// with status 120.
+    #[arg(long, env = "C2W_VERIFY", value_parser = clap::builder::FalseyValueParser::new())]
+    pub verify: bool,
+    /// Write where the guest spends its instructions, as folded stacks for tools that draw flame graphs: kernel or
+    /// program, library, function, address, and how many instructions.
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+}
+
+impl Default for JitOptions {
+    fn default() -> Self {
+        Jit::default().into()
+    }
+}
+
+impl From<Jit> for JitOptions {
+    fn from(how: Jit) -> Self {
+        Self { how, memory_bytes: CODE_BYTES, verify: false, profile: None }
+    }
+}
+
+/// The choices, for one machine that is being built.
 pub struct Prepared {
-    jit: Jit,
+    options: JitOptions,
     space: Option<wasmtime::Space>,
 }
 
@@ -47,23 +83,39 @@ pub struct Mapped {
     pub prefetcher: Option<Prefetcher>,
 }
 
-impl Jit {
+impl JitOptions {
     /// Gets the memory that it needs.
     ///
     /// # Errors
-    /// There is not so much, or no address for it.
+    /// There is not so much, or no address for it; choices that do not fit each other.
     pub fn reserve(self, memory_bytes: u64) -> Result<Prepared> {
-        let space = match self {
+        if self.verify && self.how == Jit::Off {
+            bail!("--verify checks translated code, of which there is none with --jit off");
+        }
+        if !(LEAST_CODE_BYTES..=MOST_CODE_BYTES).contains(&self.memory_bytes) {
+            bail!(
+                "--jit-memory: between {} and {} MiB, not {}",
+                LEAST_CODE_BYTES >> 20,
+                MOST_CODE_BYTES >> 20,
+                self.memory_bytes >> 20
+            );
+        }
+        let space = match self.how {
             Jit::Wasm => Some(wasmtime::Space::new(memory_bytes).with_context(|| {
                 format!("--jit wasm cannot have {} MiB of guest memory", memory_bytes >> 20)
             })?),
             Jit::Native | Jit::Cranelift | Jit::Off => None,
         };
-        Ok(Prepared { jit: self, space })
+        Ok(Prepared { options: self, space })
     }
 }
 
 impl Prepared {
+    /// Whether a profile is to be written, which names the kernel's functions.
+    pub fn needs_kernel(&self) -> bool {
+        self.options.profile.is_some()
+    }
+
     /// Where the machine is to be, if not just anywhere.
     pub fn backing(&self) -> Option<Backing> {
         self.space.as_ref().map(wasmtime::Space::backing)
@@ -87,15 +139,22 @@ impl Prepared {
         }
     }
 
-    /// Lets a machine, in that memory, translate. Where this processor's own translation is not to be had, Cranelift's is.
+    /// Lets a machine, in that memory and with this kernel, translate. Where this processor's own translation is not to be
+    /// had, Cranelift's is.
     ///
     /// # Errors
-    /// The compiler's.
-    pub fn apply<G: Guest>(self, machine: &mut Machine<G>) -> Result<()> {
-        match (self.jit, self.space) {
-            (Jit::Native, _) if machine.translate(THRESHOLD) => machine.hesitate(HESITATION),
+    /// The compiler's; what was asked for needs a translator and there is none.
+    pub fn apply<G: Guest + Saves>(
+        self,
+        mut machine: Machine<G>,
+        kernel: &[u8],
+    ) -> Result<Box<dyn Computer>> {
+        let memory_bytes = self.options.memory_bytes;
+        match (self.options.how, self.space) {
+            (Jit::Native, _) if machine.translate_in(memory_bytes, THRESHOLD) => machine.hesitate(HESITATION),
             (Jit::Native | Jit::Cranelift, _) => {
-                let host = cranelift::Host::new().map_err(|error| anyhow!("--jit cranelift: {error}"))?;
+                let host = cranelift::Host::new(memory_bytes);
+                let host = host.map_err(|error| anyhow!("--jit cranelift: {error}"))?;
                 let translator = CompiledTranslator::new(host, compiled::THRESHOLD, true);
                 machine.translate_by(AnyTranslator::Cranelift(Box::new(translator)));
             }
@@ -106,6 +165,15 @@ impl Prepared {
             }
             (Jit::Wasm | Jit::Off, _) => {}
         }
-        Ok(())
+        if self.options.verify {
+            if machine.translator_statistics().is_none() {
+                bail!("--verify: this host does not let c2w translate");
+            }
+            machine.verify();
+        }
+        Ok(match self.options.profile {
+            Some(file) => Box::new(Profiled::new(machine, &file, Symbols::of_kernel(kernel))?),
+            None => Box::new(machine),
+        })
     }
 }

@@ -3,7 +3,7 @@
 use crate::clock::HostClock;
 use crate::console::ConsoleTail;
 use crate::container::RunOptions;
-use crate::jit::Jit;
+use crate::jit::JitOptions;
 use crate::snapshot::Process;
 use crate::snapshot::resume::{self, Reason, Start};
 use crate::timeline::Timeline;
@@ -85,7 +85,7 @@ pub fn container(image: &Image, options: &RunOptions, timeline: &mut Timeline) -
         Start::Cold(_) => {}
     }
     let volumes: Vec<_> = options.volumes.iter().map(Some).collect();
-    let launched = cold(image, &volumes, options.memory_bytes, options.jit);
+    let launched = cold(image, &volumes, options.memory_bytes, options.jit.clone());
     timeline.mark("the machine is built");
     launched
 }
@@ -99,7 +99,7 @@ pub fn cold(
     image: &Image,
     volumes: &[Option<&Volume>],
     memory_bytes: Option<u64>,
-    jit: Jit,
+    jit: JitOptions,
 ) -> Result<Launched> {
     let manifest = image.manifest();
     let Wired { attention, serial, serial_host, port_host, virtio } = wire(image, volumes, None)?;
@@ -203,7 +203,7 @@ pub struct Parts {
     /// The flag that the back ends set.
     pub attention: Attention,
     /// How guest code is run.
-    pub jit: Jit,
+    pub jit: JitOptions,
 }
 
 /// What Linux boots from.
@@ -241,9 +241,8 @@ fn riscv64_machine(files: LinuxFiles, firmware: Firmware, parts: Parts) -> Resul
         attention,
         rng_seed: rng_seed()?,
     };
-    let mut machine = machine(&files, config)?;
-    jit.apply(&mut machine)?;
-    Ok(Box::new(machine))
+    let machine = machine(&files, config)?;
+    jit.apply(machine, files.kernel.as_deref().unwrap_or_default())
 }
 
 fn x86_64_machine(files: LinuxFiles, parts: Parts) -> Result<Box<dyn Computer>> {
@@ -260,9 +259,8 @@ fn x86_64_machine(files: LinuxFiles, parts: Parts) -> Result<Box<dyn Computer>> 
         attention,
         rng_seed: rng_seed()?,
     };
-    let mut machine = machine(&files, config)?;
-    jit.apply(&mut machine)?;
-    Ok(Box::new(machine))
+    let machine = machine(&files, config)?;
+    jit.apply(machine, &files.kernel)
 }
 
 /// Entropy for the guest kernel's random number generator.
@@ -418,7 +416,7 @@ pub struct BootOptions {
     /// What runs before the kernel.
     pub bios: Bios,
     /// How guest code is run.
-    pub jit: Jit,
+    pub jit: JitOptions,
 }
 
 /// Builds the machine of a raw boot; also gives the host's end of its serial console.
@@ -450,7 +448,7 @@ pub fn boot(options: &BootOptions) -> Result<(Box<dyn Computer>, CharHost)> {
         virtio,
         memory_bytes: options.memory_bytes,
         attention,
-        jit: options.jit,
+        jit: options.jit.clone(),
     };
     let computer = match formats::architecture(&files.kernel) {
         Some(Architecture::X86_64) if options.bios != Bios::BuiltIn => {

@@ -1,10 +1,12 @@
 //! A running machine with the agent in it: guest slices, the agent's session, and waiting.
 
 use crate::snapshot::{MachineState, Saves};
+use anyhow::Result;
 use c2w_agent::{Event, Session, SessionError};
 use c2w_devices::backend::char::CharHost;
 use c2w_engine::guest::Guest;
 use c2w_engine::jit::TranslatorStatistics;
+use c2w_engine::jit::verify::VerifierStatistics;
 use c2w_engine::machine::{Exit, Machine, Statistics};
 use c2w_engine::mem::device::Request;
 use c2w_engine::mem::ram::Ram;
@@ -29,6 +31,21 @@ pub trait Computer {
     fn translator_statistics(&self) -> Option<TranslatorStatistics>;
     /// Whether the guest has enabled an interrupt that a device could raise.
     fn devices_can_wake(&self) -> bool;
+    /// What [`Exit::Diverged`] is about.
+    fn divergence(&self) -> Option<String> {
+        None
+    }
+    /// Writes where instructions were spent, if that was asked for.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    fn write_profile(&self) -> Result<()> {
+        Ok(())
+    }
+    /// How much translated code has been checked, if any is.
+    fn verifier_statistics(&self) -> Option<VerifierStatistics> {
+        None
+    }
     /// The state without RAM; call it between two runs.
     fn save(&self) -> MachineState;
     /// Guest RAM.
@@ -63,6 +80,14 @@ impl<G: Guest + Saves> Computer for Machine<G> {
     fn ram(&self) -> &Ram {
         &self.cpu.ram
     }
+
+    fn divergence(&self) -> Option<String> {
+        Machine::divergence(self).map(ToString::to_string)
+    }
+
+    fn verifier_statistics(&self) -> Option<VerifierStatistics> {
+        Machine::verifier_statistics(self)
+    }
 }
 
 /// What a slice of guest time ended with.
@@ -74,6 +99,8 @@ pub enum Step {
     Idle(Option<Duration>),
     /// The guest asked for something.
     Ended(Request),
+    /// Translated code is wrong: [`Computer::divergence`].
+    Diverged,
 }
 
 /// Runs one slice of a machine without an agent.
@@ -84,6 +111,7 @@ pub fn step(computer: &mut dyn Computer) -> Step {
             deadline_ns.map(|deadline| Duration::from_nanos(deadline.saturating_sub(computer.now_ns()))),
         ),
         Exit::Request(request) => Step::Ended(request),
+        Exit::Diverged => Step::Diverged,
     }
 }
 

@@ -73,6 +73,17 @@ fn options_that_make_no_sense() {
 }
 
 #[test]
+fn options_of_translation_that_make_no_sense() {
+    let image = image().display().to_string();
+    for size in ["1M", "2G"] {
+        assert_one_line(&c2w_run(&["--jit-memory", size, &image, "true"]), 125, "--jit-memory: between");
+    }
+    assert_one_line(&c2w_run(&["--verify", "--jit", "off", &image, "true"]), 125, "--verify");
+    let nowhere = "/no/such/directory/profile";
+    assert_one_line(&c2w_run(&["--profile", nowhere, &image, "true"]), 125, nowhere);
+}
+
+#[test]
 fn packing_what_cannot_be_packed() {
     let output = path("never.c2w");
     let pack = |source: &str| c2w(&["pack", source, "-o", &output]);

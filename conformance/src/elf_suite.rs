@@ -41,6 +41,9 @@ const GCC_OPTIONS: [&str; 8] = [
     "-T",
 ];
 
+/// Runs of a block before it is translated, so that everything is that runs more than a few times.
+const TRANSLATE_AFTER: u32 = 2;
+
 /// How a program's run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -54,8 +57,19 @@ pub enum Verdict {
     Endless,
     /// It asked for power-off or reset instead of giving a verdict.
     Ended(Request),
+    /// Translated code did something else than the interpreter.
+    Diverged(String),
     /// It could not be started.
     Refused(String),
+}
+
+/// What runs a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// The interpreter.
+    Interpreted,
+    /// The translator, with samples of what it made checked against the interpreter.
+    Checked,
 }
 
 impl fmt::Display for Verdict {
@@ -66,7 +80,7 @@ impl fmt::Display for Verdict {
             Verdict::Stuck => write!(f, "waits for an interrupt that cannot come"),
             Verdict::Endless => write!(f, "still runs after {LIMIT_INSNS} instructions"),
             Verdict::Ended(request) => write!(f, "ended with {request:?} instead of a verdict"),
-            Verdict::Refused(error) => write!(f, "{error}"),
+            Verdict::Diverged(error) | Verdict::Refused(error) => write!(f, "{error}"),
         }
     }
 }
@@ -87,7 +101,7 @@ pub fn table(outcomes: &[Outcome]) -> String {
 }
 
 /// Runs a program given as the bytes of its file. What it writes to the serial port comes back to it.
-pub fn run(program: Vec<u8>) -> Verdict {
+pub fn run(program: Vec<u8>, tier: Tier) -> Verdict {
     let attention = Attention::default();
     let (console, port) = char_channel(CONSOLE_BYTES, &attention);
     let parts = BoardParts { console: Box::new(console), wall_clock: Box::new(|| 0), virtio: Vec::new() };
@@ -105,6 +119,12 @@ pub fn run(program: Vec<u8>) -> Verdict {
         Ok(machine) => machine,
         Err(error) => return Verdict::Refused(error.to_string()),
     };
+    if tier == Tier::Checked {
+        if !machine.translate(TRANSLATE_AFTER) {
+            return Verdict::Refused("this host runs no generated code".into());
+        }
+        machine.verify();
+    }
     while machine.cpu.retired < LIMIT_INSNS {
         let exit = machine.run(SLICE_INSNS);
         let moved = echo(&port);
@@ -113,6 +133,9 @@ pub fn run(program: Vec<u8>) -> Verdict {
             Exit::Request(Request::Finish(0)) => return Verdict::Pass,
             Exit::Request(Request::Finish(number)) => return Verdict::Failed(number),
             Exit::Request(other) => return Verdict::Ended(other),
+            Exit::Diverged => {
+                return Verdict::Diverged(machine.divergence().map(ToString::to_string).unwrap_or_default());
+            }
             Exit::Waiting { .. } if moved => {}
             Exit::Waiting { deadline_ns: None } => return Verdict::Stuck,
             Exit::Waiting { deadline_ns: Some(deadline_ns) } => {
@@ -137,7 +160,7 @@ fn echo(port: &CharHost) -> bool {
 ///
 /// # Errors
 /// The directory cannot be read, or holds no program.
-pub fn run_directory(directory: &Path) -> Result<Vec<Outcome>> {
+pub fn run_directory(directory: &Path, tier: Tier) -> Result<Vec<Outcome>> {
     let context = || directory.display().to_string();
     let entries = std::fs::read_dir(directory).with_context(context)?;
     let mut files =
@@ -148,7 +171,7 @@ pub fn run_directory(directory: &Path) -> Result<Vec<Outcome>> {
         let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
         if is_program(&bytes) {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            outcomes.push(Outcome { name, verdict: run(bytes) });
+            outcomes.push(Outcome { name, verdict: run(bytes, tier) });
         }
     }
     ensure!(!outcomes.is_empty(), "{}: no 64-bit RISC-V program in it", directory.display());

@@ -1,13 +1,13 @@
 //! Programs in the form of riscv-tests: our own, and those of the directories in `C2W_ELF_SUITE` (separated by
 //! colons), like `isa/` of a build of riscv-tests.
 
-use c2w_conformance::elf_suite::{Verdict, assemble, run, run_directory, table};
+use c2w_conformance::elf_suite::{Tier, Verdict, assemble, run, run_directory, table};
 use std::path::Path;
 
 /// Runs a directory, prints its table and fails if a program does.
 #[track_caller]
-fn check(directory: &Path) {
-    let outcomes = run_directory(directory).unwrap();
+fn check(directory: &Path, tier: Tier) {
+    let outcomes = run_directory(directory, tier).unwrap();
     println!("{}:\n{}", directory.display(), table(&outcomes));
     let failed: Vec<_> = outcomes.into_iter().filter(|outcome| outcome.verdict != Verdict::Pass).collect();
     assert!(failed.is_empty(), "{}:\n{}", directory.display(), table(&failed));
@@ -19,14 +19,22 @@ fn assembled(name: &str) -> std::path::PathBuf {
 
 #[test]
 fn own_programs() {
-    check(&assembled("riscv64"));
+    check(&assembled("riscv64"), Tier::Interpreted);
+}
+
+#[cfg(all(unix, target_arch = "x86_64"))]
+#[test]
+fn own_programs_translated_and_checked() {
+    check(&assembled("riscv64"), Tier::Checked);
 }
 
 #[test]
 fn programs_of_others() {
     let directories = std::env::var_os("C2W_ELF_SUITE").unwrap_or_default();
     for directory in std::env::split_paths(&directories).filter(|path| path.is_absolute()) {
-        check(&directory);
+        check(&directory, Tier::Interpreted);
+        #[cfg(all(unix, target_arch = "x86_64"))]
+        check(&directory, Tier::Checked);
     }
 }
 
@@ -39,8 +47,10 @@ fn the_runner_tells_failures_apart() {
         ("waits", Verdict::Stuck),
         ("powers-off", Verdict::Ended(c2w_engine::mem::device::Request::PowerOff)),
     ] {
-        assert_eq!(run(std::fs::read(programs.join(name)).unwrap()), verdict, "{name}");
+        assert_eq!(run(std::fs::read(programs.join(name)).unwrap(), Tier::Interpreted), verdict, "{name}");
     }
-    let Verdict::Refused(error) = run(b"\x7fELF".to_vec()) else { panic!("a fragment ran") };
+    let Verdict::Refused(error) = run(b"\x7fELF".to_vec(), Tier::Interpreted) else {
+        panic!("a fragment ran")
+    };
     assert!(error.contains("damaged"), "{error}");
 }

@@ -10,6 +10,8 @@ use c2w_engine::addr::PAGE_BYTES;
 use c2w_engine::machine::Machine;
 
 const PROGRAMS: u64 = 200;
+/// Those that are checked in lock step, too.
+const CHECKED_PROGRAMS: u64 = 50;
 /// Runs of each program, of a few instructions each.
 const RUNS: usize = 600;
 const BLOCKS: usize = 14;
@@ -124,15 +126,27 @@ fn difference(want: &mut Machine<X86_64>, got: &mut Machine<X86_64>) -> Option<S
 
 #[test]
 fn translated_programs_go_as_interpreted_ones() {
-    for seed in 1..=PROGRAMS {
+    compare(1..=PROGRAMS, |_| {});
+}
+
+/// What lock step does and takes back again changes nothing, and it finds nothing.
+#[test]
+fn checked_programs_go_as_interpreted_ones() {
+    compare(1..=CHECKED_PROGRAMS, Machine::verify);
+}
+
+fn compare(seeds: std::ops::RangeInclusive<u64>, prepare: impl Fn(&mut Machine<X86_64>)) {
+    for seed in seeds {
         let mut random = Random(seed);
         let code = program(&mut random);
         let (mut want, mut got) = (user_machine(&code), user_machine(&code));
         assert!(got.translate(2), "this host runs generated code");
+        prepare(&mut got);
         for run in 0..RUNS {
             let budget = 1 + random.below(60);
             // Translated code looks at its budget less often, but stops between two blocks, too.
             let exit = got.run(budget);
+            assert!(got.divergence().is_none(), "program {seed}: {}", got.divergence().unwrap());
             assert_eq!(want.run(got.cpu.retired - want.cpu.retired), exit);
             if let Some(difference) = difference(&mut want, &mut got) {
                 panic!("program {seed}, after run {run}: {difference}\n{code:02x?}");

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 
 /// Longest block, in instructions.
 const MAX_INSNS: usize = 64;
-/// Pre-decoded instructions kept before the cache is emptied and refilled.
+/// Pre-decoded instructions kept before the oldest make room.
 const MAX_CACHED_INSNS: usize = 1 << 20;
 /// Entries of the direct-mapped front of the index. A power of two.
 const FRONT_ENTRIES: usize = 1 << 14;
@@ -22,6 +22,21 @@ const MAX_INSN_BYTES: usize = 16;
 /// Number of a block; valid until the cache changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockId(u32);
+
+impl BlockId {
+    /// No block.
+    pub const NONE: Self = Self(NONE);
+}
+
+/// Which numbers blocks have got.
+pub struct Renumbered(Vec<u32>);
+
+impl Renumbered {
+    /// The number of the block that had this one. Blocks that were dropped have one that no block has.
+    pub fn of(&self, id: BlockId) -> BlockId {
+        BlockId(self.0.get(id.0 as usize).copied().unwrap_or(NONE))
+    }
+}
 
 /// No block: the filler of links and of the index.
 const NONE: u32 = u32::MAX;
@@ -46,6 +61,8 @@ pub struct Block {
     links: [Link; 2],
     /// Number of the translated code that starts with it, by context of data accesses.
     translated: [u32; MAX_CONTEXTS],
+    /// A bit for each of them that has not been run from the run loop yet.
+    fresh: u8,
     /// How often the interpreter has run it.
     heat: u32,
 }
@@ -157,7 +174,27 @@ impl<I: Copy> BlockCache<I> {
 
     /// Notes the translated code that starts with a block.
     pub fn set_translated(&mut self, id: BlockId, context: usize, number: u32) {
-        self.blocks[id.0 as usize].translated[context] = number;
+        let block = &mut self.blocks[id.0 as usize];
+        block.translated[context] = number;
+        block.fresh |= 1 << context;
+    }
+
+    /// Whether this is asked for the first time since [`Self::set_translated`].
+    pub fn take_fresh(&mut self, id: BlockId, context: usize) -> bool {
+        let fresh = &mut self.blocks[id.0 as usize].fresh;
+        let was = *fresh >> context & 1 != 0;
+        *fresh &= !(1 << context);
+        was
+    }
+
+    /// Forgets the translated code that starts with a block if its number is one of these; the block may become hot again.
+    pub fn forget_unit(&mut self, id: BlockId, context: usize, is_dropped: impl Fn(u32) -> bool) {
+        if let Some(block) = self.blocks.get_mut(id.0 as usize)
+            && block.translated(context).is_some_and(is_dropped)
+        {
+            block.translated[context] = NONE;
+            block.heat = 0;
+        }
     }
 
     /// Forgets all translated code, and how often blocks have run.
@@ -236,20 +273,67 @@ impl<I: Copy> BlockCache<I> {
         all
     }
 
-    /// Whether the cache has reached its size limit and is to be cleared.
+    /// Whether the cache has reached its size limit and is to make room.
     #[inline]
     pub fn is_full(&self) -> bool {
         self.insns.len() > MAX_CACHED_INSNS
     }
 
-    /// Drops everything; no block number stays valid. The caller makes RAM forget its code marks, too.
-    pub fn clear(&mut self) {
-        self.insns.clear();
-        self.offsets.clear();
-        self.blocks.clear();
-        self.front.fill((u64::MAX, NONE));
-        self.index.clear();
-        self.pages.clear();
+    /// Drops what is of no use because its page was written, and then what is oldest, until half is free; all other blocks
+    /// have new numbers. Translated code of blocks that are dropped stays good.
+    pub fn make_room(&mut self) -> Renumbered {
+        let is_live = |cache: &Self, id: usize| {
+            let block = &cache.blocks[id];
+            cache.index.get(&key(block.gpa, block.mode)) == Some(&(id as u32))
+        };
+        let mut room = MAX_CACHED_INSNS / 2;
+        let mut oldest = self.blocks.len();
+        while let Some(id) = oldest.checked_sub(1) {
+            let count = if is_live(self, id) { self.blocks[id].count() } else { 0 };
+            if count > room {
+                break;
+            }
+            (room, oldest) = (room - count, id);
+        }
+        let mut numbers = vec![NONE; self.blocks.len()];
+        let old = (std::mem::take(&mut self.insns), std::mem::take(&mut self.offsets));
+        for (id, mut block) in std::mem::take(&mut self.blocks).into_iter().enumerate() {
+            let key = key(block.gpa, block.mode);
+            if self.index.get(&key) == Some(&(id as u32)) {
+                if id < oldest {
+                    self.index.remove(&key);
+                    continue;
+                }
+                let range = block.first as usize..block.first as usize + block.count as usize;
+                block.first = self.insns.len() as u32;
+                self.insns.extend_from_slice(&old.0[range.clone()]);
+                self.offsets.extend_from_slice(&old.1[range]);
+                numbers[id] = self.blocks.len() as u32;
+                self.blocks.push(block);
+            }
+        }
+        let of = |id: u32| numbers.get(id as usize).copied().unwrap_or(NONE);
+        for link in self.blocks.iter_mut().flat_map(|block| &mut block.links) {
+            link.block = of(link.block);
+        }
+        self.index.values_mut().for_each(|id| *id = of(*id));
+        for (key, id) in &mut self.front {
+            *id = of(*id);
+            if *id == NONE {
+                *key = u64::MAX;
+            }
+        }
+        self.pages.retain(|_, ids| {
+            ids.iter_mut().for_each(|id| *id = of(*id));
+            ids.retain(|&id| id != NONE);
+            !ids.is_empty()
+        });
+        Renumbered(numbers)
+    }
+
+    /// Instructions that are kept, of use or not.
+    pub fn kept(&self) -> usize {
+        self.insns.len()
     }
 
     /// The block at `gva`, decoded now if need be; the trap is that of fetching its first instruction.
@@ -336,6 +420,7 @@ impl<I: Copy> BlockCache<I> {
             second,
             links,
             translated: [NONE; MAX_CONTEXTS],
+            fresh: 0,
             heat: 0,
         });
         for page in [Some(page), second].into_iter().flatten() {

@@ -1,5 +1,7 @@
 //! The vCPU with what it reaches: registers, TLB, RAM, board and clock, and the slow path of memory accesses.
 
+mod trial;
+
 use crate::addr::{Gpa, Gva, PAGE_BYTES, Page, Width};
 use crate::clock::Clock;
 use crate::emit::SLOTS;
@@ -11,6 +13,8 @@ use crate::mem::tlb::{Access, Fill, MAX_CONTEXTS, Tlb};
 use crate::vcpu::{self, Owner, Part, Vcpu, VcpuBacking};
 use serde::{Deserialize, Serialize};
 use std::ptr::NonNull;
+pub(crate) use trial::Start;
+use trial::Trial;
 
 /// The address and value of a load-reserved, waiting for its store-conditional.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +35,8 @@ pub struct Cpu<G: Guest> {
     pub pc: Gva,
     /// Instructions retired since power-on. Exact at block boundaries and in the last instruction of a block.
     pub retired: u64,
+    /// Page walks since power-on: addresses that the TLB did not know.
+    pub walks: u64,
     /// Outstanding load-reserved.
     pub reservation: Option<Reservation>,
     /// The guest's system state.
@@ -58,6 +64,8 @@ pub struct Cpu<G: Guest> {
     waiting: bool,
     /// The run loop has something to look at before the next block.
     recheck: bool,
+    /// What runs may be taken back.
+    trial: Option<Trial>,
     /// What the parts above are parts of.
     vcpu: Owner,
 }
@@ -86,15 +94,17 @@ impl<G: Guest> Cpu<G> {
         attention: Attention,
         clock: Box<dyn Clock>,
     ) -> Self {
-        let parts = match backing {
+        let mut parts = match backing {
             Some(backing) => vcpu::take_apart(backing),
             None => vcpu::allocate(),
         };
         assert!(G::CONTEXTS <= MAX_CONTEXTS, "the TLB has a table for each of the guest's contexts");
+        parts.tlb.share(G::SHARED_CONTEXTS);
         Self {
             slots: parts.slots,
             pc: Gva(0),
             retired: 0,
+            walks: 0,
             reservation: None,
             guest,
             irq,
@@ -107,6 +117,7 @@ impl<G: Guest> Cpu<G> {
             request: None,
             waiting: false,
             recheck: false,
+            trial: None,
             mode: Mode::default(),
             fetch_context: 0,
             data_context: 0,
@@ -180,7 +191,7 @@ impl<G: Guest> Cpu<G> {
 
     /// Whether the run loop has something to look at; cheap enough to ask between blocks.
     #[inline]
-    pub(crate) fn needs_look(&self) -> bool {
+    pub fn needs_look(&self) -> bool {
         self.recheck | self.attention.is_set()
     }
 
@@ -197,12 +208,15 @@ impl<G: Guest> Cpu<G> {
 
     /// Names all that the code of an address depends on besides the translation of its page.
     pub fn context_tag(&self) -> u64 {
-        self.tlb.tag() | u64::from(self.mode.0) << 12 | (self.data_context as u64) << 28
+        self.tlb.tag(self.fetch_context) | u64::from(self.mode.0) << 12 | (self.data_context as u64) << 28
     }
 
     /// Guest time now.
     pub fn now_ns(&self) -> u64 {
-        self.clock.now_ns(self.retired)
+        match &self.trial {
+            None => self.clock.now_ns(self.retired),
+            Some(trial) => trial.now_ns,
+        }
     }
 
     /// Reads from RAM or a device by physical address; `None` if nothing answers.
@@ -225,8 +239,12 @@ impl<G: Guest> Cpu<G> {
         self.with_board(|board, env| board.write(gpa, width, value & width.mask(), env))
     }
 
-    /// Lets the board work with the environment that devices get.
-    pub fn with_board<R>(&mut self, f: impl FnOnce(&mut G::Board, &mut DeviceEnv<'_>) -> R) -> R {
+    /// Lets the board work with the environment that devices get. In a trial (`trial`) nothing is done.
+    pub fn with_board<R: Default>(&mut self, f: impl FnOnce(&mut G::Board, &mut DeviceEnv<'_>) -> R) -> R {
+        if self.trial.is_some() {
+            self.stray();
+            return R::default();
+        }
         let now_ns = self.now_ns();
         let mut env = DeviceEnv { ram: &mut self.ram, now_ns, request: &mut self.request };
         let result = f(&mut self.board, &mut env);
@@ -248,10 +266,16 @@ impl<G: Guest> Cpu<G> {
         access: Access,
         context: usize,
     ) -> Result<Gpa, Trap> {
+        self.walks += 1;
+        self.ram.journal_walk(true);
         let found = G::walk(self, gva, access, context);
+        self.ram.journal_walk(false);
         // The walk may have set bits in a page table entry that was decoded as code, too.
         self.recheck |= self.ram.has_written_code();
         let found = found?;
+        if !found.global {
+            self.tlb.note_local(context, gva, access);
+        }
         let gpa = found.page.start().offset(gva.page_offset());
         if !found.cacheable {
             G::check_bytes(self, gva, gpa, len_bytes, access, context)?;

@@ -91,6 +91,8 @@ pub trait Guest: Sized + Clone + Serialize + DeserializeOwned + 'static {
     type Board: Board;
     /// Number of privilege contexts that need TLBs of their own.
     const CONTEXTS: usize;
+    /// Contexts in which nearly all translations are global ([`Translation::global`]): a kernel's.
+    const SHARED_CONTEXTS: &'static [usize] = &[];
     /// The helpers, indexed by [`HelperId`].
     const HELPERS: &'static [HelperInfo];
     /// A pair of slots in which operations on vectors keep something inside of an instruction: between instructions it holds
@@ -189,4 +191,27 @@ pub trait Guest: Sized + Clone + Serialize + DeserializeOwned + 'static {
 
     /// Guest time of the vCPU's own next timer event.
     fn deadline_ns(cpu: &Cpu<Self>) -> Option<u64>;
+
+    /// The slot of the register that compilers keep the stack pointer in.
+    const STACK_POINTER: Slot = Slot(0);
+
+    /// Whether code of this mode is a program's, under a kernel.
+    fn is_user(_mode: Mode) -> bool {
+        false
+    }
+
+    /// Tells address spaces apart.
+    fn address_space(_cpu: &Cpu<Self>) -> u64 {
+        0
+    }
+
+    /// What people call a slot.
+    fn slot_name(slot: Slot) -> String {
+        format!("slot {}", slot.0)
+    }
+
+    /// An instruction as assembly has it, for people.
+    fn disassemble(insn: &Self::Insn, _bytes: &[u8], _pc: Gva, _mode: Mode) -> String {
+        format!("{insn:?}")
+    }
 }

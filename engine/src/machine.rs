@@ -9,7 +9,8 @@ use crate::eager::BlockEnd;
 use crate::guest::Guest;
 use crate::jit::any::AnyTranslator;
 use crate::jit::call_out::Leave;
-use crate::jit::{End, Translator, TranslatorStatistics};
+use crate::jit::verify::{Divergence, Verifier, VerifierStatistics};
+use crate::jit::{CODE_BYTES, End, Translator, TranslatorStatistics};
 use crate::mem::device::{Board, Request};
 use crate::mem::ram::{Ram, RamBacking};
 use crate::vcpu::VcpuBacking;
@@ -26,15 +27,26 @@ pub enum Exit {
     },
     /// A device asked for something.
     Request(Request),
+    /// Translated code did something else than the interpreter: [`Machine::divergence`] says what. The machine is in the
+    /// middle of it and of no use any more.
+    Diverged,
 }
 
 /// What the machine has done so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
     /// Guest instructions retired.
     pub retired: u64,
     /// Guest instructions decoded.
     pub decoded: u64,
+    /// Decoded instructions that are kept now, those that have been overwritten included.
+    pub decoded_kept: u64,
+    /// Addresses that the TLB did not know.
+    pub walks: u64,
+    /// Looks at devices, timers and interrupts.
+    pub looks: u64,
+    /// Interrupts taken.
+    pub interrupts: u64,
     /// Times a page lost its decoded code because it was written.
     pub invalidated_pages: u64,
 }
@@ -70,18 +82,29 @@ pub struct Machine<G: Guest> {
     pub cpu: Cpu<G>,
     cache: BlockCache<G::Insn>,
     translator: Option<AnyTranslator<G>>,
+    verifier: Option<Box<Verifier<G>>>,
+    looks: u64,
+    interrupts: u64,
 }
 
 impl<G: Guest> Machine<G> {
     /// A machine around a vCPU that is ready to run.
     pub fn new(cpu: Cpu<G>) -> Self {
-        Self { cpu, cache: BlockCache::default(), translator: None }
+        let cache = BlockCache::default();
+        Self { cpu, cache, translator: None, verifier: None, looks: 0, interrupts: 0 }
     }
 
     /// Translates code to code of the host from now on, when it has run `threshold` times ([`crate::jit::THRESHOLD`] is a
     /// good number); false if the host does not allow it.
     pub fn translate(&mut self, threshold: u32) -> bool {
-        self.translator = Translator::new::<G>(threshold).map(Box::new).map(AnyTranslator::Native);
+        self.translate_in(CODE_BYTES, threshold)
+    }
+
+    /// The same with so much memory for code and what describes it, between [`crate::jit::LEAST_CODE_BYTES`] and
+    /// [`crate::jit::MOST_CODE_BYTES`].
+    pub fn translate_in(&mut self, code_bytes: u64, threshold: u32) -> bool {
+        let translator = Translator::new::<G>(code_bytes, threshold);
+        self.translator = translator.map(Box::new).map(AnyTranslator::Native);
         self.translator.is_some()
     }
 
@@ -98,6 +121,21 @@ impl<G: Guest> Machine<G> {
         self.translator = Some(translator);
     }
 
+    /// Checks stretches of translated code against the interpreter from now on ([`crate::jit::verify`]).
+    pub fn verify(&mut self) {
+        self.verifier = Some(Box::default());
+    }
+
+    /// What [`Exit::Diverged`] is about.
+    pub fn divergence(&self) -> Option<&Divergence> {
+        self.verifier.as_ref()?.divergence()
+    }
+
+    /// How much has been checked, if anything is.
+    pub fn verifier_statistics(&self) -> Option<VerifierStatistics> {
+        self.verifier.as_ref().map(|verifier| verifier.statistics())
+    }
+
     /// What the translator has done so far, if there is one.
     pub fn translator_statistics(&self) -> Option<TranslatorStatistics> {
         self.translator.as_ref().map(AnyTranslator::statistics)
@@ -108,6 +146,10 @@ impl<G: Guest> Machine<G> {
         Statistics {
             retired: self.cpu.retired,
             decoded: self.cache.decoded(),
+            decoded_kept: self.cache.kept() as u64,
+            walks: self.cpu.walks,
+            looks: self.looks,
+            interrupts: self.interrupts,
             invalidated_pages: self.cache.invalidated_pages(),
         }
     }
@@ -122,6 +164,9 @@ impl<G: Guest> Machine<G> {
                 return exit;
             }
             self.run_blocks(&mut limit);
+            if self.divergence().is_some() {
+                return Exit::Diverged;
+            }
             // Even if something needs a look: a host that always has something must not stretch the budget.
             if self.cpu.retired >= limit {
                 return Exit::Budget;
@@ -132,6 +177,7 @@ impl<G: Guest> Machine<G> {
     /// Sees to everything that is not guest code: written code, devices, timers, requests, interrupts.
     fn look(&mut self) -> Option<Exit> {
         let cpu = &mut self.cpu;
+        self.looks += 1;
         cpu.looked();
         // Who is about to wait has devices served first: what was asked of one may be what ends the wait.
         if cpu.attention.take() | cpu.is_waiting() {
@@ -157,6 +203,7 @@ impl<G: Guest> Machine<G> {
             cpu.wake();
         }
         if let Some(trap) = G::interrupt(cpu) {
+            self.interrupts += 1;
             G::deliver(cpu, trap);
         }
         None
@@ -180,11 +227,10 @@ impl<G: Guest> Machine<G> {
                 came_from = None;
             }
             if self.cache.is_full() {
+                let blocks = self.cache.make_room();
                 if let Some(translator) = &mut self.translator {
-                    translator.clear(&mut self.cache, cpu);
+                    translator.renumber(&blocks);
                 }
-                self.cache.clear();
-                cpu.ram.forget_all_code();
                 came_from = None;
             }
             let linked = came_from.and_then(|(from, from_pc)| self.cache.linked(from, from_pc, pc));
@@ -216,7 +262,11 @@ impl<G: Guest> Machine<G> {
                     && let Some(unit) = self.cache.block(id).translated(cpu.data_context())
                 {
                     came_from = None;
-                    match translator.run(cpu, unit, *limit) {
+                    let end = match &mut self.verifier {
+                        None => translator.run(cpu, unit, *limit),
+                        Some(verifier) => verifier.run(translator, &mut self.cache, cpu, id, unit, *limit),
+                    };
+                    match end {
                         End::Next | End::Left(Leave::Look) => {}
                         End::Left(Leave::Interpret) => interpret = true,
                         End::Left(Leave::Trap(trap)) => {

@@ -1,7 +1,7 @@
 //! `c2w-run`: runs an image.c2w like `docker run` runs a container.
 
 use c2w::container::{RunOptions, run};
-use c2w::jit::Jit;
+use c2w::jit::JitOptions;
 use c2w::snapshot::live::SaveOptions;
 use c2w::volume::{self, Volume};
 use c2w::{exit, size, usage};
@@ -66,9 +66,8 @@ struct Args {
     /// Save it when the process prints this.
     #[arg(long, value_name = "TEXT", requires = "snapshot", value_parser = NonEmptyStringValueParser::new())]
     snapshot_when: Option<String>,
-    /// How guest code is run.
-    #[arg(long, value_enum, default_value_t, env = "C2W_JIT")]
-    jit: Jit,
+    #[command(flatten)]
+    jit: JitOptions,
     /// Print on standard error what the machine did, when it has ended.
     #[arg(long)]
     stats: bool,

@@ -2,7 +2,7 @@
 
 use crate::exit;
 use crate::host_io::{HostEvent, HostIo, Stream};
-use crate::jit::Jit;
+use crate::jit::JitOptions;
 use crate::launch::{self, Bios, BootOptions, Disk, Share};
 use crate::size;
 use crate::terminal::RawMode;
@@ -48,9 +48,8 @@ pub struct Args {
     /// the kernel.
     #[arg(long, value_name = "none|FILE")]
     bios: Option<String>,
-    /// How guest code is run.
-    #[arg(long, value_enum, default_value_t, env = "C2W_JIT")]
-    jit: Jit,
+    #[command(flatten)]
+    jit: JitOptions,
 }
 
 /// Runs the command.
@@ -67,7 +66,7 @@ pub fn run(args: &Args) -> Result<u8> {
             Some("none") => Bios::None,
             Some(path) => Bios::File(path.into()),
         },
-        jit: args.jit,
+        jit: args.jit.clone(),
     };
     // A first machine before the terminal changes: what is wrong with the options is said in plain lines.
     let mut first = Some(launch::boot(&options)?);
@@ -90,12 +89,19 @@ pub fn run(args: &Args) -> Result<u8> {
             Some(machine) => machine,
             None => launch::boot(&options)?,
         };
-        match console.run(&mut *computer, &port)? {
+        let end = console.run(&mut *computer, &port)?;
+        computer.write_profile()?;
+        match end {
             End::Reboot => continue,
             End::Status(status) => break status,
             End::Failed(message) => {
                 drop(raw);
                 bail!("{message}");
+            }
+            End::Diverged(message) => {
+                drop(raw);
+                eprint!("c2w: {message}");
+                return Ok(exit::DIVERGED);
             }
             End::Finished(number) => {
                 drop(raw);
@@ -114,6 +120,8 @@ enum End {
     Status(u8),
     Reboot,
     Failed(String),
+    /// Translated code is wrong, and how.
+    Diverged(String),
     /// With a status of the guest's own that is not success.
     Finished(u64),
 }
@@ -165,6 +173,10 @@ impl Console {
                     {
                         return Ok(end);
                     }
+                }
+                Step::Diverged => {
+                    self.flush(port)?;
+                    return Ok(End::Diverged(computer.divergence().unwrap_or_default()));
                 }
                 Step::Ended(request) => {
                     self.flush(port)?;

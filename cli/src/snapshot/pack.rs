@@ -66,7 +66,7 @@ fn words(command: &[Vec<u8>]) -> Vec<std::ffi::OsString> {
 
 /// Boots up to the agent's being ready.
 fn boot(image: &Image, options: &SnapshotOptions) -> Result<Launched> {
-    let mut launched = launch::cold(image, &[None; MOST_VOLUMES], None, options.jit)?;
+    let mut launched = launch::cold(image, &[None; MOST_VOLUMES], None, options.jit.into())?;
     let Launched { vm, console, .. } = &mut launched;
     // It says so when it has booted and as the answer to the session's greeting.
     for _ in 0..2 {
@@ -181,7 +181,7 @@ fn run_process(
 /// Goes on from the snapshot as a run would, and tells what that touches: the command that warmed it once more, or else
 /// a start of nothing, so that no program of the image has an effect.
 fn trial(image: &Image, options: &SnapshotOptions) -> Result<WorkingSet> {
-    let run = RunOptions { jit: options.jit, command: words(&options.warm), ..RunOptions::default() };
+    let run = RunOptions { jit: options.jit.into(), command: words(&options.warm), ..RunOptions::default() };
     let look = RunOptions { command: Vec::new(), ..run.clone() };
     let Start::Resumed(mut launched) = resume::machine(image, &look, &mut Timeline::default())? else {
         bail!("it is not usable")

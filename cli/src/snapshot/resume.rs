@@ -116,7 +116,8 @@ fn restore(image: &Image, saved: Saved, options: &RunOptions, timeline: &mut Tim
         volumes[*place] = Some(volume);
     }
     let wired = launch::wire(image, &volumes, Some(saved.machine.virtio()))?;
-    let jit = options.jit.reserve(saved.memory_bytes)?;
+    let jit = options.jit.clone().reserve(saved.memory_bytes)?;
+    let kernel = if jit.needs_kernel() { image.kernel()? } else { Vec::new() };
     let pieces = pieces(&saved.runs, section.offset);
     let mapped = jit.map(saved.memory_bytes, &section.file, &pieces).context("cannot map its memory")?;
     let set = image.header().section(SectionId::Profile).map(|section| image.read(section.id)).transpose()?;
@@ -133,9 +134,8 @@ fn restore(image: &Image, saved: Saved, options: &RunOptions, timeline: &mut Tim
             let clock = Box::new(HostClock::from(state.now_ns));
             let ram = Ram::with_backing(riscv64::board::RAM_BASE, ram);
             let parts = RestoreParts { ram, vcpu, board, clock, attention };
-            let mut machine = restore(parts, &state)?;
-            jit.apply(&mut machine)?;
-            Box::new(machine)
+            let machine = restore(parts, &state)?;
+            jit.apply(machine, &kernel)?
         }
         (Arch::X86_64, MachineState::X86_64(state)) => {
             use x86_64::snapshot::{RestoreParts, reseed, restore};
@@ -144,8 +144,7 @@ fn restore(image: &Image, saved: Saved, options: &RunOptions, timeline: &mut Tim
             let parts = RestoreParts { ram, vcpu, board, clock, attention };
             let mut machine = restore(parts, &state)?;
             reseed(&mut machine, &launch::rng_seed()?);
-            jit.apply(&mut machine)?;
-            Box::new(machine)
+            jit.apply(machine, &kernel)?
         }
         _ => bail!("it is of a machine of another architecture"),
     };

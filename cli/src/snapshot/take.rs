@@ -38,6 +38,7 @@ pub fn run_until<T>(
             Step::Idle(Some(wait)) => std::thread::sleep(wait.min(NAP)),
             Step::Idle(None) => bail!("the guest waits for what will not come{}", console.describe()),
             Step::Ended(_) => bail!("the guest ended the machine{}", console.describe()),
+            Step::Diverged => bail!("{}", vm.computer().divergence().unwrap_or_default()),
         }
     }
 }
@@ -62,6 +63,7 @@ pub fn settle(vm: &mut Vm, console: &mut ConsoleTail, least: Duration) -> Result
             Step::Idle(_) if vm.is_quiet() && start.elapsed() >= least => return Ok(()),
             Step::Idle(wait) => std::thread::sleep(wait.unwrap_or(NAP).min(NAP)),
             Step::Ended(_) => bail!("the guest ended the machine{}", console.describe()),
+            Step::Diverged => bail!("{}", vm.computer().divergence().unwrap_or_default()),
         }
         if start.elapsed() > most {
             bail!("the guest has not become idle in {} s", most.as_secs());

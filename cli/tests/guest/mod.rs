@@ -6,6 +6,7 @@ mod rootfs;
 mod shares;
 mod snapshot;
 mod terminal;
+mod translation;
 
 #[allow(unused_imports, reason = "not every test program has more to boot")]
 pub use boot::{boot, boot_initrd};

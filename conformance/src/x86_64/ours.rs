@@ -20,7 +20,7 @@ use c2w_engine::eager::{BlockEnd, run_ir};
 use c2w_engine::guest::{Guest, Mode, Trap};
 use c2w_engine::ir::verify::verify;
 use c2w_engine::irq::{Attention, IrqLines};
-use c2w_engine::jit::Translator;
+use c2w_engine::jit::{CODE_BYTES, Translator};
 use c2w_engine::mem::ram::Ram;
 
 /// Which builder runs our side.
@@ -79,7 +79,7 @@ impl Ours {
         mmu::select_space(&mut cpu);
         flags::set_rflags(&mut cpu, flags::FIXED | flags::IF);
         mode::refresh(&mut cpu);
-        let translator = Translator::new::<X86_64>(0).expect("this host runs generated code");
+        let translator = Translator::new::<X86_64>(CODE_BYTES, 0).expect("this host runs generated code");
         let mut ours = Self { cpu, translator, code_32: true };
         ours.select_code(false);
         ours

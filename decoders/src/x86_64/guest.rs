@@ -6,7 +6,7 @@
 use super::board::PcBoard;
 use super::insn::Insn;
 use super::restore::{self, StateError};
-use super::spaces::SpaceKey;
+use super::spaces::{PCID_MASK, SpaceKey};
 use super::state::State;
 use super::{debug, decode, exception, float, helpers, interrupt, lift, mmu, mode, operand, regs, trap};
 use c2w_engine::addr::{Gpa, Gva};
@@ -29,7 +29,7 @@ pub struct X86_64 {
     /// The registers.
     pub state: State,
     /// Space numbers of the TLB.
-    pub spaces: Spaces<SpaceKey>,
+    pub spaces: Spaces<SpaceKey, u64>,
 }
 
 impl Deref for X86_64 {
@@ -72,6 +72,7 @@ impl Guest for X86_64 {
     type Insn = Insn;
     type Board = PcBoard;
     const CONTEXTS: usize = mode::CONTEXTS;
+    const SHARED_CONTEXTS: &'static [usize] = &[mode::SUPERVISOR];
     const HELPERS: &'static [HelperInfo] = &helpers::HELPERS;
     const VECTOR_SCRATCH: Option<Slot> = Some(regs::VECTOR_SCRATCH);
     const FLOAT_ENVIRONMENT: Option<Slot> = Some(regs::MXCSR);
@@ -176,5 +177,23 @@ impl Guest for X86_64 {
 
     fn deadline_ns(cpu: &Cpu<Self>) -> Option<u64> {
         interrupt::deadline_ns(cpu)
+    }
+
+    const STACK_POINTER: Slot = regs::RSP;
+
+    fn is_user(mode: Mode) -> bool {
+        mode::ModeBits::of(mode).contains(mode::ModeBits::USER)
+    }
+
+    fn address_space(cpu: &Cpu<Self>) -> u64 {
+        cpu.guest.cr3 & !PCID_MASK
+    }
+
+    fn slot_name(slot: Slot) -> String {
+        regs::name(slot)
+    }
+
+    fn disassemble(_insn: &Insn, bytes: &[u8], pc: Gva, mode: Mode) -> String {
+        decode::disassemble(bytes, pc, mode)
     }
 }

@@ -4,7 +4,7 @@
 use super::compiled::CompiledTranslator;
 use super::{End, Translator, TranslatorStatistics};
 use crate::addr::Page;
-use crate::cache::{BlockCache, BlockId};
+use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::cpu::Cpu;
 use crate::guest::Guest;
 #[cfg(not(any(feature = "wasmtime", feature = "cranelift")))]
@@ -51,9 +51,9 @@ impl<G: Guest> AnyTranslator<G> {
         each!(self, translator => translator.heat_up(cache, cpu, id));
     }
 
-    /// Drops all code.
-    pub fn clear(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
-        each!(self, translator => translator.clear(cache, cpu));
+    /// Blocks have other numbers now.
+    pub fn renumber(&mut self, blocks: &Renumbered) {
+        each!(self, translator => translator.renumber(blocks));
     }
 
     /// Drops the code that was made from a page.

@@ -4,9 +4,9 @@
 //! interpreter goes on. What is compiled of a page that was written in the meantime is never installed.
 
 use super::call_out::Leave;
-use super::{End, Origin, TranslatorStatistics, grow};
+use super::{End, Origin, TranslatorStatistics, grow, thread_ns};
 use crate::addr::{Gva, Page};
-use crate::cache::{BlockCache, BlockId};
+use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::cpu::Cpu;
 use crate::guest::Guest;
 use crate::host::regions::{CodeId, Compiler, HostError, Left, LinkCell, RegionHost};
@@ -15,7 +15,6 @@ use crate::lower::links::Plan;
 use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
 
 /// Runs of a block before it is translated, unless somebody says otherwise.
 pub const THRESHOLD: u32 = 300;
@@ -132,7 +131,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         if self.pending.len() >= MAX_PENDING || self.pending.values().any(waits) {
             return;
         }
-        let began = Instant::now();
+        let began = thread_ns();
         let region = grow::grow::<G>(cache, id);
         let Ok(plan) = self.host.plan(&region, context) else { return self.flush(cache, cpu) };
         let cells = plan.cells();
@@ -153,14 +152,15 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
                 self.install(cache, cpu, pending, compiled);
             }
         }
-        self.statistics.translation_ns += began.elapsed().as_nanos() as u64;
+        self.statistics.translation_ns += thread_ns() - began;
     }
 
     /// Installs what has been compiled.
     fn collect(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
         while let CompilerPlace::Worker(worker) = &self.compiler
-            && let Some(Answer { number, compiled }) = worker.answer()
+            && let Some(Answer { number, compiled, took_ns }) = worker.answer()
         {
+            self.statistics.background_ns += took_ns;
             // Requests of code that was dropped since have no entry.
             if let Some(pending) = self.pending.remove(&number)
                 && !pending.stale
@@ -196,7 +196,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
 
     fn flush(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
         self.clear(cache, cpu);
-        self.statistics.flushes += 1;
+        self.statistics.dropped_generations += 1;
     }
 
     /// Drops all code.
@@ -209,6 +209,14 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         self.waiting = Waiting::Nothing;
         cpu.tlb.jumps.forget();
         cache.forget_translated();
+    }
+
+    /// Blocks have other numbers now.
+    pub fn renumber(&mut self, blocks: &Renumbered) {
+        for pending in self.pending.values_mut() {
+            pending.id = blocks.of(pending.id);
+            pending.stale |= pending.id == BlockId::NONE;
+        }
     }
 
     /// Drops the code that was made from a page.
@@ -240,7 +248,10 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         self.statistics.entries += 1;
         self.statistics.retired += cpu.retired.wrapping_sub(began);
         match left.expect("regions reach only their memory") {
-            Left::Countdown => End::Next,
+            Left::Countdown => {
+                self.statistics.pauses += 1;
+                End::Next
+            }
             Left::Jump => {
                 self.statistics.jump_misses += 1;
                 self.waiting = Waiting::Jump(cpu.pc);
@@ -251,8 +262,14 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
                 self.waiting = Waiting::Link(cell, cpu.pc);
                 End::Next
             }
-            Left::Trapped(trap) => End::Left(Leave::Trap(trap)),
-            Left::Interpret => End::Left(Leave::Interpret),
+            Left::Trapped(trap) => {
+                self.statistics.traps += 1;
+                End::Left(Leave::Trap(trap))
+            }
+            Left::Interpret => {
+                self.statistics.interpreted += 1;
+                End::Left(Leave::Interpret)
+            }
         }
     }
 
@@ -278,6 +295,7 @@ struct Request {
 struct Answer<C: Compiler> {
     number: u64,
     compiled: Result<C::Compiled, HostError>,
+    took_ns: u64,
 }
 
 /// A thread that compiles. It ends when this is dropped, but for the region that it is at: nobody waits for that.
@@ -292,8 +310,10 @@ impl<C: Compiler> Worker<C> {
         let (outgoing, answers) = channel();
         std::thread::spawn(move || {
             for Request { number, region, plan } in incoming {
+                let began = thread_ns();
                 let compiled = compiler.compile(&region, plan);
-                if outgoing.send(Answer { number, compiled }).is_err() {
+                let took_ns = thread_ns() - began;
+                if outgoing.send(Answer { number, compiled, took_ns }).is_err() {
                     break;
                 }
             }

@@ -4,12 +4,15 @@ pub mod any;
 pub mod call_out;
 #[cfg(any(feature = "wasmtime", feature = "cranelift"))]
 pub mod compiled;
+#[cfg(all(unix, target_arch = "x86_64"))]
+mod generations;
 pub mod grow;
 #[cfg(all(unix, target_arch = "x86_64"))]
 mod native;
 #[cfg(not(all(unix, target_arch = "x86_64")))]
 #[path = "no_native.rs"]
 mod native;
+pub mod verify;
 
 #[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
 use crate::addr::Page;
@@ -18,11 +21,17 @@ use crate::guest::Mode;
 use call_out::Leave;
 pub use native::Translator;
 
+/// Memory for translated code and what describes it, unless somebody says otherwise.
+pub const CODE_BYTES: u64 = 256 << 20;
+/// The least of it that is of use.
+pub const LEAST_CODE_BYTES: u64 = 4 << 20;
+/// The most that jumps reach.
+pub const MOST_CODE_BYTES: u64 = 1 << 30;
 /// Runs of a block before it is translated, unless somebody says otherwise.
 pub const THRESHOLD: u32 = 64;
 /// What code is made from, and for.
 #[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Origin {
     /// The page that it starts in.
     pub page: Page,
@@ -36,10 +45,16 @@ pub(crate) struct Origin {
 #[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
 impl Origin {
     /// The pages that writes to concern it.
-    #[cfg(any(feature = "wasmtime", feature = "cranelift"))]
     fn pages(&self) -> impl Iterator<Item = Page> + use<> {
         [Some(self.page), self.second].into_iter().flatten()
     }
+}
+
+/// Processor time that this thread has taken: what translation costs, whatever else the host does.
+#[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
+fn thread_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// How a run of translated code ended.
@@ -62,8 +77,12 @@ pub struct TranslatorStatistics {
     pub insns: u64,
     /// Bytes of code.
     pub code_bytes: u64,
-    /// Time that translation took.
+    /// Bytes of code and of what describes it that are kept now, where that is known.
+    pub kept_bytes: u64,
+    /// Processor time that translation took on the vCPU's thread.
     pub translation_ns: u64,
+    /// Processor time that it took on another thread.
+    pub background_ns: u64,
     /// Guest instructions that translated code retired.
     pub retired: u64,
     /// Entries from the run loop.
@@ -76,8 +95,14 @@ pub struct TranslatorStatistics {
     pub unlinked: u64,
     /// Jumps that missed the jump cache.
     pub jump_misses: u64,
-    /// Times all code was dropped because its memory was full.
-    pub flushes: u64,
+    /// Times code was left because its instructions were used up or something asked for a look.
+    pub pauses: u64,
+    /// Times it was left because of an exception.
+    pub traps: u64,
+    /// Times it was left for one instruction to the interpreter, which a device or overwritten code is concerned by.
+    pub interpreted: u64,
+    /// Generations of code that were dropped because memory for code was full.
+    pub dropped_generations: u64,
     /// Units dropped because their page was written.
     pub invalidated: u64,
 }

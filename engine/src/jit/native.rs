@@ -4,61 +4,23 @@
 //! made from is written; [`Translator::invalidate`] ends that.
 
 use super::call_out::{Leave, carry_out};
-use super::{End, Origin, TranslatorStatistics, grow};
+use super::generations::{Full, Generations, LinkState, Numbers, SiteState, Unit};
+use super::{End, LEAST_CODE_BYTES, MOST_CODE_BYTES, Origin, TranslatorStatistics, grow, thread_ns};
 use crate::addr::{Gva, PAGE_MASK, Page};
-use crate::cache::{BlockCache, BlockId};
+use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::cpu::Cpu;
 use crate::eager::BlockEnd;
 use crate::emit::Slot;
-use crate::guest::Guest;
-use crate::host::native::CodeMemory;
+use crate::guest::{Guest, HelperId};
+use crate::host::native::Helped;
 use crate::ir::block::{Block, Op};
 use crate::ir::region::{Region, RegionBlock, ways_out};
-use crate::lower::x64::{Home, Lowering, Place, Request, Site, VectorHome, lower_jump};
+use crate::lower::x64::{Home, Lowering, Place, Request, VectorHome, lower_jump};
 use crate::vcpu::{EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED, Vcpu};
-use std::collections::HashMap;
 use std::ptr::NonNull;
-use std::time::Instant;
 
 /// Runs after which a block is worth its translation even in a run that is soon over: interpreting it has cost that much.
 const HOT: u32 = 1000;
-/// Room for code.
-const CODE_BYTES: usize = 128 << 20;
-
-/// Code of one region.
-struct Unit {
-    /// Where other code enters it.
-    entry: usize,
-    /// Where the run loop enters it.
-    start: usize,
-    /// Instructions of its first block.
-    insns: i64,
-    homes: Vec<Home>,
-    vector_homes: Vec<VectorHome>,
-    /// What it was made from.
-    origin: Origin,
-    /// Links of other code that lead here.
-    incoming: Vec<u32>,
-    live: bool,
-}
-
-/// A way out of a unit.
-struct LinkState {
-    /// Where the displacement is.
-    jump: usize,
-    /// Where it leads while it is not linked.
-    unlinked: usize,
-    /// Where it leads in the guest.
-    to: i64,
-    /// The unit that it is part of.
-    from: u32,
-}
-
-/// A site and its unit.
-struct SiteState {
-    site: Site,
-    unit: u32,
-}
 
 /// What translated code was left by that did not know where to go on: it is told when the code it wants is found.
 #[derive(Clone, Copy, Debug)]
@@ -73,12 +35,7 @@ enum Waiting {
 /// Translates and keeps what it translated.
 pub struct Translator {
     lowering: Lowering,
-    memory: CodeMemory,
-    units: Vec<Unit>,
-    sites: Vec<SiteState>,
-    links: Vec<LinkState>,
-    /// Live units by the page that they were made from.
-    pages: HashMap<Page, Vec<u32>>,
+    code: Generations,
     waiting: Waiting,
     threshold: u32,
     /// Until this many instructions have retired, code is translated only when it has run [`HOT`] times.
@@ -90,8 +47,7 @@ pub struct Translator {
 struct Run<'a, G: Guest> {
     cpu: &'a mut Cpu<G>,
     vcpu: NonNull<Vcpu>,
-    sites: &'a [SiteState],
-    units: &'a [Unit],
+    code: &'a Generations,
     /// `cpu.retired` plus what may still be retired.
     end: u64,
     left: Option<Leave>,
@@ -99,17 +55,14 @@ struct Run<'a, G: Guest> {
 }
 
 impl Translator {
-    /// A translator for this host that translates blocks when they have run `threshold` times; `None` if the host does not
-    /// give memory for code.
-    pub fn new<G: Guest>(threshold: u32) -> Option<Self> {
-        let memory = CodeMemory::new(CODE_BYTES, G::FLOAT_ENVIRONMENT).ok()?;
+    /// A translator for this host that translates blocks when they have run `threshold` times, and keeps so much code and
+    /// what describes it; `None` if the host does not give memory for code.
+    pub fn new<G: Guest>(code_bytes: u64, threshold: u32) -> Option<Self> {
+        let code_bytes = code_bytes.clamp(LEAST_CODE_BYTES, MOST_CODE_BYTES) as usize;
+        let code = Generations::new(code_bytes, G::FLOAT_ENVIRONMENT).ok()?;
         Some(Self {
             lowering: Lowering::new(),
-            memory,
-            units: Vec::new(),
-            sites: Vec::new(),
-            links: Vec::new(),
-            pages: HashMap::new(),
+            code,
             waiting: Waiting::Nothing,
             threshold,
             hesitates_until: 0,
@@ -124,13 +77,16 @@ impl Translator {
 
     /// What it has done so far.
     pub fn statistics(&self) -> TranslatorStatistics {
-        self.statistics
+        TranslatorStatistics { kept_bytes: self.code.used_bytes() as u64, ..self.statistics }
     }
 
     /// Counts a run of a block by the interpreter, and translates it when that pays.
     #[inline]
     pub fn heat_up<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
         let heat = cache.heat_up(id);
+        if heat == 1 && self.adopt(cache, cpu, id) {
+            return;
+        }
         if heat == self.threshold || heat == HOT {
             self.consider::<G>(cache, cpu, id, heat);
         }
@@ -156,33 +112,52 @@ impl Translator {
         }
     }
 
+    /// Lets a block that has been decoded again lead to what was translated from it before.
+    #[cold]
+    #[inline(never)]
+    fn adopt<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &Cpu<G>, id: BlockId) -> bool {
+        let (block, context) = (cache.block(id), cpu.data_context());
+        let origin =
+            Origin { page: Page::of(block.gpa()), second: block.second(), mode: cpu.mode(), context };
+        let found = self.code.adopt(origin, block.page_offset(), id);
+        if let Some(number) = found {
+            cache.set_translated(id, context, number);
+        }
+        found.is_some()
+    }
+
     #[cold]
     #[inline(never)]
     fn translate<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
-        let began = Instant::now();
+        let began = thread_ns();
         let region = grow::grow::<G>(cache, id);
         let context = cpu.data_context();
         let block = cache.block(id);
         let (page, second) = (Page::of(block.gpa()), block.second());
-        match self.add::<G>(&region, Origin { page, second, mode: cpu.mode(), context }) {
-            Some(number) => {
-                for page in [Some(page), second].into_iter().flatten() {
-                    self.pages.entry(page).or_default().push(number);
-                }
-                cache.set_translated(id, context, number);
-            }
-            None => {
-                self.clear(cache, cpu);
-                self.statistics.flushes += 1;
-            }
+        let origin = Origin { page, second, mode: cpu.mode(), context };
+        let added = self.add::<G>(&region, origin, id).or_else(|Full| {
+            self.advance(cache, cpu);
+            // What does not fit an empty generation is left to the interpreter.
+            self.add::<G>(&region, origin, id)
+        });
+        if let Ok(number) = added {
+            cache.set_translated(id, context, number);
         }
-        self.statistics.translation_ns += began.elapsed().as_nanos() as u64;
+        self.statistics.translation_ns += thread_ns() - began;
     }
 
-    /// Lowers a region and gives the number of its unit, or `None` if the memory for code is full.
-    fn add<G: Guest>(&mut self, region: &Region, origin: Origin) -> Option<u32> {
-        let number = self.units.len() as u32;
-        let (first_site, first_link) = (self.sites.len() as u32, self.links.len() as u32);
+    /// Begins the next generation, in the place of the oldest.
+    fn advance<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
+        if self.code.advance(cache) {
+            self.statistics.dropped_generations += 1;
+            cpu.tlb.jumps.forget();
+            self.waiting = Waiting::Nothing;
+        }
+    }
+
+    /// Lowers a region that begins with a block, and gives the number of its unit.
+    fn add<G: Guest>(&mut self, region: &Region, origin: Origin, block: BlockId) -> Result<u32, Full> {
+        let Numbers { first_site, first_link, .. } = self.code.next();
         let request = Request {
             helpers: G::HELPERS,
             vector_scratch: G::VECTOR_SCRATCH,
@@ -193,30 +168,12 @@ impl Translator {
             first_link,
         };
         let lowered = self.lowering.lower(region, request);
-        let at = self.memory.add(lowered.code)?;
-        let links = lowered.links.iter();
-        self.links.extend(links.map(|link| LinkState {
-            jump: at + link.jump,
-            unlinked: at + link.unlinked,
-            to: link.to,
-            from: number,
-        }));
-        self.sites.extend(lowered.sites.iter().map(|site| SiteState { site: site.clone(), unit: number }));
-        self.units.push(Unit {
-            entry: at + lowered.entry,
-            start: at + lowered.start,
-            insns: region.blocks[0].insns.into(),
-            homes: lowered.homes.to_vec(),
-            vector_homes: lowered.vector_homes.to_vec(),
-            origin,
-            incoming: Vec::new(),
-            live: true,
-        });
+        let number = self.code.add(&lowered, &region.blocks[0], origin, block)?;
         self.statistics.regions += 1;
         self.statistics.blocks += region.blocks.len() as u64;
         self.statistics.insns += region.blocks.iter().map(|block| u64::from(block.insns)).sum::<u64>();
         self.statistics.code_bytes += lowered.code.len() as u64;
-        Some(number)
+        Ok(number)
     }
 
     /// Translates a block on its own and runs it once, as [`crate::eager::run_ir`] does: what is compared with that. Other
@@ -230,7 +187,7 @@ impl Translator {
         let weight = if self.statistics.regions.is_multiple_of(2) { 1 << 10 } else { 1 };
         let alone = RegionBlock { block: block.clone(), start, insns, weight, ways };
         let origin = Origin { page: Page(0), second: None, mode: cpu.mode(), context: cpu.data_context() };
-        let number = self.add::<G>(&Region { blocks: vec![alone] }, origin)?;
+        let number = self.add::<G>(&Region { blocks: vec![alone] }, origin, BlockId::NONE).ok()?;
         // As the run loop does before it runs anything.
         cpu.looked();
         cpu.attention.take();
@@ -256,36 +213,23 @@ impl Translator {
         })
     }
 
-    /// Drops all code.
-    pub fn clear<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
-        self.forget(cpu);
-        cache.forget_translated();
-    }
-
     fn forget<G: Guest>(&mut self, cpu: &mut Cpu<G>) {
-        self.memory.clear();
-        self.units.clear();
-        self.sites.clear();
-        self.links.clear();
-        self.pages.clear();
+        self.code.clear();
         self.waiting = Waiting::Nothing;
         cpu.tlb.jumps.forget();
+    }
+
+    /// Blocks have other numbers now.
+    pub fn renumber(&mut self, blocks: &Renumbered) {
+        self.code.renumber(blocks);
     }
 
     /// Drops the code that was made from a page.
     pub fn invalidate<G: Guest>(&mut self, cpu: &mut Cpu<G>, page: Page) {
         self.waiting = Waiting::Nothing;
-        for number in self.pages.remove(&page).unwrap_or_default() {
-            let unit = &mut self.units[number as usize];
-            if !unit.live {
-                continue;
-            }
-            unit.live = false;
-            for link in std::mem::take(&mut unit.incoming) {
-                let link = &self.links[link as usize];
-                self.memory.patch(link.jump, link.unlinked);
-            }
-            self.statistics.invalidated += 1;
+        let count = self.code.invalidate(page);
+        if count > 0 {
+            self.statistics.invalidated += count;
             cpu.tlb.forget_code();
         }
     }
@@ -293,43 +237,37 @@ impl Translator {
     /// Runs a unit, which the vCPU's pc leads to, until it leaves.
     pub fn run<G: Guest>(&mut self, cpu: &mut Cpu<G>, number: u32, limit: u64) -> End {
         let tag = cpu.context_tag();
-        let unit = &self.units[number as usize];
-        let entry = self.memory.address(unit.entry);
+        let entry = self.code.memory.address(self.code.unit(number).entry);
         match std::mem::replace(&mut self.waiting, Waiting::Nothing) {
             Waiting::Nothing => {}
-            Waiting::Jump(pc) if pc == cpu.pc => cpu.tlb.jumps.note(pc, tag, entry),
+            Waiting::Jump(pc) if pc == cpu.pc => {
+                let context = cpu.fetch_context();
+                cpu.tlb.jumps.note(pc, context, tag, entry);
+            }
             Waiting::Jump(_) => {}
             Waiting::Link(link, pc) if pc == cpu.pc => self.link(link, number),
             Waiting::Link(..) => {}
         }
-        let unit = &self.units[number as usize];
+        let unit = self.code.unit(number);
         let (start, insns) = (unit.start, unit.insns);
         // The first block runs in any case.
         let left = (limit.saturating_sub(cpu.retired) as i64).max(insns);
         let vcpu = cpu.vcpu();
         let end = cpu.retired.wrapping_add(left as u64);
         let (page_base, began) = (cpu.pc.0 & !PAGE_MASK, cpu.retired);
-        let mut run = Run {
-            cpu,
-            vcpu,
-            sites: &self.sites,
-            units: &self.units,
-            end,
-            left: None,
-            statistics: &mut self.statistics,
-        };
+        let mut run = Run { cpu, vcpu, code: &self.code, end, left: None, statistics: &mut self.statistics };
         let argument = (&raw mut run).cast::<u8>();
         // SAFETY: the vCPU is that of `run.cpu`, which is borrowed exclusively; none of its other fields than these are
         // borrowed here. Its TLB leads into `run.cpu.ram` only, which it owns. Units are lowered for this memory, and
         // are entered where they start. Call-outs have the argument for their own as long as they run.
         unsafe {
-            (*vcpu.as_ptr()).links = self.memory.links(call_out::<G>, argument);
+            (*vcpu.as_ptr()).links = self.code.memory.links(call_out::<G>, call_helper::<G>, argument);
             (*vcpu.as_ptr()).context_tag = tag;
             (*vcpu.as_ptr()).page_base = page_base;
             (*vcpu.as_ptr()).countdown = left - insns;
             (*vcpu.as_ptr()).withheld = 0;
             (*vcpu.as_ptr()).moved = 0;
-            self.memory.enter(vcpu, start);
+            self.code.memory.enter(vcpu, start);
         }
         let left = run.left;
         // SAFETY: as above; generated code has returned.
@@ -345,8 +283,15 @@ impl Translator {
             EXIT_SITE => {
                 cpu.pc = Gva(pc);
                 match left {
-                    Some(Leave::Look) | None => End::Next,
-                    Some(leave) => End::Left(leave),
+                    Some(Leave::Look) | None => {
+                        self.statistics.pauses += 1;
+                        End::Next
+                    }
+                    Some(leave) => {
+                        self.statistics.traps += u64::from(matches!(leave, Leave::Trap(_)));
+                        self.statistics.interpreted += u64::from(leave == Leave::Interpret);
+                        End::Left(leave)
+                    }
                 }
             }
             number if number >= EXIT_UNLINKED => {
@@ -354,7 +299,7 @@ impl Translator {
                 self.statistics.unlinked += 1;
                 // SAFETY: as above.
                 let page_base = unsafe { (*vcpu.as_ptr()).page_base };
-                cpu.pc = grow::address(page_base, self.links[link as usize].to);
+                cpu.pc = grow::address(page_base, self.code.link(link).to);
                 self.waiting = Waiting::Link(link, cpu.pc);
                 End::Next
             }
@@ -363,6 +308,8 @@ impl Translator {
                 if exit == EXIT_JUMP {
                     self.waiting = Waiting::Jump(cpu.pc);
                     self.statistics.jump_misses += 1;
+                } else {
+                    self.statistics.pauses += 1;
                 }
                 End::Next
             }
@@ -371,8 +318,8 @@ impl Translator {
 
     /// Lets a way out lead to a unit.
     fn link(&mut self, link: u32, to: u32) {
-        let state = &self.links[link as usize];
-        let (from, unit) = (&self.units[state.from as usize], &self.units[to as usize]);
+        let LinkState { from, to: place, .. } = *self.code.link(link);
+        let (from, unit) = (self.code.unit(from), self.code.unit(to));
         if !from.live || !unit.live {
             return;
         }
@@ -381,14 +328,10 @@ impl Translator {
             return;
         }
         if unit.origin.second.is_none() {
-            self.memory.patch(state.jump, unit.entry);
-            self.units[to as usize].incoming.push(link);
+            self.code.connect(link, to);
         } else {
             // Whether it may run depends on where its second page is mapped: the jump cache knows.
-            let code = lower_jump(state.to);
-            if let Some(at) = self.memory.add(&code) {
-                self.memory.patch(self.links[link as usize].jump, at);
-            }
+            self.code.add_way(link, &lower_jump(place));
         }
     }
 }
@@ -400,14 +343,78 @@ impl Translator {
 unsafe extern "sysv64" fn call_out<G: Guest>(argument: *mut u8, site: u64) -> u64 {
     // SAFETY: the caller's promise; the run loop does not touch it before the code returns.
     let run = unsafe { &mut *argument.cast::<Run<'_, G>>() };
-    u64::from(run.site(site as usize))
+    u64::from(run.site(site as u32))
+}
+
+/// What calls of helpers call.
+///
+/// # Safety
+/// As for [`call_out`]; `helper` is the number of one of the guest's helpers.
+unsafe extern "sysv64" fn call_helper<G: Guest>(argument: *mut u8, site: u64, helper: u64) -> Helped {
+    // SAFETY: as in `call_out`.
+    let run = unsafe { &mut *argument.cast::<Run<'_, G>>() };
+    match run.helper(site as u32, HelperId(helper as u16)) {
+        Some(result) => Helped { result, leaves: 0 },
+        None => Helped { result: 0, leaves: 1 },
+    }
 }
 
 impl<G: Guest> Run<'_, G> {
+    /// Runs a helper; `None` if the code is to be left. What it may touch is in memory, and so is the count.
+    #[inline(always)]
+    fn helper(&mut self, number: u32, id: HelperId) -> Option<u64> {
+        let vcpu = self.vcpu.as_ptr();
+        // SAFETY: generated code waits for this function; of the vCPU only these fields are borrowed, and nobody else
+        // borrows them.
+        let (countdown, withheld, arguments) =
+            unsafe { (&mut (*vcpu).countdown, &mut (*vcpu).withheld, (*vcpu).helper_arguments) };
+        let cpu = &mut *self.cpu;
+        cpu.retired = self.end.wrapping_sub(countdown.wrapping_add(*withheld) as u64);
+        self.statistics.call_outs += 1;
+        self.statistics.helpers += 1;
+        let before = (cpu.fetch_epoch(), cpu.data_context());
+        match G::helper(cpu, id, arguments) {
+            Ok(result) => {
+                self.settle(before);
+                if self.cpu.needs_look() && *countdown >= 0 {
+                    *withheld += *countdown + 1;
+                    *countdown = -1;
+                }
+                Some(result)
+            }
+            Err(trap) => {
+                let site = &self.code.site(number).site;
+                *countdown += i64::from(site.unretired);
+                self.left = Some(Leave::Trap(trap));
+                // SAFETY: as above.
+                unsafe { (*vcpu).pc = grow::address((*vcpu).page_base, site.insn).0 };
+                None
+            }
+        }
+    }
+
+    /// After what was called: code that was written is to be looked at, and what moved is looked up afresh. `before` are
+    /// fetch epoch and data context before it.
+    #[inline(always)]
+    fn settle(&mut self, before: (u64, usize)) {
+        let cpu = &mut *self.cpu;
+        if cpu.ram.has_written_code() {
+            cpu.recheck_interrupts();
+        }
+        if (cpu.fetch_epoch(), cpu.data_context()) != before {
+            let vcpu = self.vcpu.as_ptr();
+            // SAFETY: generated code waits, and nobody borrows these fields of the vCPU.
+            unsafe {
+                (*vcpu).context_tag = cpu.context_tag();
+                (*vcpu).moved = 1;
+            }
+        }
+    }
+
     /// Does what a site asks for; true if the code is to be left.
-    fn site(&mut self, number: usize) -> bool {
-        let SiteState { site, unit } = &self.sites[number];
-        let Unit { homes, vector_homes, .. } = &self.units[*unit as usize];
+    fn site(&mut self, number: u32) -> bool {
+        let SiteState { site, unit } = self.code.site(number);
+        let Unit { homes, vector_homes, .. } = self.code.unit(*unit);
         let vcpu = self.vcpu.as_ptr();
         // SAFETY: generated code waits for this function; of the vCPU only these fields are borrowed, and nobody else
         // borrows them.
@@ -468,18 +475,8 @@ impl<G: Guest> Run<'_, G> {
                 if let Some(reg) = site.result {
                     saved[usize::from(reg.0)] = result;
                 }
-                let changed = (cpu.fetch_epoch(), cpu.data_context()) != before;
-                if cpu.ram.has_written_code() {
-                    cpu.recheck_interrupts();
-                }
-                if changed {
-                    // SAFETY: as above.
-                    unsafe {
-                        (*vcpu).context_tag = cpu.context_tag();
-                        (*vcpu).moved = 1;
-                    }
-                }
-                if cpu.needs_look() && saved[COUNT] as i64 >= 0 {
+                self.settle(before);
+                if self.cpu.needs_look() && saved[COUNT] as i64 >= 0 {
                     *withheld += saved[COUNT] as i64 + 1;
                     saved[COUNT] = u64::MAX;
                 }

@@ -2,7 +2,7 @@
 
 use super::{End, TranslatorStatistics};
 use crate::addr::{Gva, Page};
-use crate::cache::{BlockCache, BlockId};
+use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::cpu::Cpu;
 use crate::eager::BlockEnd;
 use crate::guest::Guest;
@@ -13,7 +13,7 @@ pub enum Translator {}
 
 #[allow(missing_docs, reason = "as those of the translator to native code")]
 impl Translator {
-    pub fn new<G: Guest>(_threshold: u32) -> Option<Self> {
+    pub fn new<G: Guest>(_code_bytes: u64, _threshold: u32) -> Option<Self> {
         None
     }
 
@@ -33,7 +33,7 @@ impl Translator {
         match *self {}
     }
 
-    pub fn clear<G: Guest>(&mut self, _: &mut BlockCache<G::Insn>, _: &mut Cpu<G>) {
+    pub fn renumber(&mut self, _: &Renumbered) {
         match *self {}
     }
 

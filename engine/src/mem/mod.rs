@@ -1,6 +1,7 @@
 //! Guest memory: RAM with code and dirty tracking, the TLB, and the contract of memory-mapped devices.
 
 pub mod device;
+pub(crate) mod journal;
 pub mod jumps;
 pub mod ram;
 pub mod spaces;

@@ -4,6 +4,7 @@
 //! DMA are tracked alike. Invariant: a page that holds decoded code has a non-zero chunk map, and no TLB entry
 //! holds a write tag for such a page.
 
+use super::journal::{Difference, Journal};
 use crate::addr::{Gpa, PAGE_BYTES, PAGE_SHIFT, Page};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ops::Range;
@@ -92,6 +93,8 @@ pub struct Ram {
     dirty: Vec<bool>,
     /// Pages whose code was written and has not been invalidated yet.
     written_code: Vec<Page>,
+    /// What is written while it may have to be undone.
+    journal: Option<Box<Journal>>,
 }
 
 impl Ram {
@@ -131,6 +134,7 @@ impl Ram {
             code: vec![0; pages],
             dirty: vec![false; pages],
             written_code: Vec::new(),
+            journal: None,
         }
     }
 
@@ -287,6 +291,9 @@ impl Ram {
         }
         let first = offset >> PAGE_SHIFT;
         let last = (offset + len_bytes - 1) >> PAGE_SHIFT;
+        if self.journal.is_some() {
+            self.journal_write(offset, len_bytes);
+        }
         for index in first..=last {
             self.dirty[index as usize] = true;
             let map = self.code[index as usize];
@@ -341,12 +348,6 @@ impl Ram {
         }
     }
 
-    /// Drops the code mark of every page: the block cache was emptied.
-    pub fn forget_all_code(&mut self) {
-        self.code.fill(0);
-        self.written_code.clear();
-    }
-
     /// Whether written code waits for [`Ram::take_written_code`].
     #[inline]
     pub fn has_written_code(&self) -> bool {
@@ -363,6 +364,79 @@ impl Ram {
     pub fn mark_dirty(&mut self, page: Page) {
         let index = self.index(page);
         self.dirty[index] = true;
+        if self.journal.is_some() {
+            self.journal_write((index as u64) << PAGE_SHIFT, 0);
+        }
+    }
+
+    /// Keeps a journal of what is written from now on. The caller takes all write tags of pages away that are not
+    /// [`Ram::is_journaled`].
+    pub(crate) fn keep_journal(&mut self, mut journal: Box<Journal>) {
+        for index in journal.expected() {
+            journal.note(index, self.page_bytes(index));
+        }
+        self.journal = Some(journal);
+    }
+
+    /// Ends what [`Ram::keep_journal`] began.
+    pub(crate) fn end_journal(&mut self) -> Option<Box<Journal>> {
+        self.journal.take()
+    }
+
+    /// Whether what a page of RAM held is in the journal, so that it may be written. By its host address.
+    pub(crate) fn is_journaled(&self, host_page: u64) -> bool {
+        let index = (host_page.wrapping_sub(self.host_base() as u64) >> PAGE_SHIFT) as usize;
+        self.journal.as_ref().is_some_and(|journal| journal.has(index))
+    }
+
+    /// A page walk begins or ends.
+    pub(crate) fn journal_walk(&mut self, is_on: bool) {
+        if let Some(journal) = &mut self.journal {
+            journal.walk(is_on);
+        }
+    }
+
+    /// Puts everything back that the journal has.
+    pub(crate) fn undo(&mut self) {
+        let Some(mut journal) = self.journal.take() else { return };
+        let before = journal.undo(|index| self.page_bytes(index));
+        for (index, bytes) in before {
+            // SAFETY: a whole page inside the backing; the exclusive borrow of `self` keeps others out.
+            unsafe {
+                let page = self.host_base().add(index << PAGE_SHIFT);
+                page.copy_from_nonoverlapping(bytes.as_ptr(), PAGE_BYTES as usize);
+            }
+        }
+        self.journal = Some(journal);
+    }
+
+    /// What the journal's pages held when they were put back and do not hold now.
+    pub(crate) fn undone_differences(&self) -> Vec<(Gpa, Difference)> {
+        let Some(journal) = &self.journal else { return Vec::new() };
+        let found = journal.differences(|index| self.page_bytes(index));
+        found.into_iter().map(|difference| (self.gpa(difference.offset), difference)).collect()
+    }
+
+    /// The bytes of a page by its number in RAM.
+    fn page_bytes(&self, index: usize) -> &[u8] {
+        debug_assert!(index < self.dirty.len());
+        // SAFETY: a whole page inside the backing; as in `slice`, a shared borrow of `self` keeps writers out.
+        unsafe {
+            let page = self.host_base().add(index << PAGE_SHIFT);
+            std::slice::from_raw_parts(page, PAGE_BYTES as usize)
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn journal_write(&mut self, offset: u64, len_bytes: u64) {
+        let Some(mut journal) = self.journal.take() else { return };
+        let last = offset + len_bytes.max(1) - 1;
+        for index in offset >> PAGE_SHIFT..=last >> PAGE_SHIFT {
+            journal.note(index as usize, self.page_bytes(index as usize));
+        }
+        journal.note_write(offset, len_bytes);
+        self.journal = Some(journal);
     }
 
     /// The pages written since the last [`Ram::clear_dirty`], in ascending order.

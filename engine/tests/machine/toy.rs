@@ -66,10 +66,14 @@ pub enum Op {
     Break,
     /// a = load32(b + n)
     Load32,
+    /// a = b + n; one more where it is recorded and not run at once: a translator that errs.
+    WrongAddi,
+    /// store64(b + n, a); to the next word, too, where it is recorded.
+    WrongStore,
 }
 
 impl Op {
-    const ALL: [Op; 15] = [
+    const ALL: [Op; 17] = [
         Op::Addi,
         Op::Load,
         Op::Store,
@@ -85,6 +89,8 @@ impl Op {
         Op::Return,
         Op::Break,
         Op::Load32,
+        Op::WrongAddi,
+        Op::WrongStore,
     ];
 }
 
@@ -190,6 +196,8 @@ impl Guest for Toy {
                     | Op::Store8
                     | Op::LoadReserved
                     | Op::StoreConditional
+                    | Op::WrongAddi
+                    | Op::WrongStore
             )
         );
         Some(Decoded { insn, len_bytes: 4, ends_block: !goes_on })
@@ -209,6 +217,20 @@ impl Guest for Toy {
                 e.set(i.a, value);
             }
             Op::Store => e.store(w, sum, a)?,
+            Op::WrongAddi if E::RECORDS => {
+                let one = e.imm(1);
+                let sum = e.add(w, sum, one);
+                e.set(i.a, sum);
+            }
+            Op::WrongAddi => e.set(i.a, sum),
+            Op::WrongStore => {
+                e.store(w, sum, a)?;
+                if E::RECORDS {
+                    let eight = e.imm(8);
+                    let next = e.add(w, sum, eight);
+                    e.store(w, next, a)?;
+                }
+            }
             Op::Store8 => e.store(Width::W8, sum, a)?,
             Op::Jump => e.jump_relative(4 * i.n),
             Op::JumpTo => e.jump(a),
@@ -278,7 +300,7 @@ impl Guest for Toy {
         let page = gva.0 >> PAGE_SHIFT;
         let mapped = if cpu.guest.translates { cpu.guest.map.get(&page).copied() } else { Some(page) };
         let page = Page(mapped.ok_or(Trap::new(PAGE_FAULT, gva.0))?);
-        Ok(Translation { page, read: true, write: true, execute: true, cacheable: true })
+        Ok(Translation { page, read: true, write: true, execute: true, cacheable: true, global: false })
     }
 
     fn bus_error(gva: Gva, _: Gpa, _: Access) -> Trap {

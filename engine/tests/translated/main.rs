@@ -2,6 +2,7 @@
 
 #![cfg(all(unix, target_arch = "x86_64"))]
 
+mod churn;
 #[path = "../machine/code.rs"]
 mod code;
 #[path = "../machine/memory.rs"]
@@ -10,6 +11,7 @@ mod memory;
 mod run_loop;
 #[path = "../machine/toy.rs"]
 mod toy;
+mod verify;
 
 /// Runs of a block before it is translated.
 const TRANSLATE_AFTER: Option<u32> = Some(1);

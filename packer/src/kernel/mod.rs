@@ -72,6 +72,20 @@ pub fn build(arch: Arch, progress: Progress<'_>) -> Result<PathBuf, KernelError>
     Ok(dir.join(product(arch).1))
 }
 
+/// The `System.map` of a kernel that was built here, by the kernel's bytes.
+pub fn system_map(kernel: &[u8]) -> Option<String> {
+    let built = fs::read_dir(Cache::of_user().ok()?.root().join("kernel")).ok()?;
+    built.flatten().find_map(|entry| {
+        let is_it = |arch: Arch| {
+            let file = entry.path().join(product(arch).1);
+            fs::metadata(&file).is_ok_and(|file| file.len() == kernel.len() as u64)
+                && fs::read(&file).is_ok_and(|bytes| bytes == kernel)
+        };
+        let found = [Arch::Riscv64, Arch::X86_64].into_iter().any(is_it);
+        found.then(|| fs::read_to_string(entry.path().join("System.map")).ok())?
+    })
+}
+
 /// The file that the kernel's build makes, and its name in the cache.
 fn product(arch: Arch) -> (&'static str, &'static str) {
     match arch {

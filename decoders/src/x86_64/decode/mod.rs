@@ -13,7 +13,7 @@ use super::insn::{Condition, Insn, InsnFlags, Memory, Op, Operand, SegmentCheck,
 use super::mode::ModeBits;
 use super::segment::SegmentRegister;
 use super::{regs, trap};
-use c2w_engine::addr::Width;
+use c2w_engine::addr::{Gva, Width};
 use c2w_engine::emit::Slot;
 use c2w_engine::guest::{Decoded, Mode, TrapCause};
 use iced_x86::{
@@ -52,6 +52,12 @@ pub struct Source<'a> {
     pub mode: ModeBits,
     /// Its encoding.
     pub bytes: &'a [u8],
+}
+
+/// The instruction that `bytes` are, as assembly has it.
+pub fn disassemble(bytes: &[u8], pc: Gva, mode: Mode) -> String {
+    let bits = ModeBits::of(mode).code_width().bits();
+    Decoder::with_ip(bits, bytes, pc.0, DecoderOptions::FORCE_RESERVED_NOP).decode().to_string()
 }
 
 /// Decodes the instruction at the start of `bytes`. What is undefined or not known decodes to #UD; `None` means that

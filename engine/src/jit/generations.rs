@@ -1,0 +1,338 @@
+//! Where translated code is kept: in generations, of which the oldest makes room for the next when all are full.
+//!
+//! Units, their sites and their links are numbered by generation and place in it, so that a generation is dropped without
+//! touching another one's numbers. Invariant: nothing outside of a generation names what is in it when it has been dropped:
+//! not a link of other code, not the pages, not the blocks.
+//!
+//! The limit is for code and for what describes it, which takes as much again.
+
+use super::Origin;
+use crate::addr::Page;
+use crate::cache::{BlockCache, BlockId, Renumbered};
+use crate::emit::Slot;
+use crate::host::native::NativeCode;
+use crate::ir::region::RegionBlock;
+use crate::lower::x64::{Home, Lowered, Site, VectorHome};
+use rustix::io::Errno;
+use std::collections::HashMap;
+
+/// How many there are: so much of the code is lost at once.
+pub const GENERATIONS: usize = 8;
+/// Bits of a number that say where in its generation something is.
+const INDEX_BITS: u32 = 24;
+
+/// Code of one region.
+pub(super) struct Unit {
+    /// Where other code enters it.
+    pub entry: usize,
+    /// Where the run loop enters it.
+    pub start: usize,
+    /// Instructions of its first block.
+    pub insns: i64,
+    pub homes: Vec<Home>,
+    pub vector_homes: Vec<VectorHome>,
+    /// What it was made from.
+    pub origin: Origin,
+    /// The block that it begins with, which leads to it, and where in its page that is.
+    block: BlockId,
+    place: u64,
+    /// Links of other code that lead here.
+    incoming: Vec<u32>,
+    pub live: bool,
+}
+
+/// A way out of a unit.
+pub(super) struct LinkState {
+    /// Where the displacement is.
+    jump: usize,
+    /// Where it leads while it is not linked.
+    unlinked: usize,
+    /// Where it leads in the guest.
+    pub to: i64,
+    /// The unit that it is part of.
+    pub from: u32,
+    /// The unit that it is linked to.
+    target: Option<u32>,
+}
+
+/// A site and its unit.
+pub(super) struct SiteState {
+    pub site: Site,
+    pub unit: u32,
+}
+
+#[derive(Default)]
+struct Generation {
+    units: Vec<Unit>,
+    sites: Vec<SiteState>,
+    links: Vec<LinkState>,
+    /// Code and tables.
+    bytes: usize,
+}
+
+/// Everything that was translated and not dropped.
+pub(super) struct Generations {
+    pub memory: NativeCode,
+    all: Vec<Generation>,
+    /// The one that is being filled.
+    current: usize,
+    /// Most bytes of each.
+    limit_bytes: usize,
+    /// Live units by the page that they were made from.
+    pages: HashMap<Page, Vec<u32>>,
+    /// Live units by what they were made from and the place in its page.
+    entries: HashMap<(Origin, u64), u32>,
+}
+
+/// Numbers of what the next unit has.
+#[derive(Clone, Copy)]
+pub(super) struct Numbers {
+    pub unit: u32,
+    pub first_site: u32,
+    pub first_link: u32,
+}
+
+/// There is no room in the generation that is being filled.
+#[derive(Debug)]
+pub(super) struct Full;
+
+impl Generations {
+    /// Room for `len_bytes` of code and tables.
+    ///
+    /// # Errors
+    /// When the host does not give memory that may be run.
+    pub fn new(len_bytes: usize, float_environment: Option<Slot>) -> Result<Self, Errno> {
+        let memory = NativeCode::new(len_bytes, GENERATIONS, float_environment)?;
+        Ok(Self {
+            memory,
+            all: (0..GENERATIONS).map(|_| Generation::default()).collect(),
+            current: 0,
+            limit_bytes: len_bytes / GENERATIONS,
+            pages: HashMap::new(),
+            entries: HashMap::new(),
+        })
+    }
+
+    fn place(number: u32) -> (usize, usize) {
+        ((number >> INDEX_BITS) as usize, (number & ((1 << INDEX_BITS) - 1)) as usize)
+    }
+
+    fn number(&self, index: usize) -> u32 {
+        (self.current as u32) << INDEX_BITS | index as u32
+    }
+
+    pub fn unit(&self, number: u32) -> &Unit {
+        let (generation, index) = Self::place(number);
+        &self.all[generation].units[index]
+    }
+
+    fn unit_mut(&mut self, number: u32) -> &mut Unit {
+        let (generation, index) = Self::place(number);
+        &mut self.all[generation].units[index]
+    }
+
+    pub fn site(&self, number: u32) -> &SiteState {
+        let (generation, index) = Self::place(number);
+        &self.all[generation].sites[index]
+    }
+
+    pub fn link(&self, number: u32) -> &LinkState {
+        let (generation, index) = Self::place(number);
+        &self.all[generation].links[index]
+    }
+
+    fn link_mut(&mut self, number: u32) -> &mut LinkState {
+        let (generation, index) = Self::place(number);
+        &mut self.all[generation].links[index]
+    }
+
+    /// Bytes of code and tables, dead ones included.
+    pub fn used_bytes(&self) -> usize {
+        self.all.iter().map(|generation| generation.bytes).sum()
+    }
+
+    /// What the next unit is numbered by.
+    pub fn next(&self) -> Numbers {
+        let Generation { units, sites, links, .. } = &self.all[self.current];
+        let [unit, first_site, first_link] =
+            [units.len(), sites.len(), links.len()].map(|len| self.number(len));
+        Numbers { unit, first_site, first_link }
+    }
+
+    /// Keeps what was lowered for the numbers that [`Self::next`] gave.
+    pub fn add(
+        &mut self,
+        lowered: &Lowered<'_>,
+        first: &RegionBlock,
+        origin: Origin,
+        block: BlockId,
+    ) -> Result<u32, Full> {
+        let place = first.start as u64;
+        let number = self.next().unit;
+        let bytes = lowered.code.len() + table_bytes(lowered);
+        let generation = &mut self.all[self.current];
+        let room = |len: usize, more: usize| len + more < 1 << INDEX_BITS;
+        if generation.bytes + bytes > self.limit_bytes
+            || !room(generation.units.len(), 1)
+            || !room(generation.sites.len(), lowered.sites.len())
+            || !room(generation.links.len(), lowered.links.len())
+        {
+            return Err(Full);
+        }
+        let at = self.memory.add(lowered.code).ok_or(Full)?;
+        generation.bytes += bytes;
+        generation.links.extend(lowered.links.iter().map(|link| LinkState {
+            jump: at + link.jump,
+            unlinked: at + link.unlinked,
+            to: link.to,
+            from: number,
+            target: None,
+        }));
+        let sites = lowered.sites.iter().map(|site| SiteState { site: site.clone(), unit: number });
+        generation.sites.extend(sites);
+        generation.units.push(Unit {
+            entry: at + lowered.entry,
+            start: at + lowered.start,
+            insns: first.insns.into(),
+            homes: lowered.homes.to_vec(),
+            vector_homes: lowered.vector_homes.to_vec(),
+            origin,
+            block,
+            place,
+            incoming: Vec::new(),
+            live: true,
+        });
+        for page in origin.pages() {
+            self.pages.entry(page).or_default().push(number);
+        }
+        self.entries.insert((origin, place), number);
+        Ok(number)
+    }
+
+    /// The live unit that was made from this; it belongs to this block from now on.
+    pub fn adopt(&mut self, origin: Origin, place: u64, block: BlockId) -> Option<u32> {
+        let number = *self.entries.get(&(origin, place))?;
+        self.unit_mut(number).block = block;
+        Some(number)
+    }
+
+    /// Forgets where a unit that is no longer live can be found.
+    fn forget_entry(&mut self, entry: (Origin, u64), number: u32) {
+        if self.entries.get(&entry) == Some(&number) {
+            self.entries.remove(&entry);
+        }
+    }
+
+    /// Adds code that belongs to a link and leads on from it.
+    pub fn add_way(&mut self, link: u32, code: &[u8]) {
+        let generation = &mut self.all[self.current];
+        if generation.bytes + code.len() <= self.limit_bytes
+            && let Some(at) = self.memory.add(code)
+        {
+            generation.bytes += code.len();
+            self.memory.patch(self.link(link).jump, at);
+        }
+    }
+
+    /// Lets a way out lead to a unit.
+    pub fn connect(&mut self, link: u32, to: u32) {
+        self.disconnect(link);
+        let entry = self.unit(to).entry;
+        self.memory.patch(self.link(link).jump, entry);
+        self.link_mut(link).target = Some(to);
+        self.unit_mut(to).incoming.push(link);
+    }
+
+    /// Lets a way out lead nowhere.
+    fn disconnect(&mut self, link: u32) {
+        let state = self.link_mut(link);
+        let (jump, unlinked) = (state.jump, state.unlinked);
+        if let Some(to) = state.target.take() {
+            self.memory.patch(jump, unlinked);
+            self.unit_mut(to).incoming.retain(|&incoming| incoming != link);
+        }
+    }
+
+    /// Lets no other code lead to a unit.
+    fn isolate(&mut self, number: u32) {
+        for link in std::mem::take(&mut self.unit_mut(number).incoming) {
+            let LinkState { jump, unlinked, .. } = *self.link(link);
+            self.memory.patch(jump, unlinked);
+            self.link_mut(link).target = None;
+        }
+    }
+
+    /// Kills the units of a page; gives how many there were.
+    pub fn invalidate(&mut self, page: Page) -> u64 {
+        let mut count = 0;
+        for number in self.pages.remove(&page).unwrap_or_default() {
+            let unit = self.unit_mut(number);
+            if std::mem::replace(&mut unit.live, false) {
+                // It is not run again: only its place stays.
+                unit.homes = Vec::new();
+                unit.vector_homes = Vec::new();
+                let entry = (unit.origin, unit.place);
+                self.forget_entry(entry, number);
+                self.isolate(number);
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// Drops the oldest generation and begins the next one in its place. Where blocks led to it they are to become hot
+    /// again. The caller makes the jump cache forget. Gives whether anything was dropped.
+    pub fn advance<I: Copy>(&mut self, cache: &mut BlockCache<I>) -> bool {
+        self.current = (self.current + 1) % GENERATIONS;
+        let (first, count) = (self.number(0), self.all[self.current].units.len() as u32);
+        for number in first..first + count {
+            self.isolate(number);
+        }
+        for link in first..first + self.all[self.current].links.len() as u32 {
+            self.disconnect(link);
+        }
+        let current = self.current;
+        for (number, unit) in (first..).zip(std::mem::take(&mut self.all[current].units)) {
+            self.forget_entry((unit.origin, unit.place), number);
+            cache.forget_unit(unit.block, unit.origin.context, |number| Self::place(number).0 == current);
+            for page in unit.origin.pages().filter(|_| unit.live) {
+                if let Some(units) = self.pages.get_mut(&page) {
+                    units.retain(|&number| Self::place(number).0 != current);
+                    if units.is_empty() {
+                        self.pages.remove(&page);
+                    }
+                }
+            }
+        }
+        self.all[current] = Generation::default();
+        self.memory.begin(current);
+        count > 0
+    }
+
+    /// Blocks have other numbers now. What began with one that is gone waits for it to be decoded again.
+    pub fn renumber(&mut self, blocks: &Renumbered) {
+        for unit in self.all.iter_mut().flat_map(|generation| &mut generation.units) {
+            unit.block = blocks.of(unit.block);
+        }
+    }
+
+    /// Drops everything.
+    pub fn clear(&mut self) {
+        self.all.fill_with(Generation::default);
+        self.pages.clear();
+        self.entries.clear();
+        self.current = 0;
+        self.memory.begin(0);
+    }
+}
+
+/// Memory that the description of a unit takes.
+fn table_bytes(lowered: &Lowered<'_>) -> usize {
+    let pending: usize = lowered.sites.iter().map(|site| size_of_val(site.pending.as_slice())).sum();
+    size_of::<Unit>()
+        + size_of_val(lowered.homes)
+        + size_of_val(lowered.vector_homes)
+        + size_of::<LinkState>() * lowered.links.len()
+        + size_of::<SiteState>() * lowered.sites.len()
+        + pending
+}

@@ -15,13 +15,10 @@ fn cases() {
     let missing: Vec<&str> =
         Op::ALL.iter().map(|&op| ROWS[op as usize].name).filter(|name| !names.contains(name)).collect();
     assert!(missing.is_empty(), "no case for {}", missing.join(" "));
-}
-
-#[cfg(all(unix, target_arch = "x86_64"))]
-#[test]
-fn translated_cases() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/ins/riscv64");
-    run_directory::<InsMachine<true>>(&directory).unwrap_or_else(|error| panic!("{error}"));
+    if cfg!(all(unix, target_arch = "x86_64")) {
+        run_directory::<InsMachine<true>>(&directory)
+            .unwrap_or_else(|error| panic!("translated to code of this host: {error}"));
+    }
 }
 
 /// An atomic instruction's name without the suffix that says how it is ordered.

@@ -114,6 +114,8 @@ impl<const TRANSLATED: bool> InsMachine<TRANSLATED> {
 }
 
 impl<const TRANSLATED: bool> Subject for InsMachine<TRANSLATED> {
+    const REWRITES: bool = !TRANSLATED;
+
     fn new() -> Self {
         let mut machine = machine(RAM_BYTES);
         machine.cpu.guest.state.mtvec = HANDLER;

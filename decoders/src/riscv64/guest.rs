@@ -124,7 +124,7 @@ pub struct Riscv64 {
     /// Physical memory protection.
     pub pmp: Pmp,
     /// Space numbers of the TLB.
-    pub spaces: Spaces<SpaceKey>,
+    pub spaces: Spaces<SpaceKey, (u32, bool)>,
     /// `time` has reached `stimecmp`.
     pub timer_pending: bool,
 }
@@ -201,6 +201,7 @@ impl Guest for Riscv64 {
     type Insn = decode::Insn;
     type Board = VirtBoard;
     const CONTEXTS: usize = mmu::CONTEXTS;
+    const SHARED_CONTEXTS: &'static [usize] = &[mmu::CONTEXT_S, mmu::CONTEXT_M];
     const HELPERS: &'static [HelperInfo] = &helpers::HELPERS;
     const FLOAT_ENVIRONMENT: Option<Slot> = Some(regs::FLOAT_ENVIRONMENT);
 

@@ -25,6 +25,19 @@ pub struct NativeCode {
 /// leaves.
 pub type CallOut = unsafe extern "sysv64" fn(argument: *mut u8, site: u64) -> u64;
 
+/// What a helper gave; anything but 0 in `leaves` leaves.
+#[repr(C)]
+pub struct Helped {
+    /// Its result.
+    pub result: u64,
+    /// Whether it trapped.
+    pub leaves: u64,
+}
+
+/// What generated code calls for a helper, whose arguments are in the vCPU: with the argument it was entered with, the number
+/// of the site and that of the helper.
+pub type CallHelper = unsafe extern "sysv64" fn(argument: *mut u8, site: u64, helper: u64) -> Helped;
+
 impl NativeCode {
     /// Room for `len_bytes` of code in so many parts, which costs nothing until it is used, for a guest with this
     /// [`crate::guest::Guest::FLOAT_ENVIRONMENT`].
@@ -72,14 +85,16 @@ impl NativeCode {
     }
 
     /// What the code of this memory finds in its vCPU.
-    pub fn links(&self, call_out: CallOut, argument: *mut u8) -> Links {
+    pub fn links(&self, call_out: CallOut, helper: CallHelper, argument: *mut u8) -> Links {
         Links {
             call_out: self.address(self.stubs.call_out),
             call_out_vectors: self.address(self.stubs.call_out_vectors),
+            helper: self.address(self.stubs.helper),
             leave: self.address(self.stubs.leave),
             jump: self.address(self.stubs.jump),
             unlinked: self.address(self.stubs.unlinked),
             function: call_out as usize as u64,
+            helper_function: helper as usize as u64,
             argument: argument as u64,
             float_environment: stubs::FLOAT_ENVIRONMENT.into(),
         }

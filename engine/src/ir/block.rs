@@ -151,6 +151,9 @@ pub enum Op {
         b: Slot,
     },
     FloatEnvironment,
+    LookIf {
+        cond: Value,
+    },
     TrapIf {
         cond: Value,
         cause: TrapCause,
@@ -208,6 +211,7 @@ impl Op {
             | Op::VectorStore { .. }
             | Op::Vector { .. }
             | Op::VectorInsert { .. }
+            | Op::LookIf { .. }
             | Op::TrapIf { .. }
             | Op::Trap { .. }
             | Op::Jump { .. }
@@ -335,6 +339,7 @@ impl Block {
             | Op::VectorLoad { addr: a, .. }
             | Op::VectorStore { addr: a, .. }
             | Op::VectorInsert { value: a, .. }
+            | Op::LookIf { cond: a }
             | Op::Trap { value: a, .. }
             | Op::Jump { target: a }
             | Op::BranchRelative { cond: a, .. } => f(a),

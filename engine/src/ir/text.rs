@@ -113,6 +113,7 @@ impl Text<'_> {
                 }
                 Ok(())
             }
+            Op::LookIf { cond } => write!(f, "look_if {}", v(cond)),
             Op::TrapIf { cond, cause, value } => write!(f, "trap_if {}, {}, {}", v(cond), cause.0, v(value)),
             Op::Trap { cause, value } => write!(f, "trap {}, {}", cause.0, v(value)),
             Op::Jump { target } => write!(f, "jump {}", v(target)),

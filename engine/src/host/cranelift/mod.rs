@@ -148,8 +148,8 @@ impl<G: Guest> RegionHost<G> for Host<G> {
     }
 
     fn note_jump(&self, cpu: &mut Cpu<G>, pc: Gva, CodeId(code): CodeId) {
-        let tag = cpu.context_tag();
-        cpu.tlb.jumps.note(pc, tag, self.regions[code as usize]);
+        let (context, tag) = (cpu.fetch_context(), cpu.context_tag());
+        cpu.tlb.jumps.note(pc, context, tag, self.regions[code as usize]);
     }
 
     fn discard(&mut self) -> Result<(), HostError> {
@@ -204,6 +204,7 @@ fn call_outs<G: Guest>() -> [u64; CallOut::ALL.len()] {
         LoadReserved,
         StoreConditional,
         Helper,
+        Look,
         VectorLoad,
         VectorStore,
         Vector,

@@ -1,5 +1,6 @@
 //! The operations on vectors: 128 bits, which are two slots. Named as x86 names what does them, for want of other names;
-//! [`super::vector`] and its like say what they mean.
+//! those on numbers that are alone in their pairs of slots are named as RISC-V names them. [`super::vector`] and its like
+//! say what they mean.
 
 use crate::ir::ops::named;
 

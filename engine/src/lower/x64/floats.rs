@@ -297,18 +297,22 @@ impl Emitter<'_> {
             V::FltD => self.comparison(v, &whole, false, 1, [a, b]),
             V::FleS => self.comparison(v, &whole, true, 2, [a, b]),
             V::FleD => self.comparison(v, &whole, false, 2, [a, b]),
-            V::FcvtWS => self.to_integer(v, &whole, true, integer(false, false), b),
-            V::FcvtWD => self.to_integer(v, &whole, false, integer(false, false), b),
-            V::FcvtLS => self.to_integer(v, &whole, true, integer(false, true), b),
-            V::FcvtLD => self.to_integer(v, &whole, false, integer(false, true), b),
-            V::FtruncWS => self.to_integer(v, &whole, true, integer(true, false), b),
-            V::FtruncWD => self.to_integer(v, &whole, false, integer(true, false), b),
-            V::FtruncLS => self.to_integer(v, &whole, true, integer(true, true), b),
-            V::FtruncLD => self.to_integer(v, &whole, false, integer(true, true), b),
-            V::FtruncWuS => self.to_integer(v, &whole, true, unsigned(false, 0x4f80_0000), b),
-            V::FtruncWuD => self.to_integer(v, &whole, false, unsigned(false, 0x41f0_0000_0000_0000), b),
-            V::FtruncLuS => self.to_integer(v, &whole, true, unsigned(true, 0x5f00_0000), b),
-            V::FtruncLuD => self.to_integer(v, &whole, false, unsigned(true, 0x43e0_0000_0000_0000), b),
+            V::FcvtWS => self.rounded_to_integer(v, &whole, true, integer(false, false), b),
+            V::FcvtWD => self.rounded_to_integer(v, &whole, false, integer(false, false), b),
+            V::FcvtLS => self.rounded_to_integer(v, &whole, true, integer(false, true), b),
+            V::FcvtLD => self.rounded_to_integer(v, &whole, false, integer(false, true), b),
+            V::FtruncWS => self.rounded_to_integer(v, &whole, true, integer(true, false), b),
+            V::FtruncWD => self.rounded_to_integer(v, &whole, false, integer(true, false), b),
+            V::FtruncLS => self.rounded_to_integer(v, &whole, true, integer(true, true), b),
+            V::FtruncLD => self.rounded_to_integer(v, &whole, false, integer(true, true), b),
+            V::FtruncWuS => self.rounded_to_integer(v, &whole, true, unsigned(false, 0x4f80_0000), b),
+            V::FtruncWuD => {
+                self.rounded_to_integer(v, &whole, false, unsigned(false, 0x41f0_0000_0000_0000), b)
+            }
+            V::FtruncLuS => self.rounded_to_integer(v, &whole, true, unsigned(true, 0x5f00_0000), b),
+            V::FtruncLuD => {
+                self.rounded_to_integer(v, &whole, false, unsigned(true, 0x43e0_0000_0000_0000), b)
+            }
             _ => unreachable!("{} is written elsewhere", op.name()),
         }
     }
@@ -336,7 +340,7 @@ impl Emitter<'_> {
     }
 
     /// The processor gives the least number for whatever is invalid.
-    fn to_integer(&mut self, v: Value, whole: &Op, single: bool, integer: Integer, b: Slot) {
+    fn rounded_to_integer(&mut self, v: Value, whole: &Op, single: bool, integer: Integer, b: Slot) {
         let Integer { truncates, wide, beyond } = integer;
         self.set_bits(v, if wide { 64 } else { 32 });
         let to = self.result_register(v);

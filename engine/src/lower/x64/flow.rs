@@ -182,7 +182,7 @@ fn pc(asm: &mut Asm, to: i64) {
     }
 }
 
-fn write_back(asm: &mut Asm, plan: &Plan, dirty: u32) {
+pub(super) fn write_back(asm: &mut Asm, plan: &Plan, dirty: u32) {
     for (number, home) in plan.homes.iter().enumerate() {
         if dirty >> number & 1 != 0 {
             asm.store(W64, slot(home.slot), home.reg);

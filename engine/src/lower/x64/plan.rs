@@ -79,10 +79,11 @@ pub(super) fn touches_state(op: &Op, helpers: &[HelperInfo]) -> bool {
     }
 }
 
-/// Whether a block calls a helper that may change the mode, translations or interrupts.
+/// Whether something in a block may change the mode, translations or interrupts.
 pub(super) fn may_change_mode(block: &Block, helpers: &[HelperInfo]) -> bool {
     block.ops.iter().any(|op| match op {
         Op::Helper { id, .. } => helpers[usize::from(id.0)].effects.writes_state,
+        Op::LookIf { .. } => true,
         _ => false,
     })
 }

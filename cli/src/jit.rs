@@ -103,10 +103,12 @@ impl Prepared {
     /// # Errors
     /// The compiler's; what was asked for needs a translator and there is none.
     pub fn apply<G: Guest>(self, mut machine: Machine<G>, kernel: &[u8]) -> Result<Box<dyn Computer>> {
+        let memory_bytes = self.options.memory_bytes;
         match (self.options.how, self.space) {
-            (Jit::Native, _) if machine.translate_in(self.options.memory_bytes, THRESHOLD) => {}
+            (Jit::Native, _) if machine.translate_in(memory_bytes, THRESHOLD) => {}
             (Jit::Native | Jit::Cranelift, _) => {
-                let host = cranelift::Host::new().map_err(|error| anyhow!("--jit cranelift: {error}"))?;
+                let host = cranelift::Host::new(memory_bytes);
+                let host = host.map_err(|error| anyhow!("--jit cranelift: {error}"))?;
                 let translator = CompiledTranslator::new(host, compiled::THRESHOLD, true);
                 machine.translate_by(AnyTranslator::Cranelift(Box::new(translator)));
             }

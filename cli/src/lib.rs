@@ -2,14 +2,19 @@
 
 pub mod clock;
 pub mod commands;
+pub mod config_args;
 pub mod console;
 pub mod container;
 pub mod exit;
 pub mod host_io;
+pub mod image_files;
 pub mod jit;
 pub mod launch;
+pub mod output;
 pub mod profile;
+pub mod progress;
 pub mod size;
+pub mod source_args;
 pub mod stats;
 pub mod terminal;
 pub mod usage;

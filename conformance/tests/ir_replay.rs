@@ -3,17 +3,18 @@
 //! after it has written a register.
 
 use c2w_conformance::riscv64::machine;
-use c2w_conformance::riscv64::random::Random;
+use c2w_conformance::riscv64::random::{Random, float};
 use c2w_decoders::riscv64::board::RAM_BASE;
 use c2w_decoders::riscv64::decode::Insn;
-use c2w_decoders::riscv64::guest::{HartState, Riscv64};
+use c2w_decoders::riscv64::float_env;
+use c2w_decoders::riscv64::guest::{HartState, Riscv64, resume};
 use c2w_decoders::riscv64::insns::{Op, ROWS};
 use c2w_decoders::riscv64::regs;
 use c2w_decoders::riscv64::table::Operand;
 use c2w_engine::addr::{Gpa, PAGE_BYTES, Page, Width};
 use c2w_engine::cpu::{Cpu, Reservation};
 use c2w_engine::eager::{BlockEnd, run_ir};
-use c2w_engine::emit::{SLOTS, Slot};
+use c2w_engine::emit::SLOTS;
 use c2w_engine::guest::Guest;
 use c2w_engine::ir::block::Block;
 use c2w_engine::ir::replay::Replay;
@@ -35,6 +36,11 @@ struct Code {
     len_bytes: u16,
 }
 
+fn set_rounding_mode(cpu: &mut Cpu<Riscv64>, mode: u64) {
+    float_env::set_rounding_mode(cpu, mode);
+    resume(cpu);
+}
+
 /// Everything a block can change.
 #[derive(Debug, PartialEq)]
 struct Outcome {
@@ -52,11 +58,15 @@ struct Outcome {
 fn replayed_ir_is_the_instruction() {
     let mut random = Random(1);
     let [mut direct, mut replayed, mut translated] = [(); 3].map(|()| machine(RAM_BYTES).cpu);
-    let mut translator = Translator::new::<Riscv64>(0).expect("this host runs generated code");
+    let mut translator = Translator::new::<Riscv64>(c2w_engine::jit::CODE_BYTES, 0).expect("this host runs generated code");
     let start = direct.save();
     let mut retired = vec![0; Op::ALL.len() + 1];
     for &op in Op::ALL {
         for _ in 0..ROUNDS {
+            // The dynamic rounding mode is part of the mode that code is decoded in.
+            direct.restore(&start).expect("the state is of this kind of machine");
+            set_rounding_mode(&mut direct, random.pick(&[0, 0, 1, 2, 3, 4, 5]));
+            let start = direct.save();
             let code = code(&mut random, op, &direct);
             let block = Riscv64::record(&code.insns, &code.offsets, code.len_bytes, &[]);
             verify(&block, Riscv64::HELPERS).unwrap_or_else(|error| panic!("{error}: {:?}", code.insns));
@@ -167,17 +177,18 @@ fn prepare(cpu: &mut Cpu<Riscv64>, start: &CpuState<Riscv64>, random: &mut Rando
         let value = random.draw();
         // Numbers of all formats, boxed or not.
         let boxed = [value, value | 0xffff_ffff << 32, value | 0xffff_ffff_ffff << 16, value & 0x7ff << 52];
-        cpu.slots[regs::f(number).0 as usize] = boxed[random.below(4) as usize];
+        let value = if random.below(4) == 0 { random.pick(&boxed) } else { float(random) };
+        cpu.slots[regs::f(number).0 as usize] = value;
     }
-    let Slot(frm) = regs::FRM;
-    cpu.slots[frm as usize] = random.below(6);
+    float_env::set_flags(cpu, random.below(32));
     cpu.guest.state.mepc = random.draw() & !1;
     cpu.guest.state.sepc = random.draw() & !1;
     for offset in (0..RAM_BYTES).step_by(8) {
         let value = offset.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         cpu.ram.write(Gpa(RAM_BASE.0 + offset), &value.to_le_bytes()).expect("RAM has this size");
     }
-    cpu.ram.forget_all_code();
+    // No page has been left unwritten, so none holds code.
+    cpu.ram.take_written_code();
     // Half of a page holds code, so that some stores end the block.
     cpu.note_code(Page::of(Gpa(RAM_BASE.0 + PAGE_BYTES)), 0, PAGE_BYTES / 2);
     if random.below(2) == 0 {

@@ -32,7 +32,7 @@ fn riscv64_slot(slot: Slot) -> String {
     match slot {
         regs::SINK => "sink".to_owned(),
         regs::FRM => "frm".to_owned(),
-        regs::FFLAGS => "fflags".to_owned(),
+        regs::FLOAT_ENVIRONMENT => "float_environment".to_owned(),
         slot => names::register(slot).to_owned(),
     }
 }
@@ -43,7 +43,7 @@ fn directory(guest: &str) -> std::path::PathBuf {
 
 #[test]
 fn riscv64() {
-    let mode = regs::mode(Privilege::Machine, FpState::Dirty);
+    let mode = regs::mode(Privilege::Machine, FpState::Dirty, 0);
     let cases = run_directory(&directory("riscv64"), |code| {
         let bytes = asm::assemble(code).map_err(|error| anyhow!("{error}"))?;
         print::<Riscv64>(&bytes, mode, riscv64_slot)

@@ -94,11 +94,12 @@ impl<G: Guest> Cpu<G> {
         attention: Attention,
         clock: Box<dyn Clock>,
     ) -> Self {
-        let parts = match backing {
+        let mut parts = match backing {
             Some(backing) => vcpu::take_apart(backing),
             None => vcpu::allocate(),
         };
         assert!(G::CONTEXTS <= MAX_CONTEXTS, "the TLB has a table for each of the guest's contexts");
+        parts.tlb.share(G::SHARED_CONTEXTS);
         Self {
             slots: parts.slots,
             pc: Gva(0),
@@ -190,7 +191,7 @@ impl<G: Guest> Cpu<G> {
 
     /// Whether the run loop has something to look at; cheap enough to ask between blocks.
     #[inline]
-    pub(crate) fn needs_look(&self) -> bool {
+    pub fn needs_look(&self) -> bool {
         self.recheck | self.attention.is_set()
     }
 
@@ -207,7 +208,7 @@ impl<G: Guest> Cpu<G> {
 
     /// Names all that the code of an address depends on besides the translation of its page.
     pub fn context_tag(&self) -> u64 {
-        self.tlb.tag() | u64::from(self.mode.0) << 12 | (self.data_context as u64) << 28
+        self.tlb.tag(self.fetch_context) | u64::from(self.mode.0) << 12 | (self.data_context as u64) << 28
     }
 
     /// Guest time now.
@@ -272,6 +273,9 @@ impl<G: Guest> Cpu<G> {
         // The walk may have set bits in a page table entry that was decoded as code, too.
         self.recheck |= self.ram.has_written_code();
         let found = found?;
+        if !found.global {
+            self.tlb.note_local(context, gva, access);
+        }
         let gpa = found.page.start().offset(gva.page_offset());
         if !found.cacheable {
             G::check_bytes(self, gva, gpa, len_bytes, access, context)?;

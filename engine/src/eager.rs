@@ -416,6 +416,13 @@ impl<G: Guest> Emit for Eager<'_, G> {
     }
 
     #[inline(always)]
+    fn look_if(&mut self, cond: u64) {
+        if cond != 0 {
+            self.cpu.recheck_interrupts();
+        }
+    }
+
+    #[inline(always)]
     fn trap(&mut self, cause: TrapCause, value: u64) -> Stopped {
         self.stop(Trap::new(cause, value))
     }

@@ -125,6 +125,8 @@ pub trait Emit {
 
     /// Calls a guest-defined function over the whole state; at most four arguments.
     fn helper(&mut self, id: HelperId, args: &[Self::Val]) -> Result<Self::Val, Self::Stop>;
+    /// Has the run loop look at interrupts behind this instruction, which ends a block, if `cond` is not 0.
+    fn look_if(&mut self, cond: Self::Val);
     /// Ends the instruction with a guest exception.
     fn trap(&mut self, cause: TrapCause, value: Self::Val) -> Self::Stop;
     /// Ends the instruction with a guest exception if `cond` is not 0.

@@ -91,6 +91,8 @@ pub trait Guest: Sized + Clone + Serialize + DeserializeOwned + 'static {
     type Board: Board;
     /// Number of privilege contexts that need TLBs of their own.
     const CONTEXTS: usize;
+    /// Contexts in which nearly all translations are global ([`Translation::global`]): a kernel's.
+    const SHARED_CONTEXTS: &'static [usize] = &[];
     /// The helpers, indexed by [`HelperId`].
     const HELPERS: &'static [HelperInfo];
     /// A pair of slots in which operations on vectors keep something inside of an instruction: between instructions it holds

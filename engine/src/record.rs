@@ -227,6 +227,12 @@ impl Emit for Recorder {
         Ok(result)
     }
 
+    fn look_if(&mut self, cond: Value) {
+        if self.known(cond) != Some(0) {
+            self.push(Op::LookIf { cond });
+        }
+    }
+
     fn trap(&mut self, cause: TrapCause, value: Value) -> Ended {
         self.push(Op::Trap { cause, value });
         Ended

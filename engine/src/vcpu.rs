@@ -13,6 +13,11 @@ use std::ptr::NonNull;
 /// Values that generated code can put aside: more than a block has slots and operands at once.
 pub const SPILLS: usize = 512;
 
+/// Processors take a load for that of what a store nearby wrote if few low bits of their distances from the register agree,
+/// and start over when they find out. So what code writes on its way from region to region has these bits in common with
+/// slots that no guest uses: with as many as there are such fields, from this one on.
+const QUIET_SLOT: usize = 28;
+
 /// Addresses that native code needs.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -21,6 +26,8 @@ pub struct Links {
     pub call_out: u64,
     /// What sites call where vector registers hold something.
     pub call_out_vectors: u64,
+    /// What calls of helpers call.
+    pub helper: u64,
     /// Where code jumps that leaves; a register says why.
     pub leave: u64,
     /// Where code jumps that goes on at an address in a register.
@@ -29,7 +36,9 @@ pub struct Links {
     pub unlinked: u64,
     /// The function of the run loop that carries out sites.
     pub function: u64,
-    /// What that function is called with.
+    /// The function of the run loop that runs helpers.
+    pub helper_function: u64,
+    /// What these functions are called with.
     pub argument: u64,
     /// The host's floating-point environment while a function of the run loop is called.
     pub float_environment: u64,
@@ -49,23 +58,26 @@ pub const EXIT_UNLINKED: u64 = 16;
 pub struct Vcpu {
     /// Guest registers; what each slot holds is the guest's business.
     pub slots: [u64; SLOTS],
+    _apart: [u64; QUIET_SLOT],
     /// Address of the guest page that generated code runs in.
     pub page_base: u64,
     /// Where generated code left off.
     pub pc: u64,
+    /// Not 0 if mode or translations have changed since generated code was entered: what comes next is looked up afresh.
+    pub moved: u64,
     /// Instructions that generated code may still retire; negative when it has to leave.
     pub countdown: i64,
-    /// What was taken away from `countdown` so that generated code leaves early.
-    pub withheld: i64,
     /// Which exit generated code left by.
     pub exit: u64,
+    /// What was taken away from `countdown` so that generated code leaves early.
+    pub withheld: i64,
     /// Names all that the code of an address depends on: mode, TLB contexts, address space. Entries of the jump cache
     /// with another tag are not used.
     pub context_tag: u64,
-    /// Not 0 if mode or translations have changed since generated code was entered: what comes next is looked up afresh.
-    pub moved: u64,
     /// Addresses that native code needs.
     pub links: Links,
+    /// What a helper is called with.
+    pub helper_arguments: [u64; 4],
     /// Registers of the host while a function of the run loop is called.
     pub saved: [u64; 16],
     /// Vector registers of the host while a function of the run loop is called.

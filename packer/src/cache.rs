@@ -210,7 +210,7 @@ impl Cache {
 
     /// Takes the lock, waiting for it. The file stays: removing it would let a third process
     /// lock a new file while a second one still waits for the old.
-    fn lock(&self, path: &Path, progress: Progress<'_>) -> Result<File, CacheError> {
+    pub(crate) fn lock(&self, path: &Path, progress: Progress<'_>) -> Result<File, CacheError> {
         create_dir(path.parent().unwrap_or(&self.root))?;
         let file =
             File::options().create(true).append(true).open(path).map_err(CacheError::io("open", path))?;

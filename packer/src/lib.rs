@@ -6,6 +6,8 @@ pub mod debian;
 pub mod demo;
 pub mod image;
 pub mod kernel;
+pub mod oci;
 pub mod pack;
 pub mod rootfs;
+pub mod source;
 pub mod toolchain;

@@ -1,4 +1,4 @@
-//! Packs a root filesystem, a kernel and the agent into one `image.c2w`.
+//! Packs a source of files, a kernel and the agent into one `image.c2w`.
 //!
 //! The source is read once, streaming; the image appears under its name only when it is complete,
 //! so no error, full disk or kill leaves half of one behind.
@@ -8,52 +8,17 @@ use crate::image::{
     SectionId,
 };
 use crate::rootfs::erofs::{self, FileRange, Reader, ReaderError, Written};
-use crate::rootfs::tar::{TarOptions, apply_tar};
-use crate::rootfs::{DataStore, DirectoryOptions, FsTree, Owners, RootfsError, apply_directory, decompress};
-use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use crate::rootfs::{DataStore, DirectoryOptions, FsTree, Owners, RootfsError};
+use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-/// Where a root filesystem comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// A directory, or a tar archive, plain or compressed with gzip or zstd; told apart by content.
-    Rootfs(PathBuf),
-    /// An archive on standard input.
-    Stdin,
-}
-
-impl FromStr for Source {
-    type Err = String;
-
-    /// `rootfs:PATH`, with `-` for standard input.
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.strip_prefix("rootfs:") {
-            Some("") => Err("rootfs: needs a path".to_string()),
-            Some("-") => Ok(Source::Stdin),
-            Some(path) => Ok(Source::Rootfs(PathBuf::from(path))),
-            None => Err(format!("{text:?} is not a source (rootfs:DIRECTORY or rootfs:FILE.tar[.gz|.zst])")),
-        }
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Source::Rootfs(path) => write!(f, "{}", path.display()),
-            Source::Stdin => f.write_str("standard input"),
-        }
-    }
-}
+pub use crate::source::{OpenSource, Source, SourceError, SourceOptions};
 
 /// What to pack and how it is to run.
 #[derive(Clone, Debug)]
 pub struct PackOptions {
-    /// Root filesystem.
-    pub source: Source,
     /// The image to make or replace.
     pub output: PathBuf,
     /// Guest architecture.
@@ -89,16 +54,8 @@ pub struct PackSummary {
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
     /// The source cannot be read, or cannot be made a filesystem of.
-    #[error("{source_name}: {error}")]
-    Source {
-        /// The source as the user named it.
-        source_name: String,
-        /// What is wrong.
-        error: RootfsError,
-    },
-    /// The source is neither a directory nor a file.
-    #[error("{0}: neither a directory nor a regular file")]
-    SourceKind(String),
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// A file of the root filesystem that was to be looked at cannot be read back.
     #[error("{output}: the root filesystem cannot be read back: {error}")]
     ReadBack {
@@ -142,13 +99,13 @@ pub enum PackError {
     Image(#[from] ImageError),
 }
 
-/// Makes an image.
+/// Makes an image of a source.
 ///
 /// # Errors
 /// [`PackError`]; the output is then as it was before.
-pub fn pack(options: &PackOptions) -> Result<PackSummary, PackError> {
+pub fn pack(source: OpenSource<'_>, options: &PackOptions) -> Result<PackSummary, PackError> {
     let kernel = read_kernel(&options.kernel, options.arch)?;
-    let source = OpenSource::open(&options.source)?;
+    let source_name = source.name().to_string();
     // The image being replaced may lie in the directory being packed.
     let leave_out = fs::metadata(&options.output).ok().map(|found| (found.dev(), found.ino()));
     let mut writer = ImageWriter::create(&options.output, options.arch)?;
@@ -159,7 +116,10 @@ pub fn pack(options: &PackOptions) -> Result<PackSummary, PackError> {
             cmdline: options.cmdline.clone(),
         },
         config: options.config.clone(),
-        provenance: Provenance::default(),
+        provenance: Provenance {
+            image_digest: source.digest().map(ToString::to_string),
+            ..Provenance::default()
+        },
     };
     writer.add_bytes(SectionId::Manifest, &manifest.to_json())?;
     writer.add_bytes(SectionId::Kernel, &kernel)?;
@@ -170,60 +130,26 @@ pub fn pack(options: &PackOptions) -> Result<PackSummary, PackError> {
     let directory = writer.directory().to_path_buf();
     let output_error = |error| PackError::Image(ImageError::Write { path: options.output.clone(), error });
     let source_error = |error| match error {
-        RootfsError::Output(error) => output_error(error),
-        error => PackError::Source { source_name: options.source.to_string(), error },
+        SourceError::Rootfs { error: RootfsError::Output(error), .. } => output_error(error),
+        error => PackError::Source(error),
     };
+    let rootfs_error = |error| SourceError::Rootfs { source_name: source_name.clone(), error };
     let (written, warnings) = writer.add_built(SectionId::Rootfs, |file, offset| {
         let build = || {
-            let mut store = DataStore::new(file, offset, &directory)?;
+            let mut store = DataStore::new(file, offset, &directory).map_err(rootfs_error)?;
             let mut tree = FsTree::new();
             let directory_options = DirectoryOptions { owners: options.owners, leave_out };
             let warnings = source.apply(&mut tree, &mut store, &directory_options)?;
-            Ok((erofs::write(&tree, store)?, warnings))
+            store.drop_unreachable(&mut tree).map_err(rootfs_error)?;
+            Ok((erofs::write(&tree, store).map_err(rootfs_error)?, warnings))
         };
         let (written, mut warnings): (Written, Vec<String>) = build().map_err(source_error)?;
         let image = FileRange { file, offset, len_bytes: written.len_bytes };
-        check_programs(image, options, &mut warnings)?;
+        check_programs(image, &source_name, options, &mut warnings)?;
         Ok::<_, PackError>((written.len_bytes, (written, warnings)))
     })?;
     let image_bytes = writer.finish()?;
     Ok(PackSummary { image_bytes, rootfs_bytes: written.len_bytes, inodes: written.inodes, warnings })
-}
-
-enum OpenSource<'a> {
-    Directory(&'a Path),
-    Archive(Box<dyn Read>),
-}
-
-impl<'a> OpenSource<'a> {
-    fn open(source: &'a Source) -> Result<Self, PackError> {
-        let path = match source {
-            Source::Stdin => return Ok(OpenSource::Archive(Box::new(io::stdin().lock()))),
-            Source::Rootfs(path) => path,
-        };
-        let failed =
-            |error| PackError::Source { source_name: source.to_string(), error: RootfsError::Input(error) };
-        let found = fs::metadata(path).map_err(failed)?;
-        if found.is_dir() {
-            return Ok(OpenSource::Directory(path));
-        }
-        if !found.is_file() {
-            return Err(PackError::SourceKind(source.to_string()));
-        }
-        Ok(OpenSource::Archive(Box::new(File::open(path).map_err(failed)?)))
-    }
-
-    fn apply(
-        self,
-        tree: &mut FsTree,
-        store: &mut DataStore,
-        options: &DirectoryOptions,
-    ) -> Result<Vec<String>, RootfsError> {
-        match self {
-            OpenSource::Directory(path) => apply_directory(tree, store, path, options),
-            OpenSource::Archive(reader) => apply_tar(tree, store, decompress(reader)?, TarOptions::default()),
-        }
-    }
 }
 
 fn read_kernel(path: &Path, wanted: Arch) -> Result<Vec<u8>, PackError> {
@@ -252,6 +178,7 @@ fn read_kernel(path: &Path, wanted: Arch) -> Result<Vec<u8>, PackError> {
 /// Looks at the command, or at common programs, and refuses those of another architecture.
 fn check_programs(
     image: FileRange,
+    source_name: &str,
     options: &PackOptions,
     warnings: &mut Vec<String>,
 ) -> Result<(), PackError> {
@@ -281,7 +208,7 @@ fn check_programs(
             machine == options.arch.elf_machine() || (options.arch == Arch::X86_64 && machine == EM_386);
         if !runs {
             return Err(PackError::RootfsArch {
-                source_name: options.source.to_string(),
+                source_name: source_name.to_string(),
                 program: crate::rootfs::escape(path),
                 found: machine_name(machine),
                 wanted: options.arch,

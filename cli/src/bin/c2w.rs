@@ -1,6 +1,6 @@
 //! `c2w`: makes, checks and boots images.
 
-use c2w::commands::{boot, demo, pack, verify};
+use c2w::commands::{boot, cat, demo, extract, inspect, ls, pack, pull, push, unpack, verify};
 use c2w::{exit, usage};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -18,6 +18,13 @@ enum Command {
     Pack(pack::Args),
     Boot(boot::Args),
     Verify(verify::Args),
+    Inspect(inspect::Args),
+    Ls(ls::Args),
+    Cat(cat::Args),
+    Extract(extract::Args),
+    Unpack(unpack::Args),
+    Push(push::Args),
+    Pull(pull::Args),
     Demo(demo::Args),
 }
 
@@ -33,6 +40,13 @@ fn main() -> ExitCode {
         Command::Pack(args) => pack::run(&args),
         Command::Boot(args) => boot::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Ls(args) => ls::run(&args),
+        Command::Cat(args) => cat::run(&args),
+        Command::Extract(args) => extract::run(&args),
+        Command::Unpack(args) => unpack::run(&args),
+        Command::Push(args) => push::run(&args),
+        Command::Pull(args) => pull::run(&args),
         Command::Demo(args) => demo::run(&args),
     };
     match result {

@@ -1,40 +1,37 @@
-//! `c2w pack`: a root file system, the guest kernel and the agent into one image.
+//! `c2w pack`: a container's files, the guest kernel and the agent into one image.
 
+use crate::config_args::ConfigArgs;
+use crate::progress::TransferBars;
 use crate::size;
+use crate::source_args::SourceArgs;
 use anyhow::{Context, Result};
 use c2w_agent::initramfs;
-use c2w_packer::image::{Arch, ByteString, ContainerConfig};
-use c2w_packer::pack::{PackOptions, Source};
+use c2w_packer::image::{Arch, ContainerConfig};
+use c2w_packer::pack::{OpenSource, PackOptions, Source};
 use c2w_packer::rootfs::Owners;
 use c2w_packer::{agent_build, kernel, pack};
-use std::ffi::OsString;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Guest memory of an image that is not told otherwise.
 pub const DEFAULT_MEMORY: &str = "512M";
 
-/// Pack a root file system into an image that c2w-run runs.
+/// Pack a container image, or a root file system, into an image that c2w-run runs.
 #[derive(clap::Args)]
 pub struct Args {
-    /// `rootfs:DIR`, `rootfs:FILE.tar`, also compressed with gzip or zstd, or `rootfs:-` for standard input.
+    /// What to pack.
+    ///
+    /// An image of a registry, such as `alpine:3.20` or `localhost:5000/x@sha256:..`; `oci:DIR[:TAG]`,
+    /// `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:TAG]`; or a root file system: `rootfs:DIR`,
+    /// `rootfs:FILE.tar`, also compressed with gzip or zstd, `-` for a tar on standard input.
     source: Source,
     /// The image to write.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Architecture of the root file system's programs.
-    #[arg(long, default_value = "x86_64")]
-    arch: Arch,
-    /// Default command with its arguments, as a shell would split it, or a JSON array.
-    #[arg(long, value_name = "COMMAND")]
-    cmd: Option<String>,
-    /// Set an environment variable. May be given several times.
-    #[arg(short, long, value_name = "NAME=VALUE")]
-    env: Vec<OsString>,
-    /// Directory to start in.
-    #[arg(short, long, value_name = "DIR")]
-    workdir: Option<OsString>,
+    #[command(flatten)]
+    sources: SourceArgs,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// Memory of the guest.
     #[arg(short, long, value_name = "SIZE", default_value = DEFAULT_MEMORY, value_parser = size::parse)]
     memory: u64,
@@ -45,25 +42,14 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<u8> {
-    let mut config = ContainerConfig::default();
-    if let Some(cmd) = &args.cmd {
-        config.cmd = split_command(cmd)?;
-    }
-    for entry in &args.env {
-        // Not at the start: a variable needs a name.
-        if !entry.as_bytes().iter().skip(1).any(|byte| *byte == b'=') || entry.as_bytes()[0] == b'=' {
-            anyhow::bail!("--env {}: expected NAME=VALUE", entry.display());
-        }
-        config.env.push(ByteString(entry.as_bytes().to_vec()));
-    }
-    if let Some(workdir) = &args.workdir {
-        if !workdir.as_bytes().starts_with(b"/") {
-            anyhow::bail!("--workdir {}: the directory must be an absolute path", workdir.display());
-        }
-        config.working_dir = ByteString(workdir.as_bytes().to_vec());
-    }
+    // Bad input is said before minutes are spent on building a kernel.
+    check_output(&args.output)?;
+    let watcher = TransferBars::default();
+    let options = args.sources.options(&args.output, &watcher)?;
+    let source = OpenSource::open(&args.source, &options)?;
+    let config = args.config.over(source.config().clone())?;
     let parts = GuestParts { kernel: args.kernel.clone(), ..GuestParts::default() };
-    image(&args.source, &args.output, args.arch, config, args.memory, &parts)?;
+    image_of(source, &args.output, options.platform.machine(), config, args.memory, &parts)?;
     Ok(0)
 }
 
@@ -88,13 +74,31 @@ pub fn image(
     memory_bytes: u64,
     parts: &GuestParts,
 ) -> Result<()> {
-    // Bad input is said before minutes are spent on building a kernel.
-    if let Source::Rootfs(path) = source {
-        fs::metadata(path).with_context(|| path.display().to_string())?;
-    }
+    check_output(output)?;
+    let watcher = TransferBars::default();
+    let options = SourceArgs::of(arch).options(output, &watcher)?;
+    image_of(OpenSource::open(source, &options)?, output, arch, config, memory_bytes, parts)
+}
+
+/// Refuses an output that cannot be a file, before anything else is done.
+///
+/// # Errors
+/// One line that names it.
+pub(super) fn check_output(output: &Path) -> Result<()> {
     if output.is_dir() {
         anyhow::bail!("{}: is a directory; name the image file to write", output.display());
     }
+    Ok(())
+}
+
+fn image_of(
+    source: OpenSource<'_>,
+    output: &Path,
+    arch: Arch,
+    config: ContainerConfig,
+    memory_bytes: u64,
+    parts: &GuestParts,
+) -> Result<()> {
     let kernel = match &parts.kernel {
         Some(path) => path.clone(),
         None => kernel::build(arch, &progress)?,
@@ -105,7 +109,6 @@ pub fn image(
     };
     let agent = fs::read(&agent).with_context(|| agent.display().to_string())?;
     let options = PackOptions {
-        source: source.clone(),
         output: output.to_path_buf(),
         arch,
         config,
@@ -115,7 +118,7 @@ pub fn image(
         initrd: initramfs(&agent),
         owners: Owners::of_this_process(),
     };
-    let summary = pack::pack(&options)?;
+    let summary = pack::pack(source, &options)?;
     for warning in &summary.warnings {
         eprintln!("c2w: warning: {warning}");
     }
@@ -126,32 +129,4 @@ pub fn image(
 /// Says on stderr what takes long.
 pub fn progress(text: &str) {
     eprintln!("c2w: {text}");
-}
-
-/// A command line as an argument list: a JSON array of strings, else words as a POSIX shell quotes them.
-fn split_command(text: &str) -> Result<Vec<ByteString>> {
-    let words = if text.trim_start().starts_with('[') {
-        serde_json::from_str::<Vec<String>>(text).context("--cmd: not a JSON array of strings")?
-    } else {
-        shlex::split(text).context("--cmd: a quote is not closed")?
-    };
-    Ok(words.into_iter().map(|word| ByteString(word.into_bytes())).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commands_are_words_or_json() {
-        let words = |text| {
-            split_command(text)
-                .map(|list| list.iter().map(ByteString::display).collect::<Vec<_>>().join("|"))
-                .ok()
-        };
-        assert_eq!(words("sh -c 'echo hi'").as_deref(), Some("sh|-c|echo hi"));
-        assert_eq!(words(r#"["a b", ""]"#).as_deref(), Some("a b|"));
-        assert_eq!(words("'open"), None);
-        assert_eq!(words("[1]"), None);
-    }
 }

@@ -1,7 +1,7 @@
 //! What the options about translated code do: checks, limits, statistics, profiles.
 
 use crate::ARCH;
-use crate::common::{parts, run, scratch};
+use crate::common::{assert_one_line, parts, run, scratch};
 use std::fs;
 
 /// Lists, sorts and counts, in processes of their own: much code that runs for a short time.
@@ -58,4 +58,41 @@ fn a_profile_names_functions_of_the_kernel_and_of_libraries() {
         }
     }
     assert!(functions.iter().all(|&count| count > 5), "{functions:?}\n{text}");
+}
+
+/// Loops that even the slowest compiler finds, and what comes out of them.
+const BUSY: &str = "i=0; while [ $i -lt 30000 ]; do i=$((i + 1)); done; echo $i
+head -c 3000000 /dev/zero | sha256sum | cut -c -16
+echo to stderr >&2
+exit 7";
+const BUSY_ANSWER: &str = "30000\n35bce4eae54ec8e6\n";
+
+fn busy(jit: &str) -> String {
+    let (status, stdout, stderr) = parts(&run(&["--jit", jit, "--stats", "--", "sh", "-c", BUSY]));
+    assert_eq!((status, stdout.as_str()), (7, BUSY_ANSWER), "--jit {jit}: {stderr}");
+    assert!(stderr.starts_with("to stderr\n"), "--jit {jit}: {stderr}");
+    stderr
+}
+
+#[test]
+fn the_interpreter_alone() {
+    assert!(!busy("off").contains("translated"));
+}
+
+#[test]
+fn every_translator() {
+    for jit in ["native", "cranelift", "wasm"] {
+        let stderr = busy(jit);
+        let translated = statistic(&stderr, "  by translated code");
+        assert!(translated > 1_000_000, "--jit {jit}: {stderr}");
+    }
+}
+
+#[test]
+fn memory_that_wasm_cannot_address() {
+    assert_one_line(
+        &run(&["--jit", "wasm", "--memory", "5G", "true"]),
+        125,
+        "--jit wasm cannot have 5120 MiB",
+    );
 }

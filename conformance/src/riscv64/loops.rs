@@ -1,7 +1,7 @@
 //! Loops without an end whose speed and code are measured.
 
 /// The loops, by what they are made of: a line an instruction.
-pub const LOOPS: [(&str, &str); 5] = [
+pub const LOOPS: [(&str, &str); 6] = [
     (
         "integer",
         "lui a1, 0x12345
@@ -73,6 +73,22 @@ pub const LOOPS: [(&str, &str); 5] = [
          fadd.d fa4, fa3, fa2
          fsub.d fa5, fa4, fa1
          flt.d a0, fa5, fa1
+         addi a1, a1, 1
+         bne a1, zero, loop",
+    ),
+    (
+        // From memory and back: boxes are made and known.
+        "single",
+        "auipc s0, 0x100
+         fli.s fa1, 1.5
+         fli.s fa2, 0.75
+         loop: flw fa3, 0(s0)
+         fmul.s fa3, fa3, fa1
+         fsub.s fa4, fa3, fa2
+         fdiv.s fa5, fa4, fa1
+         fmin.s fa0, fa5, fa2
+         fcvt.w.s a0, fa0, rtz
+         fsw fa0, 4(s0)
          addi a1, a1, 1
          bne a1, zero, loop",
     ),

@@ -2,6 +2,7 @@
 
 mod ins;
 pub mod loops;
+pub mod passes;
 pub mod program;
 pub mod random;
 
@@ -51,7 +52,8 @@ pub fn compiling_machine(compiler: Compiler, ram_bytes: u64, threshold: u32) -> 
     match compiler {
         Compiler::Cranelift => {
             let mut machine = machine(ram_bytes);
-            let host = c2w_engine::host::cranelift::Host::new().expect("Cranelift knows this processor");
+            let host = c2w_engine::host::cranelift::Host::new(c2w_engine::jit::CODE_BYTES)
+                .expect("Cranelift knows this processor");
             let translator = CompiledTranslator::new(host, threshold, false);
             machine.translate_by(AnyTranslator::Cranelift(Box::new(translator)));
             machine

@@ -117,7 +117,7 @@ fn one(random: &mut Random) -> Vec<u8> {
 }
 
 pub(super) fn decoded(code: &[u8]) -> Insn {
-    let mode = regs::mode(Privilege::User, FpState::Dirty);
+    let mode = regs::mode(Privilege::User, FpState::Dirty, 0);
     decode(code, mode).map_or(Insn::new(Op::Illegal, 0), |decoded| decoded.insn)
 }
 
@@ -256,7 +256,7 @@ fn integer(random: &mut Random) -> u64 {
 }
 
 /// A floating-point register: numbers of every format, at edges, near each other, and patterns that are none.
-fn float(random: &mut Random) -> u64 {
+pub fn float(random: &mut Random) -> u64 {
     // Zero, one, infinity, quiet and signalling NaN, smallest and largest numbers; a sign may be added.
     const D: [u64; 9] = [
         0,

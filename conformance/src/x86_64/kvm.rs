@@ -162,7 +162,7 @@ impl Hypervisor {
             (LSTAR, msrs.lstar),
             (CSTAR, msrs.cstar),
             (FMASK, msrs.fmask),
-            (KERNEL_GS_BASE, msrs.kernel_gs_base),
+            (KERNEL_GS_BASE, 0),
         ];
         let entries = values.map(|(index, data)| kvm_msr_entry { index, data, ..Default::default() });
         let entries = Msrs::from_entries(&entries).expect("a short list fits");

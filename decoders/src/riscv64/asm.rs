@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn disassembly_assembles_to_the_same_instruction() {
-        let mode = mode(Privilege::Machine, FpState::Dirty);
+        let mode = mode(Privilege::Machine, FpState::Dirty, 0);
         for &op in Op::ALL {
             let row = &ROWS[op as usize];
             let mut same = 0;

@@ -2,9 +2,9 @@
 
 use super::counters::{CY, IR, TM};
 use super::guest::{Riscv64, mark_fp_dirty, update_mode};
-use super::regs::{self, FpState, Privilege};
+use super::regs::{FpState, Privilege};
 use super::trap::illegal;
-use super::{envcfg, irq, mmu, satp, status, trap};
+use super::{envcfg, float_env, irq, mmu, satp, status, trap};
 use c2w_engine::cpu::Cpu;
 use c2w_engine::guest::Trap;
 
@@ -103,8 +103,8 @@ numbers! {
 /// The value of a register; `None` if there is no such register.
 fn read(cpu: &mut Cpu<Riscv64>, number: u16) -> Option<u64> {
     let retired = cpu.retired;
-    let fflags = cpu.slots[regs::FFLAGS.0 as usize] & 0x1f;
-    let frm = cpu.slots[regs::FRM.0 as usize] & 7;
+    let fflags = float_env::flags(cpu);
+    let frm = u64::from(float_env::rounding_mode(cpu));
     if matches!(number, TIME | MIP | SIP) {
         let now_ns = cpu.now_ns();
         if number == TIME {
@@ -259,10 +259,10 @@ fn write_status(cpu: &mut Cpu<Riscv64>, written: impl FnOnce(u64) -> u64) {
 
 fn write_fp(cpu: &mut Cpu<Riscv64>, fflags: Option<u64>, frm: Option<u64>) {
     if let Some(fflags) = fflags {
-        cpu.slots[regs::FFLAGS.0 as usize] = fflags & 0x1f;
+        float_env::set_flags(cpu, fflags);
     }
     if let Some(frm) = frm {
-        cpu.slots[regs::FRM.0 as usize] = frm & 7;
+        float_env::set_rounding_mode(cpu, frm);
     }
     mark_fp_dirty(cpu);
 }

@@ -1,6 +1,7 @@
 //! Bytes to [`Insn`]: the lookup in the table and the extraction of operands.
 
 use super::compressed;
+use super::float_env::FIRST_OTHER_MODE;
 use super::insns::{Op, ROWS, TABLE};
 use super::regs::{self, FpState, Privilege};
 use super::table::Operand;
@@ -9,6 +10,9 @@ use c2w_engine::guest::{Decoded, Mode};
 
 /// Rounding mode field: use `frm` (Unpriv. 20.2).
 pub const DYNAMIC_ROUNDING: u8 = 7;
+
+/// Bit of [`Insn::imm`] behind the rounding mode: [`Insn::rounds_as_usual`].
+const AS_USUAL: i32 = 1 << 3;
 
 /// A decoded instruction. Registers are given as vCPU slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +31,7 @@ pub struct Insn {
     pub aux: u8,
     /// It is the first floating-point instruction since `mstatus.FS` was set to clean, and makes it dirty.
     pub dirties_fp: bool,
-    /// Immediate as the meaning uses it; number of the register for CSR instructions (bits 11..0, with the 5-bit
+    /// Immediate as the meaning uses it; for floating-point instructions that round, how ([`Insn::rounding`]); number of the register for CSR instructions (bits 11..0, with the 5-bit
     /// immediate above them in bits 16..12).
     pub imm: i32,
     /// The bits of the encoding; 16 for a compressed one.
@@ -48,6 +52,18 @@ impl Insn {
             imm: 0,
             raw,
         }
+    }
+
+    /// The mode that a floating-point instruction rounds in.
+    #[inline(always)]
+    pub const fn rounding(&self) -> u64 {
+        self.imm as u64 & 7
+    }
+
+    /// Whether that is the dynamic mode, and one that the engine computes in.
+    #[inline(always)]
+    pub const fn rounds_as_usual(&self) -> bool {
+        self.imm & AS_USUAL != 0
     }
 
     /// Length of the encoding in bytes, 2 or 4.
@@ -153,7 +169,7 @@ pub(super) fn decode_word(raw: u32) -> Insn {
         extract(&mut insn, operand);
     }
     // Modes 5 and 6 are reserved (Unpriv. 20.2).
-    let reserved_rounding = matches!(insn.aux, 5 | 6) && ROWS[op as usize].operands().contains(&Operand::Rm);
+    let reserved_rounding = matches!(insn.aux, 5 | 6) && rounds(op);
     if reserved_rounding { Insn::new(Op::Illegal, raw) } else { insn }
 }
 
@@ -172,6 +188,16 @@ fn in_mode(mut insn: Insn, mode: Mode) -> Insn {
             FpState::Clean => insn.dirties_fp = ROWS[insn.op as usize].major() != STORE_FP,
             FpState::Dirty => {}
         }
+        if rounds(insn.op) {
+            let dynamic = regs::mode_rounding(mode);
+            let rounding = if insn.aux == DYNAMIC_ROUNDING { dynamic } else { insn.aux };
+            if rounding > FIRST_OTHER_MODE {
+                // A dynamic mode that is reserved (Unpriv. 20.2).
+                return Insn::new(Op::Illegal, insn.raw);
+            }
+            let as_usual = rounding == dynamic && rounding < FIRST_OTHER_MODE;
+            insn.imm = i32::from(rounding) | if as_usual { AS_USUAL } else { 0 };
+        }
     }
     insn
 }
@@ -181,6 +207,11 @@ const STORE_FP: u32 = 0x09;
 /// Whether the instruction needs the floating-point unit: LOAD-FP, STORE-FP, the fused ones and OP-FP.
 fn is_floating_point(op: Op) -> bool {
     matches!(ROWS[op as usize].major(), 0x01 | STORE_FP | 0x10..=0x14)
+}
+
+/// Whether the instruction has a rounding mode.
+fn rounds(op: Op) -> bool {
+    ROWS[op as usize].operands().contains(&Operand::Rm)
 }
 
 /// Bits `low..low + len` of `raw`.
@@ -238,7 +269,7 @@ mod tests {
     use super::*;
 
     fn decode_in(raw: u32, privilege: Privilege, fp: FpState) -> Decoded<Insn> {
-        decode(&raw.to_le_bytes(), regs::mode(privilege, fp)).unwrap()
+        decode(&raw.to_le_bytes(), regs::mode(privilege, fp, 0)).unwrap()
     }
 
     #[test]
@@ -258,7 +289,7 @@ mod tests {
 
     #[test]
     fn incomplete_instructions_are_told_apart() {
-        let mode = regs::mode(Privilege::User, FpState::Off);
+        let mode = regs::mode(Privilege::User, FpState::Off, 0);
         for bytes in [&[][..], &[0x01], &[0x13], &[0x13, 0], &[0x13, 0, 0]] {
             assert!(decode(bytes, mode).is_none(), "{bytes:?}");
         }
@@ -277,5 +308,18 @@ mod tests {
         assert_eq!(decode_in(0x73, Privilege::Supervisor, FpState::Off).insn.imm, 9);
         assert_eq!(decode_in(0x3020_0073, Privilege::Supervisor, FpState::Off).insn.op, Op::Illegal);
         assert_eq!(core::mem::size_of::<Insn>(), 16);
+        // FADD.D with each rounding mode under each `frm`.
+        for (field, frm) in (0..8).flat_map(|field| (0..8).map(move |frm| (field, frm))) {
+            let raw = fadd & !0x7000 | u32::from(field) << 12;
+            let mode = regs::mode(Privilege::User, FpState::Dirty, frm);
+            let insn = decode(&raw.to_le_bytes(), mode).unwrap().insn;
+            let rounding = if field == DYNAMIC_ROUNDING { frm } else { field };
+            if rounding > 4 {
+                assert_eq!(insn.op, Op::Illegal, "{field} under {frm}");
+            } else {
+                assert_eq!(insn.rounding(), u64::from(rounding), "{field} under {frm}");
+                assert_eq!(insn.rounds_as_usual(), rounding == frm && frm < 4, "{field} under {frm}");
+            }
+        }
     }
 }

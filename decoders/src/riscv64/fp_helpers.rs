@@ -7,15 +7,13 @@
 //! No helper is inlined where it is called: the interpreter is one function with every meaning in it, which these
 //! would slow down as a whole.
 
+use super::float_env::{rounding, with_env};
 use super::guest::Riscv64;
 use super::helpers::FIRST_FP;
-use super::regs;
 use c2w_engine::cpu::Cpu;
-use c2w_engine::fp::Rounding;
-use c2w_engine::fp::{
-    self, Env, Extremum, F16, F32, F64, Flags, Format, Host, Integer, Negate, Order, OutOfRange,
-};
+use c2w_engine::fp::{self, Env, Extremum, F16, F32, F64, Format, Host, Integer, Negate, Order, OutOfRange};
 use c2w_engine::guest::{HelperEffects, HelperId, HelperInfo, Trap};
+use c2w_engine::ir::vector::boxed::{BOX, unboxed};
 
 /// A format of floating-point numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +49,11 @@ impl Boxed for F64 {
 impl Boxed for F32 {
     #[inline(always)]
     fn unbox(register: u64) -> u32 {
-        if register >> 32 == 0xffff_ffff { register as u32 } else { 0x7fc0_0000 }
+        unboxed(register)
     }
     #[inline(always)]
     fn put(bits: u32) -> u64 {
-        u64::from(bits) | 0xffff_ffff_0000_0000
+        u64::from(bits) | BOX
     }
 }
 
@@ -68,29 +66,6 @@ impl Boxed for F16 {
     fn put(bits: u16) -> u64 {
         u64::from(bits) | 0xffff_ffff_ffff_0000
     }
-}
-
-/// The rounding mode of an argument.
-#[inline(always)]
-fn rounding(mode: u64) -> Rounding {
-    match mode {
-        0 => Rounding::NearestEven,
-        1 => Rounding::TowardZero,
-        2 => Rounding::Down,
-        3 => Rounding::Up,
-        _ => Rounding::NearestAway,
-    }
-}
-
-/// Runs an operation that rounds as `mode` says over the accrued exceptions.
-#[inline(always)]
-fn with_env<R>(cpu: &mut Cpu<Riscv64>, mode: u64, operation: impl FnOnce(&mut Env) -> R) -> R {
-    let flags = &mut cpu.slots[regs::FFLAGS.0 as usize];
-    let mut env = Env::canonical(rounding(mode), Flags::from_bits_truncate(*flags as u8));
-    let result = operation(&mut env);
-    // The subnormal-operand flag is x86's.
-    *flags = u64::from((env.flags & !Flags::DENORMAL_OPERAND).bits());
-    result
 }
 
 type Args = [u64; 4];
@@ -394,6 +369,12 @@ impl FpOp {
     pub const fn id(self, format: FpFormat) -> HelperId {
         HelperId(FIRST_FP + 3 * self as u16 + format as u16)
     }
+}
+
+/// Runs the helper of an operation.
+#[inline(always)]
+pub fn call_op(cpu: &mut Cpu<Riscv64>, op: FpOp, format: FpFormat, args: [u64; 4]) -> u64 {
+    FUNCTIONS[3 * op as usize + format as usize](cpu, args)
 }
 
 /// Runs the floating-point helper with number [`FIRST_FP`] plus `index`. None of them traps.

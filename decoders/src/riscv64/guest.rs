@@ -8,11 +8,11 @@ use super::counters::Counter;
 use super::pmp::{Pmp, PmpState};
 use super::regs::{self, Privilege};
 use super::spaces::SpaceKey;
-use super::{decode, envcfg, helpers, irq, lift, mmu, names, satp, status, trap};
+use super::{decode, envcfg, float, float_env, helpers, irq, lift, mmu, names, satp, status, trap};
 use c2w_engine::addr::{Gpa, Gva};
 use c2w_engine::cpu::Cpu;
 use c2w_engine::eager::{BlockEnd, run_block};
-use c2w_engine::emit::{Emit, Slot};
+use c2w_engine::emit::{Emit, Slot, VectorExtract, VectorInsert, VectorOp};
 use c2w_engine::guest::{Decoded, Guest, HelperId, HelperInfo, Mode, Trap};
 use c2w_engine::ir::block::Block;
 use c2w_engine::mem::spaces::Spaces;
@@ -124,7 +124,7 @@ pub struct Riscv64 {
     /// Physical memory protection.
     pub pmp: Pmp,
     /// Space numbers of the TLB.
-    pub spaces: Spaces<SpaceKey>,
+    pub spaces: Spaces<SpaceKey, (u32, bool)>,
     /// `time` has reached `stimecmp`.
     pub timer_pending: bool,
 }
@@ -174,6 +174,7 @@ impl TryFrom<HartState> for Riscv64 {
 
 /// Makes the vCPU agree with its hart's registers: after reset, restore or a change from outside the guest.
 pub fn resume(cpu: &mut Cpu<Riscv64>) {
+    float_env::settle(cpu);
     mmu::select_space(cpu);
     update_mode(cpu);
     let now_ns = cpu.now_ns();
@@ -181,10 +182,10 @@ pub fn resume(cpu: &mut Cpu<Riscv64>) {
     cpu.recheck_interrupts();
 }
 
-/// Privilege, floating-point state or the data privilege changed.
+/// Privilege, floating-point state, rounding mode or the data privilege changed.
 pub fn update_mode(cpu: &mut Cpu<Riscv64>) {
     let state = &cpu.guest.state;
-    let mode = regs::mode(state.privilege, status::fp(state.mstatus));
+    let mode = regs::mode(state.privilege, status::fp(state.mstatus), float_env::rounding_mode(cpu));
     let fetch = mmu::fetch_context(state.privilege);
     let data = mmu::data_context(state.data_privilege(), state.mstatus);
     cpu.set_mode(mode, fetch, data);
@@ -200,7 +201,9 @@ impl Guest for Riscv64 {
     type Insn = decode::Insn;
     type Board = VirtBoard;
     const CONTEXTS: usize = mmu::CONTEXTS;
+    const SHARED_CONTEXTS: &'static [usize] = &[mmu::CONTEXT_S, mmu::CONTEXT_M];
     const HELPERS: &'static [HelperInfo] = &helpers::HELPERS;
+    const FLOAT_ENVIRONMENT: Option<Slot> = Some(regs::FLOAT_ENVIRONMENT);
 
     fn decode(bytes: &[u8], mode: Mode) -> Option<Decoded<Self::Insn>> {
         decode::decode(bytes, mode)
@@ -230,6 +233,18 @@ impl Guest for Riscv64 {
     #[inline(always)]
     fn helper(cpu: &mut Cpu<Self>, id: HelperId, args: [u64; 4]) -> Result<u64, Trap> {
         helpers::call(cpu, id, args)
+    }
+
+    fn vector_float(cpu: &mut Cpu<Self>, op: VectorOp, imm: u8, to: Slot, a: Slot, b: Slot) {
+        float::run(cpu, op, imm, to, a, b);
+    }
+
+    fn vector_float_insert(cpu: &mut Cpu<Self>, op: VectorInsert, to: Slot, value: u64) {
+        float::insert(cpu, op, to, value);
+    }
+
+    fn vector_float_extract(cpu: &mut Cpu<Self>, op: VectorExtract, a: Slot, b: Slot) -> u64 {
+        float::extract(cpu, op, a, b)
     }
 
     fn walk(cpu: &mut Cpu<Self>, gva: Gva, access: Access, context: usize) -> Result<Translation, Trap> {
@@ -302,9 +317,9 @@ impl Guest for Riscv64 {
     fn slot_name(slot: Slot) -> String {
         match slot {
             regs::SINK => "nowhere".into(),
-            regs::FFLAGS => "fflags".into(),
+            regs::FLOAT_ENVIRONMENT => "fflags and frm, as MXCSR has them".into(),
             regs::FRM => "frm".into(),
-            Slot(0..32 | 64..96) => names::register(slot).into(),
+            Slot(number) if number < 32 || regs::f_number(slot).is_some() => names::register(slot).into(),
             Slot(number) => format!("slot {number}"),
         }
     }

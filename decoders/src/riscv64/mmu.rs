@@ -30,6 +30,7 @@ mod pte {
     pub const W: u64 = 1 << 2;
     pub const X: u64 = 1 << 3;
     pub const U: u64 = 1 << 4;
+    pub const G: u64 = 1 << 5;
     pub const A: u64 = 1 << 6;
     pub const D: u64 = 1 << 7;
     pub const PPN_SHIFT: u32 = 10;
@@ -81,11 +82,11 @@ pub fn walk(cpu: &mut Cpu<Riscv64>, gva: Gva, access: Access, context: usize) ->
     let privilege = context_privilege(context);
     let satp = cpu.guest.state.satp;
     let levels = if privilege == Privilege::Machine { 0 } else { satp::levels(satp) };
-    let (page, rights) = if levels == 0 {
+    let (page, rights, global) = if levels == 0 {
         if gva.0 >> PAGE_SHIFT >= PHYSICAL_PAGES {
             return Err(access_fault(gva, access));
         }
-        (gva.0 >> PAGE_SHIFT, Rights::ALL)
+        (gva.0 >> PAGE_SHIFT, Rights::ALL, true)
     } else {
         walk_tables(cpu, gva, access, context, satp, levels)?
     };
@@ -100,10 +101,11 @@ pub fn walk(cpu: &mut Cpu<Riscv64>, gva: Gva, access: Access, context: usize) ->
         write: rights.write && protection.write,
         execute: rights.execute && protection.execute,
         cacheable: whole_page,
+        global,
     })
 }
 
-/// The page and the rights that the tables give; `access` is among them.
+/// The page and the rights that the tables give, `access` among them, and whether they give them in every address space.
 fn walk_tables(
     cpu: &mut Cpu<Riscv64>,
     gva: Gva,
@@ -111,13 +113,14 @@ fn walk_tables(
     context: usize,
     satp: u64,
     levels: u32,
-) -> Result<(u64, Rights), Trap> {
+) -> Result<(u64, Rights, bool), Trap> {
     let fault = || Trap::new(page_fault(access), gva.0);
     let unused_bits = 64 - (PAGE_SHIFT + LEVEL_BITS * levels);
     if (gva.0 << unused_bits) as i64 >> unused_bits != gva.0 as i64 {
         return Err(fault());
     }
     let mut table = satp::root(satp);
+    let mut global = false;
     for level in (0..levels).rev() {
         let shift = LEVEL_BITS * level;
         let index = gva.0 >> (PAGE_SHIFT + shift) & ((1 << LEVEL_BITS) - 1);
@@ -128,6 +131,8 @@ fn walk_tables(
         if entry & pte::V == 0 || entry & pte::RESERVED != 0 || entry & (pte::R | pte::W) == pte::W {
             return Err(fault());
         }
+        // Priv. 4.3.1: what a global table maps is global.
+        global |= entry & pte::G != 0;
         if !is_leaf {
             if entry & (pte::D | pte::A | pte::U | pte::PBMT | pte::N) != 0 {
                 return Err(fault());
@@ -160,7 +165,7 @@ fn walk_tables(
             cpu.guest.spaces.note_large(gva, len_bytes);
         }
         let page = ppn & !(pages - 1) | gva.0 >> PAGE_SHIFT & (pages - 1);
-        return Ok((page, Rights { write: rights.write && entry & pte::D != 0, ..rights }));
+        return Ok((page, Rights { write: rights.write && entry & pte::D != 0, ..rights }, global));
     }
     Err(fault())
 }
@@ -210,13 +215,14 @@ const MAX_FENCED_PAGES: u64 = 64;
 pub fn select_space(cpu: &mut Cpu<Riscv64>) {
     let state = &cpu.guest.state;
     let key = SpaceKey { satp: state.satp, mxr: state.mstatus & status::MXR != 0 };
-    cpu.guest.spaces.select(&mut cpu.tlb, key);
+    let shared = key.shared();
+    cpu.guest.spaces.select(&mut cpu.tlb, key, shared);
     cpu.translations_changed();
 }
 
 /// Forgets every translation.
 pub fn flush(cpu: &mut Cpu<Riscv64>) {
-    cpu.guest.spaces.flush();
+    cpu.guest.spaces.flush(&mut cpu.tlb);
     select_space(cpu);
 }
 
@@ -273,7 +279,7 @@ pub fn fence_range(cpu: &mut Cpu<Riscv64>, start: Gva, len_bytes: u64, asid: Opt
 fn fence_all(cpu: &mut Cpu<Riscv64>, asid: Option<u64>) {
     match asid {
         Some(asid) => spaces::flush_asid(&mut cpu.guest.spaces, asid & satp::ASID_MASK),
-        None => cpu.guest.spaces.flush(),
+        None => cpu.guest.spaces.flush(&mut cpu.tlb),
     }
     select_space(cpu);
 }

@@ -15,6 +15,8 @@ pub mod decode;
 mod disasm;
 pub mod envcfg;
 pub mod fdt;
+mod float;
+pub mod float_env;
 pub mod fp_helpers;
 pub mod guest;
 pub mod helpers;

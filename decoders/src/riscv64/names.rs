@@ -29,8 +29,10 @@ pub const FENCE: [char; 4] = ['i', 'o', 'r', 'w'];
 
 /// Name of the register in a slot.
 pub fn register(slot: Slot) -> &'static str {
-    let first_f = regs::f(0).0;
-    if slot.0 >= first_f { F[usize::from(slot.0 - first_f) & 31] } else { X[usize::from(slot.0) & 31] }
+    match regs::f_number(slot) {
+        Some(number) => F[usize::from(number)],
+        None => X[usize::from(slot.0) & 31],
+    }
 }
 
 /// A set of access kinds.

@@ -5,10 +5,12 @@ use c2w_engine::guest::Mode;
 
 /// Where writes to x0 go. Nothing reads it.
 pub const SINK: Slot = Slot(32);
-/// Accrued floating-point exception flags (`fflags`, Unpriv. 20.2).
-pub const FFLAGS: Slot = Slot(96);
+/// Accrued exceptions and the direction of rounding, in the form of x86's MXCSR ([`super::float_env`]).
+pub const FLOAT_ENVIRONMENT: Slot = Slot(96);
 /// Dynamic rounding mode (`frm`, Unpriv. 20.2).
 pub const FRM: Slot = Slot(97);
+/// The first floating-point register.
+const FIRST_F: u8 = 128;
 
 /// Slot of integer register `number`, 0 to 31, for reading. Slot 0 is never written, so x0 reads as zero.
 #[inline(always)]
@@ -16,10 +18,20 @@ pub const fn x(number: u8) -> Slot {
     Slot(number & 31)
 }
 
-/// Slot of floating-point register `number`, 0 to 31. Narrow values are NaN-boxed in it.
+/// Slot of floating-point register `number`, 0 to 31. Narrow values are NaN-boxed in it. The next slot makes a pair of it,
+/// which operations on vectors may name; it is always zero.
 #[inline(always)]
 pub const fn f(number: u8) -> Slot {
-    Slot(64 + (number & 31))
+    Slot(FIRST_F + 2 * (number & 31))
+}
+
+/// Number of the floating-point register that lives in `slot`.
+pub const fn f_number(slot: Slot) -> Option<u8> {
+    if slot.0 >= FIRST_F && slot.0.is_multiple_of(2) && slot.0 < FIRST_F + 64 {
+        Some((slot.0 - FIRST_F) / 2)
+    } else {
+        None
+    }
 }
 
 /// Privilege level (Priv. 1.2).
@@ -46,9 +58,14 @@ pub enum FpState {
     Dirty = 2,
 }
 
-/// Mode of code: privilege in bits 0 and 1, floating-point state in bits 2 and 3.
-pub const fn mode(privilege: Privilege, fp: FpState) -> Mode {
-    Mode(privilege as u16 | (fp as u16) << 2)
+/// Mode of code: privilege in bits 0 and 1, floating-point state in bits 2 and 3, `frm` in bits 4 to 6.
+pub const fn mode(privilege: Privilege, fp: FpState, frm: u8) -> Mode {
+    Mode(privilege as u16 | (fp as u16) << 2 | ((frm & 7) as u16) << 4)
+}
+
+/// The dynamic rounding mode in a mode.
+pub const fn mode_rounding(mode: Mode) -> u8 {
+    (mode.0 >> 4 & 7) as u8
 }
 
 /// The privilege in a mode.

@@ -12,7 +12,14 @@ pub struct SpaceKey {
     pub mxr: bool,
 }
 
-/// Forgets the translations of an address space identifier. Those of global pages go, too, which is allowed.
-pub fn flush_asid(spaces: &mut Spaces<SpaceKey>, asid: u64) {
+impl SpaceKey {
+    /// What translations of every address space depend on: how many levels their tables have, and MXR.
+    pub fn shared(&self) -> (u32, bool) {
+        (satp::levels(self.satp), self.mxr)
+    }
+}
+
+/// Forgets the translations of an address space identifier. Those of global pages may stay, or go, too: both are allowed.
+pub fn flush_asid(spaces: &mut Spaces<SpaceKey, (u32, bool)>, asid: u64) {
     spaces.flush_where(|key| satp::asid(key.satp) == asid);
 }

@@ -257,6 +257,7 @@ fn enter(cpu: &mut Cpu<X86_64>, event: &Event) -> Result<(), Trap> {
     stack.write_back(cpu);
     let interrupt_flag = if gate.disables_interrupts() { flags::IF } else { 0 };
     cpu.slots[usize::from(regs::RFLAGS.0)] &= !(flags::TF | flags::NT | flags::VM | interrupt_flag);
+    cpu.slots[usize::from(regs::STI_SHADOW.0)] = regs::NO_SHADOW;
     let guest = &mut cpu.guest.state;
     guest.nmi_blocked |= event.blocks_nmi;
     (guest.debug.step_from, guest.shadow_at, guest.resume_at) = (None, None, None);

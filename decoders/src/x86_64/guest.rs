@@ -29,7 +29,7 @@ pub struct X86_64 {
     /// The registers.
     pub state: State,
     /// Space numbers of the TLB.
-    pub spaces: Spaces<SpaceKey>,
+    pub spaces: Spaces<SpaceKey, u64>,
 }
 
 impl Deref for X86_64 {
@@ -72,6 +72,7 @@ impl Guest for X86_64 {
     type Insn = Insn;
     type Board = PcBoard;
     const CONTEXTS: usize = mode::CONTEXTS;
+    const SHARED_CONTEXTS: &'static [usize] = &[mode::SUPERVISOR];
     const HELPERS: &'static [HelperInfo] = &helpers::HELPERS;
     const VECTOR_SCRATCH: Option<Slot> = Some(regs::VECTOR_SCRATCH);
     const FLOAT_ENVIRONMENT: Option<Slot> = Some(regs::MXCSR);

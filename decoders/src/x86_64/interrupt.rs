@@ -1,6 +1,7 @@
 //! Which interrupt or debug trap comes before the next instruction, and what ends HLT (SDM 3A 6.9).
 //!
-//! STI and MOV SS hold interrupts off for one instruction. Only if an interrupt is waiting then is the next block made
+//! STI and MOV SS hold interrupts off for one instruction. STI at privilege level 0 leaves its shadow in a slot, and has
+//! the run loop look only if an interrupt waits as far as that knows: whoever makes one wait has it look. Only if an interrupt is waiting then is the next block made
 //! one instruction long; otherwise the boundary where they were held off is all that is remembered.
 
 use super::guest::X86_64;
@@ -29,6 +30,7 @@ fn wanted(cpu: &Cpu<X86_64>, levels: u64) -> (bool, bool) {
 /// What to deliver now.
 pub fn pending(cpu: &mut Cpu<X86_64>) -> Option<Trap> {
     let levels = cpu.irq.levels();
+    cpu.slots[usize::from(regs::INTERRUPT_WAITS.0)] = 0;
     let debug = &cpu.guest.debug;
     let quiet = levels == 0 && debug.hits == 0 && debug.step_from.is_none();
     if quiet && !cpu.guest.needs_stepping(rflags(cpu)) {
@@ -39,6 +41,11 @@ pub fn pending(cpu: &mut Cpu<X86_64>) -> Option<Trap> {
 
 #[cold]
 fn look(cpu: &mut Cpu<X86_64>, levels: u64) -> Option<Trap> {
+    // From here on the shadow of an STI is at a number of instructions: its address may come again.
+    let behind_sti = std::mem::replace(&mut cpu.slots[usize::from(regs::STI_SHADOW.0)], regs::NO_SHADOW);
+    if behind_sti == cpu.pc.0 {
+        (cpu.guest.shadow_at, cpu.guest.shadow_debug) = (Some(cpu.retired), false);
+    }
     let shadow = cpu.guest.shadow_at == Some(cpu.retired);
     let found = if shadow && cpu.guest.shadow_debug { None } else { debug::take_traps(cpu) };
     let (nmi, intr) = wanted(cpu, levels);
@@ -55,6 +62,9 @@ fn look(cpu: &mut Cpu<X86_64>, levels: u64) -> Option<Trap> {
     if cpu.guest.needs_stepping(rflags(cpu)) {
         cpu.recheck_interrupts();
     }
+    // If one is taken now there may be another behind it, and IF will be clear.
+    let waits = cpu.irq.levels() & 1 << INTR != 0;
+    cpu.slots[usize::from(regs::INTERRUPT_WAITS.0)] = waits.into();
     found
 }
 

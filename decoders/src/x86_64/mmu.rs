@@ -27,6 +27,7 @@ mod entry {
     pub const A: u64 = 1 << 5;
     pub const D: u64 = 1 << 6;
     pub const PS: u64 = 1 << 7;
+    pub const G: u64 = 1 << 8;
     pub const XD: u64 = 1 << 63;
     /// Physical address of a table or page.
     pub const ADDRESS: u64 = (1 << PHYSICAL_BITS) - (1 << 12);
@@ -89,7 +90,7 @@ pub fn walk(cpu: &mut Cpu<X86_64>, gva: Gva, access: Access, context: usize) -> 
     let cacheable = linear == gva && !guest.debug.watches_page(gva) && context != USER_ALIGNED;
     if guest.cr0 & CR0_PG == 0 {
         let page = Page(linear.0 >> PAGE_SHIFT);
-        return Ok(Translation { page, read: true, write: true, execute: true, cacheable });
+        return Ok(Translation { page, read: true, write: true, execute: true, cacheable, global: true });
     }
     let request = Request { gva: linear, access, context };
     let leaf = if guest.cr4 & CR4_PAE != 0 { walk_wide(cpu, request) } else { walk_32(cpu, request) }?;
@@ -199,6 +200,7 @@ fn walk_32(cpu: &Cpu<X86_64>, request: Request) -> Result<Leaf, Trap> {
 fn grant(cpu: &mut Cpu<X86_64>, request: Request, leaf: &Leaf) -> Result<Translation, Trap> {
     let Request { gva, access, context } = request;
     let state = &cpu.guest.state;
+    let has_global = state.cr4 & CR4_PGE != 0;
     let user_page = leaf.rights & entry::U != 0;
     let writable = leaf.rights & entry::W != 0;
     let executable = leaf.rights & entry::XD == 0;
@@ -233,19 +235,21 @@ fn grant(cpu: &mut Cpu<X86_64>, request: Request, leaf: &Leaf) -> Result<Transla
     }
     let page = Page((leaf.gpa | gva.0 & ((1 << leaf.shift) - 1)) >> PAGE_SHIFT);
     let is_dirty = (leaf.path[last].1 | dirty) & entry::D != 0;
-    Ok(Translation { page, read, write: write && is_dirty, execute, cacheable: true })
+    let global = has_global && leaf.path[last].1 & entry::G != 0;
+    Ok(Translation { page, read, write: write && is_dirty, execute, cacheable: true, global })
 }
 
 /// Makes the TLB use the present address space.
 pub fn select_space(cpu: &mut Cpu<X86_64>) {
     let key = SpaceKey::of(&cpu.guest.state);
-    cpu.guest.spaces.select(&mut cpu.tlb, key);
+    let control = key.control();
+    cpu.guest.spaces.select(&mut cpu.tlb, key, control);
     cpu.translations_changed();
 }
 
 /// Forgets every translation.
 pub fn flush(cpu: &mut Cpu<X86_64>) {
-    cpu.guest.spaces.flush();
+    cpu.guest.spaces.flush(&mut cpu.tlb);
     select_space(cpu);
 }
 

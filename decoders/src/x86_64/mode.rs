@@ -42,6 +42,8 @@ bitflags! {
         const AVX = 1 << 12;
         /// MXCSR lets a floating-point exception of vector instructions through.
         const FLOAT_TRAPS = 1 << 13;
+        /// The current privilege level is 1 or 2: privileged instructions decode to #GP as well.
+        const MIDDLE = 1 << 14;
     }
 }
 
@@ -120,6 +122,7 @@ pub fn refresh(cpu: &mut Cpu<X86_64>) {
     let user = guest.cpl == 3;
     let aligned = user && guest.cr0 & super::control::CR0_AM != 0 && flags & super::flags::AC != 0;
     bits.set(ModeBits::USER, user);
+    bits.set(ModeBits::MIDDLE, matches!(guest.cpl, 1 | 2));
     bits.set(ModeBits::STEP, guest.needs_stepping(flags) || aligned);
     bits.set(ModeBits::NO_X87, guest.cr0 & (super::control::CR0_TS | super::control::CR0_EM) != 0);
     bits.set(ModeBits::EMULATE, guest.cr0 & super::control::CR0_EM != 0);

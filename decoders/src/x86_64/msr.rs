@@ -4,7 +4,7 @@ use super::control;
 use super::cpuid::{self, TSC_HZ};
 use super::descriptor::is_canonical;
 use super::guest::X86_64;
-use super::regs::{FS_BASE, GS_BASE};
+use super::regs::{self, FS_BASE, GS_BASE};
 use super::state::Msrs;
 use super::trap;
 use c2w_engine::cpu::Cpu;
@@ -59,7 +59,6 @@ impl Default for Msrs {
             lstar: 0,
             cstar: 0,
             fmask: 0,
-            kernel_gs_base: 0,
             sysenter_cs: 0,
             sysenter_esp: 0,
             sysenter_eip: 0,
@@ -111,7 +110,7 @@ pub fn read(cpu: &mut Cpu<X86_64>, index: u32) -> Result<u64, Trap> {
         FMASK => msrs.fmask,
         FS_BASE_MSR => cpu.slots[usize::from(FS_BASE.0)],
         GS_BASE_MSR => cpu.slots[usize::from(GS_BASE.0)],
-        KERNEL_GS_BASE => msrs.kernel_gs_base,
+        KERNEL_GS_BASE => cpu.slots[usize::from(regs::KERNEL_GS_BASE.0)],
         TSC_AUX => msrs.tsc_aux,
         _ => return Err(trap::protection(0)),
     })
@@ -162,7 +161,7 @@ pub fn write(cpu: &mut Cpu<X86_64>, index: u32, value: u64) -> Result<(), Trap> 
         FMASK => msrs.fmask = value,
         FS_BASE_MSR => cpu.slots[usize::from(FS_BASE.0)] = value,
         GS_BASE_MSR => cpu.slots[usize::from(GS_BASE.0)] = value,
-        KERNEL_GS_BASE => msrs.kernel_gs_base = value,
+        KERNEL_GS_BASE => cpu.slots[usize::from(regs::KERNEL_GS_BASE.0)] = value,
         TSC_AUX => msrs.tsc_aux = value,
         _ => {}
     }

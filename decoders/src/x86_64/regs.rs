@@ -90,6 +90,15 @@ pub const fn vector(number: u8) -> Slot {
     Slot(64 + 4 * (number & 15))
 }
 
+/// IA32_KERNEL_GS_BASE, which SWAPGS exchanges with the base of GS.
+pub const KERNEL_GS_BASE: Slot = Slot(144);
+/// Linear address behind the STI that set IF last, or [`NO_SHADOW`]: interrupts are held off there.
+pub const STI_SHADOW: Slot = Slot(145);
+/// Not 0 if an interrupt waits for IF to be set.
+pub const INTERRUPT_WAITS: Slot = Slot(146);
+/// No code is at this address: it is not canonical.
+pub const NO_SHADOW: u64 = 1 << 62;
+
 /// Stands for an absent base, index or segment; never read or written.
 pub const NONE: Slot = Slot(255);
 
@@ -117,6 +126,9 @@ pub fn name(slot: Slot) -> String {
         54 | 55 => format!("scratch_{}", slot.0 - 54),
         56 | 57 => format!("scratch2_{}", slot.0 - 56),
         number @ 64..128 => format!("xmm{}_{}", (number - 64) / 4, number % 4),
+        144 => "kernel_gs_base".into(),
+        145 => "sti_shadow".into(),
+        146 => "interrupt_waits".into(),
         _ => "unused".into(),
     }
 }

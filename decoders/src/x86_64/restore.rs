@@ -84,7 +84,7 @@ fn system_segment(segment: &SystemSegment) -> bool {
 
 fn msrs(state: &State) -> bool {
     let msrs = &state.msrs;
-    let addresses = [msrs.lstar, msrs.cstar, msrs.kernel_gs_base, msrs.sysenter_esp, msrs.sysenter_eip];
+    let addresses = [msrs.lstar, msrs.cstar, msrs.sysenter_esp, msrs.sysenter_eip];
     let halves = [msrs.fmask, msrs.tsc_aux, msrs.sysenter_cs];
     addresses.into_iter().all(is_canonical) && halves.into_iter().all(|value| value >> 32 == 0)
 }
@@ -113,6 +113,9 @@ pub fn clear_unknown_bits(cpu: &mut Cpu<X86_64>) {
     keep(regs::X87_TAGS, 0xff);
     keep(regs::X87_OPCODE, 0x7ff);
     cpu.slots[usize::from(regs::RFLAGS.0)] |= flags::FIXED;
+    // Only addresses that are canonical can be written to it.
+    let base = &mut cpu.slots[usize::from(regs::KERNEL_GS_BASE.0)];
+    *base = ((*base << 16) as i64 >> 16) as u64;
 }
 
 #[cfg(test)]

@@ -28,6 +28,11 @@ impl SpaceKey {
         Self { root, pcid: pcid(state), control }
     }
 
+    /// What translations of every address space depend on.
+    pub fn control(&self) -> u64 {
+        self.control
+    }
+
     /// Its identifier.
     pub fn pcid(&self) -> u64 {
         self.pcid

@@ -12,7 +12,6 @@ pub struct Msrs {
     pub lstar: u64,
     pub cstar: u64,
     pub fmask: u64,
-    pub kernel_gs_base: u64,
     pub sysenter_cs: u64,
     pub sysenter_esp: u64,
     pub sysenter_eip: u64,

@@ -100,6 +100,7 @@ fn operation(call: CallOut, site: Site, b: u64) -> Op {
         CallOut::LoadReserved => Op::LoadReserved { w, addr },
         CallOut::StoreConditional => Op::StoreConditional { w, addr, value },
         CallOut::Helper => Op::Fence,
+        CallOut::Look => Op::LookIf { cond: value },
         CallOut::VectorLoad => Op::VectorLoad { len_bytes: imm, to: first, addr },
         CallOut::VectorStore => Op::VectorStore { len_bytes: imm, addr, from: first },
         CallOut::Vector => Op::Vector { op: VectorOp::ALL[number], imm, to: first, a: second, b: third },

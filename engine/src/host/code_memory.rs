@@ -6,7 +6,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use std::ptr::NonNull;
 
 /// Code starts at multiples of this, as processors fetch it.
-const ALIGNMENT: usize = 16;
+pub const ALIGNMENT: usize = 16;
 
 /// Memory for code. Pages cost nothing until they are used.
 pub struct CodeMemory {
@@ -15,7 +15,6 @@ pub struct CodeMemory {
     /// Where it runs.
     run: NonNull<u8>,
     len_bytes: usize,
-    used: usize,
 }
 
 // SAFETY: both mappings are owned by this value alone.
@@ -40,36 +39,31 @@ impl CodeMemory {
             // SAFETY: mapped above with this length, and nobody knows of it.
             let _ = unsafe { munmap(write.as_ptr().cast(), len_bytes) };
         })?;
-        Ok(Self { write, run, len_bytes, used: 0 })
+        Ok(Self { write, run, len_bytes })
     }
 
-    /// Adds code, which may run from now on, and tells where it starts, or `None` if the memory is full.
-    pub fn add(&mut self, code: &[u8]) -> Option<usize> {
-        let at = self.used.next_multiple_of(ALIGNMENT);
-        if code.len() > self.len_bytes.checked_sub(at)? {
-            return None;
-        }
-        // SAFETY: inside the mapping (checked above), and no reference into it exists; what runs is not written by this.
+    /// Bytes of it all.
+    pub fn len_bytes(&self) -> usize {
+        self.len_bytes
+    }
+
+    /// Writes code, which may run from now on. What it overwrites must not run meanwhile.
+    ///
+    /// # Panics
+    /// If it does not fit there.
+    pub fn write(&mut self, at: usize, code: &[u8]) {
+        assert!(at.checked_add(code.len()).is_some_and(|end| end <= self.len_bytes), "code fits its memory");
+        // SAFETY: inside the mapping (checked above), into which there are no references.
         unsafe { self.write.add(at).as_ptr().copy_from_nonoverlapping(code.as_ptr(), code.len()) };
-        self.used = at + code.len();
         self.synchronize(at, code.len());
-        Some(at)
     }
 
-    /// Forgets the code from a place on. It must not run any more.
-    pub fn truncate(&mut self, at: usize) {
-        assert!(at <= self.used, "only what was added can be forgotten");
-        self.used = at;
-    }
-
-    /// Bytes of code.
-    pub fn used_bytes(&self) -> usize {
-        self.used
-    }
-
-    /// Where code runs that was added at a place.
+    /// Where code runs that is written at a place.
+    ///
+    /// # Panics
+    /// If there is no such place.
     pub fn code(&self, at: usize) -> NonNull<u8> {
-        assert!(at < self.used, "it was added");
+        assert!(at < self.len_bytes, "code lies in its memory");
         // SAFETY: inside the mapping (checked above).
         unsafe { self.run.add(at) }
     }

@@ -2,7 +2,7 @@
 
 #[cfg(any(feature = "wasmtime", feature = "cranelift"))]
 mod call_out;
-#[cfg(feature = "cranelift")]
+#[cfg(all(unix, any(feature = "cranelift", target_arch = "x86_64")))]
 mod code_memory;
 #[cfg(feature = "cranelift")]
 pub mod cranelift;

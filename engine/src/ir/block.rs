@@ -151,6 +151,9 @@ pub enum Op {
         b: Slot,
     },
     FloatEnvironment,
+    LookIf {
+        cond: Value,
+    },
     TrapIf {
         cond: Value,
         cause: TrapCause,
@@ -208,6 +211,7 @@ impl Op {
             | Op::VectorStore { .. }
             | Op::Vector { .. }
             | Op::VectorInsert { .. }
+            | Op::LookIf { .. }
             | Op::TrapIf { .. }
             | Op::Trap { .. }
             | Op::Jump { .. }
@@ -263,7 +267,12 @@ impl Op {
             Op::VectorLoad { to: a, .. }
             | Op::VectorStore { from: a, .. }
             | Op::VectorInsert { to: a, .. } => f(a),
-            Op::Vector { to, a, b, .. } => [to, a, b].into_iter().for_each(f),
+            Op::Vector { op, imm, to, a, b } => {
+                if op.names_third_pair() {
+                    f(Slot(imm));
+                }
+                [to, a, b].into_iter().for_each(f);
+            }
             Op::VectorExtract { a, b, .. } => [a, b].into_iter().for_each(f),
             _ => {}
         }
@@ -330,6 +339,7 @@ impl Block {
             | Op::VectorLoad { addr: a, .. }
             | Op::VectorStore { addr: a, .. }
             | Op::VectorInsert { value: a, .. }
+            | Op::LookIf { cond: a }
             | Op::Trap { value: a, .. }
             | Op::Jump { target: a }
             | Op::BranchRelative { cond: a, .. } => f(a),

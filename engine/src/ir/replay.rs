@@ -117,6 +117,10 @@ impl<'a, V: Copy> Replay<'a, V> {
                 let args: Vec<V> = self.block.helper_args(args).iter().map(|&arg| v(arg)).collect();
                 Some(e.helper(id, &args)?)
             }
+            Op::LookIf { cond } => {
+                e.look_if(v(cond));
+                None
+            }
             Op::TrapIf { cond, cause, value } => {
                 e.trap_if(v(cond), cause, v(value))?;
                 None

@@ -90,6 +90,10 @@ impl Text<'_> {
             Op::VectorStore { len_bytes, addr, from } => {
                 write!(f, "vector_store.{} [{}], {}", u32::from(len_bytes) * 8, v(addr), slot(from))
             }
+            Op::Vector { op, imm, to, a, b } if op.names_third_pair() => {
+                let [to, a, b, c] = [to, a, b, Slot(imm)].map(slot);
+                write!(f, "vector.{} {to}, {a}, {b}, {c}", op.name())
+            }
             Op::Vector { op, imm, to, a, b } => {
                 write!(f, "vector.{} {}, {}, {}, {imm:#x}", op.name(), slot(to), slot(a), slot(b))
             }
@@ -109,6 +113,7 @@ impl Text<'_> {
                 }
                 Ok(())
             }
+            Op::LookIf { cond } => write!(f, "look_if {}", v(cond)),
             Op::TrapIf { cond, cause, value } => write!(f, "trap_if {}, {}, {}", v(cond), cause.0, v(value)),
             Op::Trap { cause, value } => write!(f, "trap {}, {}", cause.0, v(value)),
             Op::Jump { target } => write!(f, "jump {}", v(target)),

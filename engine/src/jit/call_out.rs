@@ -78,6 +78,10 @@ pub fn carry_out<G: Guest>(cpu: &mut Cpu<G>, op: &Op, operands: [u64; 4]) -> Res
             Ok(0)
         }
         Op::VectorExtract { op, a, b } => Ok(cpu.run_vector_extract(op, a, b)),
+        Op::LookIf { .. } => {
+            cpu.recheck_interrupts();
+            Ok(0)
+        }
         Op::Trap { cause, .. } | Op::TrapIf { cause, .. } => Err(Leave::Trap(Trap::new(cause, a))),
         Op::Binary { op, w, .. } => Ok(eval::binary(op, w, a, b)),
         Op::Unary { op, w, .. } => Ok(eval::unary(op, w, a)),

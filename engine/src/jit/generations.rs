@@ -10,7 +10,7 @@ use super::Origin;
 use crate::addr::Page;
 use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::emit::Slot;
-use crate::host::native::CodeMemory;
+use crate::host::native::NativeCode;
 use crate::ir::region::RegionBlock;
 use crate::lower::x64::{Home, Lowered, Site, VectorHome};
 use rustix::io::Errno;
@@ -72,7 +72,7 @@ struct Generation {
 
 /// Everything that was translated and not dropped.
 pub(super) struct Generations {
-    pub memory: CodeMemory,
+    pub memory: NativeCode,
     all: Vec<Generation>,
     /// The one that is being filled.
     current: usize,
@@ -102,7 +102,7 @@ impl Generations {
     /// # Errors
     /// When the host does not give memory that may be run.
     pub fn new(len_bytes: usize, float_environment: Option<Slot>) -> Result<Self, Errno> {
-        let memory = CodeMemory::new(len_bytes, GENERATIONS, float_environment)?;
+        let memory = NativeCode::new(len_bytes, GENERATIONS, float_environment)?;
         Ok(Self {
             memory,
             all: (0..GENERATIONS).map(|_| Generation::default()).collect(),

@@ -11,7 +11,8 @@ use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::cpu::Cpu;
 use crate::eager::BlockEnd;
 use crate::emit::Slot;
-use crate::guest::Guest;
+use crate::guest::{Guest, HelperId};
+use crate::host::native::Helped;
 use crate::ir::block::{Block, Op};
 use crate::ir::region::{Region, RegionBlock, ways_out};
 use crate::lower::x64::{Home, Lowering, Place, Request, VectorHome, lower_jump};
@@ -208,7 +209,10 @@ impl Translator {
         let entry = self.code.memory.address(self.code.unit(number).entry);
         match std::mem::replace(&mut self.waiting, Waiting::Nothing) {
             Waiting::Nothing => {}
-            Waiting::Jump(pc) if pc == cpu.pc => cpu.tlb.jumps.note(pc, tag, entry),
+            Waiting::Jump(pc) if pc == cpu.pc => {
+                let context = cpu.fetch_context();
+                cpu.tlb.jumps.note(pc, context, tag, entry);
+            }
             Waiting::Jump(_) => {}
             Waiting::Link(link, pc) if pc == cpu.pc => self.link(link, number),
             Waiting::Link(..) => {}
@@ -226,7 +230,7 @@ impl Translator {
         // borrowed here. Its TLB leads into `run.cpu.ram` only, which it owns. Units are lowered for this memory, and
         // are entered where they start. Call-outs have the argument for their own as long as they run.
         unsafe {
-            (*vcpu.as_ptr()).links = self.code.memory.links(call_out::<G>, argument);
+            (*vcpu.as_ptr()).links = self.code.memory.links(call_out::<G>, call_helper::<G>, argument);
             (*vcpu.as_ptr()).context_tag = tag;
             (*vcpu.as_ptr()).page_base = page_base;
             (*vcpu.as_ptr()).countdown = left - insns;
@@ -311,7 +315,71 @@ unsafe extern "sysv64" fn call_out<G: Guest>(argument: *mut u8, site: u64) -> u6
     u64::from(run.site(site as u32))
 }
 
+/// What calls of helpers call.
+///
+/// # Safety
+/// As for [`call_out`]; `helper` is the number of one of the guest's helpers.
+unsafe extern "sysv64" fn call_helper<G: Guest>(argument: *mut u8, site: u64, helper: u64) -> Helped {
+    // SAFETY: as in `call_out`.
+    let run = unsafe { &mut *argument.cast::<Run<'_, G>>() };
+    match run.helper(site as u32, HelperId(helper as u16)) {
+        Some(result) => Helped { result, leaves: 0 },
+        None => Helped { result: 0, leaves: 1 },
+    }
+}
+
 impl<G: Guest> Run<'_, G> {
+    /// Runs a helper; `None` if the code is to be left. What it may touch is in memory, and so is the count.
+    #[inline(always)]
+    fn helper(&mut self, number: u32, id: HelperId) -> Option<u64> {
+        let vcpu = self.vcpu.as_ptr();
+        // SAFETY: generated code waits for this function; of the vCPU only these fields are borrowed, and nobody else
+        // borrows them.
+        let (countdown, withheld, arguments) =
+            unsafe { (&mut (*vcpu).countdown, &mut (*vcpu).withheld, (*vcpu).helper_arguments) };
+        let cpu = &mut *self.cpu;
+        cpu.retired = self.end.wrapping_sub(countdown.wrapping_add(*withheld) as u64);
+        self.statistics.call_outs += 1;
+        self.statistics.helpers += 1;
+        let before = (cpu.fetch_epoch(), cpu.data_context());
+        match G::helper(cpu, id, arguments) {
+            Ok(result) => {
+                self.settle(before);
+                if self.cpu.needs_look() && *countdown >= 0 {
+                    *withheld += *countdown + 1;
+                    *countdown = -1;
+                }
+                Some(result)
+            }
+            Err(trap) => {
+                let site = &self.code.site(number).site;
+                *countdown += i64::from(site.unretired);
+                self.left = Some(Leave::Trap(trap));
+                // SAFETY: as above.
+                unsafe { (*vcpu).pc = grow::address((*vcpu).page_base, site.insn).0 };
+                None
+            }
+        }
+    }
+
+    /// After what was called: code that was written is to be looked at, and what moved is looked up afresh. `before` are
+    /// fetch epoch and data context before it.
+    #[inline(always)]
+    fn settle(&mut self, before: (u64, usize)) {
+        let cpu = &mut *self.cpu;
+        if cpu.ram.has_written_code() {
+            cpu.recheck_interrupts();
+        }
+        if (cpu.fetch_epoch(), cpu.data_context()) != before {
+            let vcpu = self.vcpu.as_ptr();
+            // SAFETY: generated code waits, and nobody borrows these fields of the vCPU.
+            unsafe {
+                (*vcpu).context_tag = cpu.context_tag();
+                (*vcpu).moved = 1;
+            }
+        }
+    }
+
     /// Does what a site asks for; true if the code is to be left.
     fn site(&mut self, number: u32) -> bool {
         let SiteState { site, unit } = self.code.site(number);
@@ -376,18 +444,8 @@ impl<G: Guest> Run<'_, G> {
                 if let Some(reg) = site.result {
                     saved[usize::from(reg.0)] = result;
                 }
-                let changed = (cpu.fetch_epoch(), cpu.data_context()) != before;
-                if cpu.ram.has_written_code() {
-                    cpu.recheck_interrupts();
-                }
-                if changed {
-                    // SAFETY: as above.
-                    unsafe {
-                        (*vcpu).context_tag = cpu.context_tag();
-                        (*vcpu).moved = 1;
-                    }
-                }
-                if cpu.needs_look() && saved[COUNT] as i64 >= 0 {
+                self.settle(before);
+                if self.cpu.needs_look() && saved[COUNT] as i64 >= 0 {
                     *withheld += saved[COUNT] as i64 + 1;
                     saved[COUNT] = u64::MAX;
                 }

@@ -86,6 +86,8 @@ call_outs! {
     StoreConditional = "store_conditional",
     /// Of the first two arguments; the others are in the first places of `Vcpu::spill`.
     Helper = "helper",
+    /// Of nothing.
+    Look = "look",
     /// Of an address and a [`VectorSite`].
     VectorLoad = "vector_load",
     /// Of an address and a [`VectorSite`].

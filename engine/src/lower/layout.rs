@@ -1,7 +1,7 @@
 //! Linear addresses of what generated code reaches.
 
 use crate::mem::jumps::{JUMP_ENTRIES, JumpEntry};
-use crate::mem::tlb::{ENTRIES, Entry, Tlb};
+use crate::mem::tlb::{ENTRIES, Entry, Space, Tlb};
 use crate::vcpu::Vcpu;
 use core::mem::offset_of;
 
@@ -67,8 +67,8 @@ impl Layout {
         self.at(offset_of!(Vcpu, context_tag))
     }
 
-    pub(super) fn space(&self) -> u32 {
-        self.at(offset_of!(Vcpu, tlb) + offset_of!(Tlb, space))
+    pub(super) fn space(&self, context: usize) -> u32 {
+        self.at(offset_of!(Vcpu, tlb) + offset_of!(Tlb, spaces) + context * size_of::<Space>())
     }
 
     /// A tag of the first TLB entry of a context.

@@ -41,9 +41,12 @@ impl LargePages {
     }
 }
 
-/// Which space number belongs to which key. `K` is all that translations depend on besides the page tables.
+/// Which space number belongs to which key. `K` is all that translations depend on besides the page tables; `S` is what
+/// those of the TLB's shared contexts depend on.
 #[derive(Clone, Debug)]
-pub struct Spaces<K> {
+pub struct Spaces<K, S> {
+    /// What was selected last.
+    shared: Option<S>,
     /// Number of each key, latest last.
     live: Vec<(K, u64)>,
     /// The next number to give out.
@@ -51,15 +54,19 @@ pub struct Spaces<K> {
     large: Vec<LargePages>,
 }
 
-impl<K> Default for Spaces<K> {
+impl<K, S> Default for Spaces<K, S> {
     fn default() -> Self {
-        Self { live: Vec::new(), next: 0, large: Vec::new() }
+        Self { shared: None, live: Vec::new(), next: 0, large: Vec::new() }
     }
 }
 
-impl<K: PartialEq> Spaces<K> {
-    /// Makes the TLB use the space of `key`.
-    pub fn select(&mut self, tlb: &mut Tlb, key: K) {
+impl<K: PartialEq, S: PartialEq> Spaces<K, S> {
+    /// Makes the TLB use the space of `key`, and in its shared contexts only what was entered under `shared`.
+    pub fn select(&mut self, tlb: &mut Tlb, key: K, shared: S) {
+        if self.shared.as_ref() != Some(&shared) {
+            tlb.flush_shared();
+            self.shared = Some(shared);
+        }
         let number = match self.live.iter().rev().find(|(live, _)| *live == key) {
             Some(&(_, number)) => number,
             None => self.allocate(tlb, key),
@@ -70,7 +77,9 @@ impl<K: PartialEq> Spaces<K> {
     fn allocate(&mut self, tlb: &mut Tlb, key: K) -> u64 {
         if self.next == SPACES {
             tlb.flush();
-            *self = Self::default();
+            self.live.clear();
+            self.large.clear();
+            self.next = 0;
         }
         let number = self.next;
         self.next += 1;
@@ -79,7 +88,8 @@ impl<K: PartialEq> Spaces<K> {
     }
 
     /// Forgets all translations. As after [`Spaces::flush_where`], the caller selects a space anew.
-    pub fn flush(&mut self) {
+    pub fn flush(&mut self, tlb: &mut Tlb) {
+        tlb.flush_shared();
         self.live.clear();
         self.large.clear();
     }
@@ -126,21 +136,39 @@ mod tests {
     fn spaces_are_kept_until_flushed() {
         let mut tlb = Tlb::default();
         let mut spaces = Spaces::default();
-        spaces.select(&mut tlb, 10);
+        spaces.select(&mut tlb, 10, ());
         tlb.fill(0, Gva(0x1000), FILL);
-        spaces.select(&mut tlb, 11);
+        spaces.select(&mut tlb, 11, ());
         assert!(!hit(&tlb, 0x1000));
-        spaces.select(&mut tlb, 10);
+        spaces.select(&mut tlb, 10, ());
         assert!(hit(&tlb, 0x1000));
         spaces.flush_where(|&key| key == 11);
-        spaces.select(&mut tlb, 10);
+        spaces.select(&mut tlb, 10, ());
         assert!(hit(&tlb, 0x1000));
         spaces.flush_where(|&key| key == 10);
-        spaces.select(&mut tlb, 10);
+        spaces.select(&mut tlb, 10, ());
         assert!(!hit(&tlb, 0x1000));
         tlb.fill(0, Gva(0x1000), FILL);
-        spaces.flush();
-        spaces.select(&mut tlb, 10);
+        spaces.flush(&mut tlb);
+        spaces.select(&mut tlb, 10, ());
+        assert!(!hit(&tlb, 0x1000));
+    }
+
+    #[test]
+    fn shared_contexts_are_kept_as_long_as_what_they_depend_on() {
+        let mut tlb = Tlb::default();
+        tlb.share(&[0]);
+        let mut spaces = Spaces::default();
+        spaces.select(&mut tlb, 10, 'a');
+        tlb.fill(0, Gva(0x1000), FILL);
+        spaces.select(&mut tlb, 11, 'a');
+        spaces.flush_where(|&key| key == 11);
+        spaces.select(&mut tlb, 11, 'a');
+        assert!(hit(&tlb, 0x1000));
+        spaces.select(&mut tlb, 11, 'b');
+        assert!(!hit(&tlb, 0x1000));
+        tlb.fill(0, Gva(0x1000), FILL);
+        spaces.flush(&mut tlb);
         assert!(!hit(&tlb, 0x1000));
     }
 
@@ -148,11 +176,11 @@ mod tests {
     fn reused_numbers_bring_back_no_old_entry() {
         let mut tlb = Tlb::default();
         let mut spaces = Spaces::default();
-        spaces.select(&mut tlb, 0);
+        spaces.select(&mut tlb, 0, ());
         let old = tlb.space();
         tlb.fill(0, Gva(0x1000), FILL);
         for key in 1..=SPACES {
-            spaces.select(&mut tlb, key);
+            spaces.select(&mut tlb, key, ());
         }
         tlb.set_space(old);
         assert!(!hit(&tlb, 0x1000));
@@ -163,7 +191,7 @@ mod tests {
         const LARGE: u64 = 1 << 21;
         let mut tlb = Tlb::default();
         let mut spaces = Spaces::default();
-        spaces.select(&mut tlb, 0);
+        spaces.select(&mut tlb, 0, ());
         let pages = [0x1f_f000, 0x20_0000, 0x3f_f000, 0x40_0000, 0xffff_ffff_8020_1000];
         // Two of them would share a place: what was looked up before is gone.
         let fill = |tlb: &mut Tlb| pages.iter().for_each(|&gva| tlb.fill(0, Gva(gva), FILL));

@@ -4,6 +4,9 @@
 //! place before goes. An entry has a tag per kind of access; withholding a tag sends
 //! that kind of access to the slow path. Tags carry a space number in the bits between the access size and
 //! the page, so that switching address spaces flushes nothing.
+//!
+//! In a *shared* context nearly all translations hold in every address space: a kernel's. Its entries carry one number for
+//! all spaces, and those that are of the present space only are forgotten when that changes ([`Tlb::note_local`]).
 
 use super::jumps::Jumps;
 use crate::addr::{Gva, PAGE_BYTES, PAGE_MASK, PAGE_SHIFT, Page, Width};
@@ -74,16 +77,37 @@ pub struct Fill {
     pub host_page: u64,
 }
 
-/// The TLB of one vCPU: a table for each of the guest's privilege contexts. Generated code reads it.
+/// How many pages of the present address space a shared context names one by one.
+const LOCAL_PAGES: usize = 32;
+
+/// What is of the present address space only in a shared context.
+#[derive(Clone, Copy, Debug)]
 #[repr(C)]
+struct Locals {
+    /// How often pages were noted; beyond [`LOCAL_PAGES`] all may be local.
+    count: usize,
+    pages: [Gva; LOCAL_PAGES],
+    /// Code was fetched from one of them.
+    executed: bool,
+}
+
+const NO_LOCALS: Locals = Locals { count: 0, pages: [Gva(0); LOCAL_PAGES], executed: false };
+
+/// The TLB of one vCPU: a table for each of the guest's privilege contexts. Generated code reads it.
+#[repr(C, align(32))]
 pub struct Tlb {
-    /// The space number, at its place in a tag.
-    pub(crate) space: Space,
+    /// The space number of each context's lookups and fills, at its place in a tag.
+    pub(crate) spaces: [Space; MAX_CONTEXTS],
     pub(crate) contexts: [[Entry; ENTRIES]; MAX_CONTEXTS],
     /// Where the code of virtual addresses is.
     pub(crate) jumps: Jumps,
-    /// Changes whenever translations of code may have been forgotten.
-    generation: u32,
+    /// For each context of fetches, what changes whenever its translations of code may have been forgotten.
+    generations: [u32; MAX_CONTEXTS],
+    /// The address space.
+    space: Space,
+    /// Shared contexts, as bits.
+    shared: u32,
+    locals: [Locals; MAX_CONTEXTS],
 }
 
 /// A copy of all translations.
@@ -96,10 +120,13 @@ pub(crate) struct TlbCopy {
 impl Default for Tlb {
     fn default() -> Self {
         Self {
-            space: Space::default(),
+            spaces: [Space::default(); MAX_CONTEXTS],
             contexts: [[EMPTY; ENTRIES]; MAX_CONTEXTS],
             jumps: Jumps::default(),
-            generation: 0,
+            generations: [0; MAX_CONTEXTS],
+            space: Space::default(),
+            shared: 0,
+            locals: [NO_LOCALS; MAX_CONTEXTS],
         }
     }
 }
@@ -148,24 +175,90 @@ impl Entry {
 }
 
 impl Tlb {
+    /// Makes these the shared contexts. Ask before anything is entered.
+    pub fn share(&mut self, contexts: &[usize]) {
+        self.shared = contexts.iter().fold(0, |all, &context| all | 1 << context);
+    }
+
+    fn is_shared(&self, context: usize) -> bool {
+        self.shared >> context & 1 != 0
+    }
+
     /// The address space that lookups and fills concern.
     pub fn space(&self) -> Space {
         self.space
     }
 
-    /// Names the translations that are in force: the same only as long as those of code are.
-    pub fn tag(&self) -> u64 {
-        u64::from(self.generation) << 32 | self.space.0
+    /// Names the translations that are in force for fetches in a context: the same only as long as those of code are.
+    pub fn tag(&self, context: usize) -> u64 {
+        u64::from(self.generations[context]) << 32 | (context as u64) << 30 | self.spaces[context].0
     }
 
     /// Forgets where the code of addresses is; translations stay.
     pub fn forget_code(&mut self) {
-        self.generation = self.generation.wrapping_add(1);
+        (0..MAX_CONTEXTS).for_each(|context| self.forget_code_in(context));
     }
 
-    /// Switches to another address space; entries of the old one stay.
+    fn forget_code_in(&mut self, context: usize) {
+        self.generations[context] = self.generations[context].wrapping_add(1);
+        self.jumps.outdated(context);
+    }
+
+    /// Switches to another address space; entries of the old one stay, except for local ones of shared contexts.
     pub fn set_space(&mut self, space: Space) {
+        if space == self.space {
+            return;
+        }
         self.space = space;
+        for context in 0..MAX_CONTEXTS {
+            if self.is_shared(context) {
+                self.forget_locals(context);
+            } else {
+                self.spaces[context] = space;
+            }
+        }
+    }
+
+    /// The page of `gva` is translated in `context` by what other address spaces may translate otherwise. Say this before
+    /// the translation is used.
+    #[inline]
+    pub fn note_local(&mut self, context: usize, gva: Gva, access: Access) {
+        if self.is_shared(context) {
+            let locals = &mut self.locals[context];
+            if let Some(place) = locals.pages.get_mut(locals.count) {
+                *place = gva.page_start();
+            }
+            locals.count = (locals.count + 1).min(LOCAL_PAGES + 1);
+            locals.executed |= access == Access::Execute;
+        }
+    }
+
+    fn forget_locals(&mut self, context: usize) {
+        let Locals { count, pages, executed } = self.locals[context];
+        if count == 0 {
+            return;
+        }
+        match pages.get(..count) {
+            Some(pages) => {
+                for &page in pages {
+                    forget_page(&mut self.contexts[context], page);
+                }
+            }
+            None => self.contexts[context].fill(EMPTY),
+        }
+        if executed {
+            self.forget_code_in(context);
+        }
+        self.locals[context] = NO_LOCALS;
+    }
+
+    /// Forgets all translations of shared contexts.
+    pub fn flush_shared(&mut self) {
+        for context in 0..MAX_CONTEXTS {
+            if self.is_shared(context) {
+                self.flush_context(context);
+            }
+        }
     }
 
     /// Host address for an access of `width` at `gva`, if an entry allows it. Misaligned accesses never hit.
@@ -173,7 +266,7 @@ impl Tlb {
     pub fn lookup(&self, context: usize, gva: Gva, width: Width, access: Access) -> Option<u64> {
         let own = slot_of(gva);
         let entry = &self.contexts[context][own];
-        let wanted = (gva.0 & (!PAGE_MASK | (width.bytes() - 1))) | self.space.0;
+        let wanted = (gva.0 & (!PAGE_MASK | (width.bytes() - 1))) | self.spaces[context].0;
         if entry.tag(access) == wanted {
             return Some(gva.0.wrapping_add(entry.addend));
         }
@@ -202,7 +295,7 @@ impl Tlb {
     /// an entry for the same page and host page are kept.
     pub fn fill(&mut self, context: usize, gva: Gva, fill: Fill) {
         let page = gva.page_start().0;
-        let tag = page | self.space.0;
+        let tag = page | self.spaces[context].0;
         let addend = fill.host_page.wrapping_sub(page);
         let table = &mut self.contexts[context];
         let own = slot_of(gva);
@@ -233,34 +326,25 @@ impl Tlb {
 
     /// Forgets everything.
     pub fn flush(&mut self) {
-        self.generation = self.generation.wrapping_add(1);
-        for context in &mut self.contexts {
-            context.fill(EMPTY);
-        }
+        (0..MAX_CONTEXTS).for_each(|context| self.flush_context(context));
     }
 
     /// Forgets the page of `gva` in every context and space.
     pub fn flush_page(&mut self, gva: Gva) {
         // Code that ends in this page may start in the one before.
-        if [gva.0, gva.0.wrapping_sub(PAGE_BYTES)].iter().any(|&page| self.jumps.may_know(Gva(page))) {
-            self.generation = self.generation.wrapping_add(1);
-        }
-        let own = slot_of(gva);
-        for context in &mut self.contexts {
-            for place in [own, other_slot_of(gva)] {
-                let entry = &mut context[place];
-                let tags = [entry.read, entry.write, entry.execute];
-                if tags.iter().any(|tag| tag & !PAGE_MASK == gva.page_start().0) {
-                    *entry = EMPTY;
-                }
+        let pages = [gva, Gva(gva.0.wrapping_sub(PAGE_BYTES))];
+        for context in 0..MAX_CONTEXTS {
+            if pages.iter().any(|&page| self.jumps.may_know(context, page)) {
+                self.forget_code_in(context);
             }
+            forget_page(&mut self.contexts[context], gva);
         }
     }
 
     /// Forgets the pages of `start..start + len_bytes`, a power of two to which `start` is aligned, in every context and
     /// space.
     pub fn flush_range(&mut self, start: Gva, len_bytes: u64) {
-        self.generation = self.generation.wrapping_add(1);
+        self.forget_code();
         // Beyond that, pages have the same places again.
         let count = ((len_bytes >> PAGE_SHIFT) as usize).min(ENTRIES * (SKEW_MASK + 1));
         for context in &mut self.contexts {
@@ -279,8 +363,9 @@ impl Tlb {
 
     /// Forgets one context.
     pub fn flush_context(&mut self, context: usize) {
-        self.generation = self.generation.wrapping_add(1);
+        self.forget_code_in(context);
         self.contexts[context].fill(EMPTY);
+        self.locals[context] = NO_LOCALS;
     }
 
     /// Takes the write tags away from every entry that maps the page at host address `host_page`: it now holds code.
@@ -322,6 +407,17 @@ impl Tlb {
     }
 }
 
+/// Forgets a page in one context, whatever space it is of.
+fn forget_page(table: &mut [Entry; ENTRIES], gva: Gva) {
+    for place in [slot_of(gva), other_slot_of(gva)] {
+        let entry = &mut table[place];
+        let tags = [entry.read, entry.write, entry.execute];
+        if tags.iter().any(|tag| tag & !PAGE_MASK == gva.page_start().0) {
+            *entry = EMPTY;
+        }
+    }
+}
+
 /// A physical page for the page of a virtual address, and what may be done there: the result of a page walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Translation {
@@ -335,6 +431,8 @@ pub struct Translation {
     pub execute: bool,
     /// The rights hold for the whole page, so that the TLB may keep them.
     pub cacheable: bool,
+    /// It is the same in every address space until the guest says otherwise.
+    pub global: bool,
 }
 
 #[cfg(test)]
@@ -375,6 +473,60 @@ mod tests {
         assert_eq!(hit(&tlb, 0x1238, Width::W64, Access::Read), Some(0x7000_0238));
         tlb.flush_page(Gva(0x1000));
         assert_eq!(hit(&tlb, 0x1238, Width::W64, Access::Read), None);
+    }
+
+    #[test]
+    fn shared_contexts_keep_what_is_not_local() {
+        const FILL: Fill = Fill { read: true, write: true, execute: true, host_page: 0x5000 };
+        let hit = |tlb: &Tlb, context, gva| tlb.lookup(context, Gva(gva), Width::W8, Access::Read).is_some();
+        for locals in [1, LOCAL_PAGES, LOCAL_PAGES + 1] {
+            let mut tlb = Tlb::default();
+            tlb.share(&[1]);
+            let enter = |tlb: &mut Tlb| {
+                tlb.fill(0, Gva(0x1000), FILL);
+                tlb.fill(1, Gva(0x1000), FILL);
+                for _ in 0..locals {
+                    tlb.note_local(1, Gva(0x2000), Access::Read);
+                    tlb.fill(1, Gva(0x2000), FILL);
+                }
+            };
+            enter(&mut tlb);
+            let tags = [0, 1].map(|context| tlb.tag(context));
+            // The same again is no change.
+            tlb.set_space(tlb.space());
+            assert!(hit(&tlb, 1, 0x2000));
+            tlb.set_space(Space::new(1));
+            assert!(!hit(&tlb, 0, 0x1000) && !hit(&tlb, 1, 0x2000));
+            // When they are too many, others go with them.
+            assert_eq!(hit(&tlb, 1, 0x1000), locals <= LOCAL_PAGES);
+            assert!(tlb.tag(0) != tags[0] && tlb.tag(1) == tags[1]);
+            tlb.set_space(Space::new(0));
+            assert!(hit(&tlb, 0, 0x1000) && !hit(&tlb, 1, 0x2000));
+            // Where code is local, where it is is forgotten, too.
+            enter(&mut tlb);
+            tlb.note_local(1, Gva(0x2000), Access::Execute);
+            tlb.set_space(Space::new(1));
+            assert_ne!(tlb.tag(1), tags[1]);
+            tlb.fill(1, Gva(0x1000), FILL);
+            tlb.flush_shared();
+            assert!(!hit(&tlb, 1, 0x1000));
+        }
+    }
+
+    #[test]
+    fn code_of_a_page_is_forgotten_in_the_contexts_that_know_it() {
+        let mut tlb = Tlb::default();
+        tlb.jumps.note(Gva(0x1010), 1, tlb.tag(1), 7);
+        let tags = |tlb: &Tlb| [0, 1].map(|context| tlb.tag(context));
+        let before = tags(&tlb);
+        tlb.flush_page(Gva(0x9000));
+        assert_eq!(tags(&tlb), before);
+        tlb.flush_page(Gva(0x2000));
+        let after = tags(&tlb);
+        assert!(after[0] == before[0] && after[1] != before[1]);
+        // What is out of date already does not count.
+        tlb.flush_page(Gva(0x1000));
+        assert_eq!(tags(&tlb), after);
     }
 
     #[test]

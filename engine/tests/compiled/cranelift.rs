@@ -23,6 +23,9 @@ mod host {
 
     /// A vCPU with this much RAM, at the first address of RAM, and a host for it.
     pub fn vcpu(ram_bytes: u64) -> (Cpu<Toy>, Host<Toy>) {
-        (toy(None, ram_bytes), Host::new().expect("Cranelift knows this processor"))
+        (
+            toy(None, ram_bytes),
+            Host::new(c2w_engine::jit::CODE_BYTES).expect("Cranelift knows this processor"),
+        )
     }
 }

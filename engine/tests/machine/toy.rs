@@ -300,7 +300,7 @@ impl Guest for Toy {
         let page = gva.0 >> PAGE_SHIFT;
         let mapped = if cpu.guest.translates { cpu.guest.map.get(&page).copied() } else { Some(page) };
         let page = Page(mapped.ok_or(Trap::new(PAGE_FAULT, gva.0))?);
-        Ok(Translation { page, read: true, write: true, execute: true, cacheable: true })
+        Ok(Translation { page, read: true, write: true, execute: true, cacheable: true, global: false })
     }
 
     fn bus_error(gva: Gva, _: Gpa, _: Access) -> Trap {

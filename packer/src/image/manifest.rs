@@ -73,11 +73,14 @@ pub struct Empty {}
 pub struct Provenance {
     /// Version of c2w.
     pub c2w_version: String,
+    /// Digest of the manifest of the container image that was packed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_digest: Option<String>,
 }
 
 impl Default for Provenance {
     fn default() -> Self {
-        Provenance { c2w_version: env!("CARGO_PKG_VERSION").to_string() }
+        Provenance { c2w_version: env!("CARGO_PKG_VERSION").to_string(), image_digest: None }
     }
 }
 

@@ -170,7 +170,7 @@ mod tests {
     }
 
     fn content() -> Vec<u8> {
-        (0..300_000u32).flat_map(|i| (i * i / 7).to_le_bytes()).collect()
+        (0..300_000u32).flat_map(|i| (i.wrapping_mul(i) / 7).to_le_bytes()).collect()
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub enum RootfsError {
 }
 
 /// A name for a message: printable ASCII, everything else escaped, cut if very long.
-pub(crate) fn escape(name: &[u8]) -> String {
+pub fn escape(name: &[u8]) -> String {
     const LONGEST: usize = 300;
     if name.len() > LONGEST {
         format!("{}...", name[..LONGEST].escape_ascii())

@@ -7,6 +7,7 @@
 
 use super::erofs::{BLOCK_BYTES, INODE_BYTES};
 use super::error::RootfsError;
+use super::tree::{Content, FsTree, InodeId};
 use super::xattr::Xattrs;
 use std::fs::File;
 use std::io::{self, Read};
@@ -81,6 +82,35 @@ impl FileData {
             FileData::Blocks { size, .. } | FileData::Split { size, .. } | FileData::Sparse { size, .. } => {
                 size
             }
+        }
+    }
+
+    /// Runs of blocks that hold its data: the first block of each, and how many.
+    fn runs(&self) -> Vec<(u32, u64)> {
+        let one = |first_block: u32, blocks: u64| match blocks {
+            0 => Vec::new(),
+            blocks => vec![(first_block, blocks)],
+        };
+        match self {
+            FileData::Blocks { size, first_block } => one(*first_block, size.div_ceil(BLOCK)),
+            FileData::Split { size, first_block, .. } => one(*first_block, size / BLOCK),
+            FileData::Sparse { size, chunk_bits, runs } => {
+                // The last chunk of a file ends with the file.
+                let blocks = |run: &ChunkRun| {
+                    let start = u64::from(run.first_chunk) << chunk_bits;
+                    (u64::from(run.chunks) << chunk_bits).min(size.div_ceil(BLOCK) - start)
+                };
+                runs.iter().map(|run| (run.first_block, blocks(run))).collect()
+            }
+        }
+    }
+
+    fn set_first_block(&mut self, number: usize, block: u32) {
+        match self {
+            FileData::Blocks { first_block, .. } | FileData::Split { first_block, .. } => {
+                *first_block = block
+            }
+            FileData::Sparse { runs, .. } => runs[number].first_block = block,
         }
     }
 
@@ -207,6 +237,57 @@ impl<'a> DataStore<'a> {
         }
         self.fill_zeros(stored_end - position)?;
         Ok(FileData::Sparse { size, chunk_bits, runs: runs.into() })
+    }
+
+    /// Bytes that the data takes so far.
+    pub fn len_bytes(&self) -> u64 {
+        self.next_block * BLOCK + self.buffer.len() as u64
+    }
+
+    /// Closes the gaps that data of files leaves which later layers replaced or removed: what no
+    /// name in the tree leads to is not to be in the image.
+    ///
+    /// # Errors
+    /// [`RootfsError::Output`].
+    pub fn drop_unreachable(&mut self, tree: &mut FsTree) -> Result<(), RootfsError> {
+        self.flush()?;
+        // Runs of blocks in use, where each begins, and what says so.
+        let mut runs: Vec<(u32, u64, InodeId, usize)> = Vec::new();
+        for id in tree.reachable() {
+            let Content::File(data) = &tree.inode(id).content else { continue };
+            let in_use = data.runs().into_iter().enumerate();
+            runs.extend(in_use.map(|(number, (first, blocks))| (first, blocks, id, number)));
+        }
+        runs.sort_unstable();
+        let mut end = 1;
+        for (first_block, blocks, id, number) in runs {
+            if u64::from(first_block) != end {
+                self.move_blocks(first_block.into(), end, blocks)?;
+                // Below a block that has a number.
+                tree.file_data_mut(id).map(|data| data.set_first_block(number, end as u32));
+            }
+            end += blocks;
+        }
+        if end < self.next_block {
+            self.next_block = end;
+            self.image.set_len(self.base + end * BLOCK).map_err(RootfsError::Output)?;
+        }
+        Ok(())
+    }
+
+    /// Moves blocks down.
+    fn move_blocks(&mut self, from: u64, to: u64, blocks: u64) -> Result<(), RootfsError> {
+        let mut done = 0;
+        while done < blocks * BLOCK {
+            let part = (blocks * BLOCK - done).min(BUFFER_BYTES as u64);
+            self.buffer.resize(part as usize, 0);
+            let at = |block: u64| self.base + block * BLOCK + done;
+            self.image.read_exact_at(&mut self.buffer, at(from)).map_err(RootfsError::Output)?;
+            self.image.write_all_at(&self.buffer, at(to)).map_err(RootfsError::Output)?;
+            done += part;
+        }
+        self.buffer.clear();
+        Ok(())
     }
 
     /// Ends the data area. Returns the first block behind it.

@@ -7,7 +7,7 @@
 
 use super::store::FileData;
 use super::xattr::Xattrs;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Longest file name in bytes (Linux NAME_MAX, and EROFS_NAME_LEN).
 const MAX_NAME_BYTES: usize = 255;
@@ -151,6 +151,8 @@ pub struct FsTree {
     /// Inodes that were replaced stay here, unreachable.
     inodes: Vec<Inode>,
     layer: u32,
+    /// Names that this layer gave to inodes of lower layers: directory and name.
+    new_links: BTreeSet<(InodeId, Box<[u8]>)>,
     cost_bytes: usize,
 }
 
@@ -172,7 +174,7 @@ impl FsTree {
     pub fn new() -> Self {
         let metadata = Metadata { mode: 0o755, ..Metadata::default() };
         let root = Inode { metadata, content: Content::empty_directory(), layer: 0 };
-        FsTree { inodes: vec![root], layer: 0, cost_bytes: 0 }
+        FsTree { inodes: vec![root], layer: 0, new_links: BTreeSet::new(), cost_bytes: 0 }
     }
 
     /// The root directory.
@@ -190,9 +192,36 @@ impl FsTree {
         self.inodes.len()
     }
 
+    /// Every inode that has a name, and the root, each once.
+    pub(super) fn reachable(&self) -> Vec<InodeId> {
+        let mut seen = vec![false; self.inodes.len()];
+        let mut found = vec![self.root()];
+        seen[0] = true;
+        let mut next = 0;
+        while let Some(&id) = found.get(next) {
+            next += 1;
+            let Content::Directory(children) = &self.inode(id).content else { continue };
+            for &child in children.values() {
+                if !std::mem::replace(&mut seen[child.index()], true) {
+                    found.push(child);
+                }
+            }
+        }
+        found
+    }
+
+    /// Where the data of a regular file is.
+    pub(super) fn file_data_mut(&mut self, id: InodeId) -> Option<&mut FileData> {
+        match &mut self.inodes[id.index()].content {
+            Content::File(data) => Some(data),
+            _ => None,
+        }
+    }
+
     /// From now on entries belong to the next layer.
     pub fn begin_layer(&mut self) {
         self.layer += 1;
+        self.new_links.clear();
     }
 
     /// Puts an inode at `path`. What was there is replaced, except that a directory over a
@@ -248,7 +277,9 @@ impl FsTree {
         if self.child(place.directory, name) != Some(id) {
             self.link(place.directory, name, id)?;
         }
-        self.inodes[id.index()].layer = self.layer;
+        if self.inode(id).layer < self.layer {
+            self.new_links.insert((place.directory, name.into()));
+        }
         Ok(id)
     }
 
@@ -262,10 +293,12 @@ impl FsTree {
             other => other?,
         };
         let name = place.name.ok_or(TreeError::NoName)?;
-        if let Some(id) = self.child(place.directory, name)
-            && self.inode(id).layer < self.layer
-        {
+        let Some(id) = self.child(place.directory, name) else { return Ok(()) };
+        if !self.is_of_this_layer(place.directory, name, id) {
             self.children_mut(place.directory).remove(name);
+        } else {
+            // This layer has put something below it: only that stays.
+            self.hide_lower(id);
         }
         Ok(())
     }
@@ -280,19 +313,29 @@ impl FsTree {
             Ok(None) => return Ok(()),
             Err(error) => return Err(error),
         };
+        self.hide_lower(id);
+        Ok(())
+    }
+
+    /// Removes from a directory, and those of this layer below it, what lower layers have.
+    fn hide_lower(&mut self, id: InodeId) {
         let mut pending = vec![id];
         while let Some(directory) = pending.pop() {
             let Content::Directory(children) = &self.inode(directory).content else { continue };
-            let layer = self.layer;
             let kept: BTreeMap<_, _> = children
                 .iter()
-                .filter(|&(_, &child)| self.inode(child).layer == layer)
+                .filter(|&(name, &child)| self.is_of_this_layer(directory, name, child))
                 .map(|(name, &child)| (name.clone(), child))
                 .collect();
             pending.extend(kept.values());
             *self.children_mut(directory) = kept;
         }
-        Ok(())
+    }
+
+    /// Whether this layer put this name, or what it stands for, where it is.
+    fn is_of_this_layer(&self, directory: InodeId, name: &[u8], id: InodeId) -> bool {
+        self.inode(id).layer == self.layer
+            || (!self.new_links.is_empty() && self.new_links.contains(&(directory, name.into())))
     }
 
     /// Finds the inode at `path`, following symbolic links to the end, inside the tree.

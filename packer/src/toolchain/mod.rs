@@ -4,6 +4,7 @@
 mod apt;
 mod cross;
 mod node;
+mod oci;
 mod packages;
 mod qemu;
 mod rust;
@@ -15,6 +16,7 @@ use crate::image::Arch;
 pub(crate) use apt::{APT_TOOLS, Apt, is_documentation, unpack};
 pub use cross::{cross_gcc, cross_gcc_with_libc, opensbi};
 pub use node::node;
+pub use oci::oci_tools;
 pub(crate) use packages::{Tool, ensure_packages};
 pub use qemu::{QemuSystem, qemu_riscv64, qemu_system};
 pub use rust::{GuestRust, RustToolchain, guest_rust, rust_with_std};

@@ -3,11 +3,14 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod oci;
+
 use c2w_packer::rootfs::erofs::{self, EntryKind, Reader};
 use c2w_packer::rootfs::tar::{TarOptions, apply_tar};
-use c2w_packer::rootfs::{DataStore, FsTree, RootfsError, Time};
+use c2w_packer::rootfs::{DataStore, DirectoryOptions, FsTree, Owners, RootfsError, Time, apply_directory};
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::path::Path;
 
 /// One file of an image, with all that can be said of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +101,37 @@ pub fn list(image: &[u8]) -> Listing {
         listing.get_mut(&path).unwrap().first_name = first;
     }
     listing
+}
+
+/// What is in a directory of the host, listed as an image is.
+pub fn list_directory(path: &Path) -> Listing {
+    let built = build(|tree, store| {
+        let options = DirectoryOptions { owners: Owners::Keep, leave_out: None };
+        apply_directory(tree, store, path, &options).map(drop)
+    });
+    list(&built.unwrap())
+}
+
+/// Asserts that two listings say the same. The mode of a link is left out: a host has only one.
+#[track_caller]
+pub fn assert_same(ours: &Listing, theirs: &Listing) {
+    let names =
+        |listing: &Listing| listing.keys().map(|name| name.escape_ascii().to_string()).collect::<Vec<_>>();
+    assert_eq!(names(ours), names(theirs));
+    for ((path, ours), theirs) in ours.iter().zip(theirs.values()) {
+        let mut ours = ours.clone();
+        if ours.kind == EntryKind::Symlink {
+            ours.mode = theirs.mode;
+        }
+        let same_content = ours.content == theirs.content;
+        let content = std::mem::replace(&mut ours.content, theirs.content.clone());
+        assert!(
+            ours == *theirs && same_content,
+            "{}: {ours:?}, not {theirs:?}; {} bytes",
+            path.escape_ascii(),
+            content.len()
+        );
+    }
 }
 
 /// The names of an image with their kinds, one a line: `d a`, `f a/b text`, `l c -> a`.

@@ -1,12 +1,15 @@
-//! Meanings of the floating-point instructions: F, D, Zfh and Zfa (Unpriv. 20 to 24). Arithmetic is done by the
-//! helpers of [`crate::riscv64::fp_helpers`]; moves, sign injection and memory accesses are plain operations.
+//! Meanings of the floating-point instructions: F, D, Zfh and Zfa (Unpriv. 20 to 24).
+//!
+//! What rounds in the dynamic mode, or does not round, is an operation of the engine where it has one
+//! ([`crate::riscv64::float`]); all other arithmetic is done by the helpers of [`crate::riscv64::fp_helpers`], which is also
+//! what the interpreter calls at once. Moves, sign injection and memory accesses are plain operations.
 
 use super::words::{Done, RvEmit};
-use crate::riscv64::decode::{DYNAMIC_ROUNDING, Insn};
+use crate::riscv64::decode::Insn;
+use crate::riscv64::float::{self, TRUNCATING};
 use crate::riscv64::fp_helpers::{FpFormat, FpOp};
-use crate::riscv64::{regs, trap};
 use c2w_engine::addr::Width::{self, W16, W32, W64};
-use c2w_engine::emit::{Cond, Emit};
+use c2w_engine::emit::{Emit, VectorOp};
 use c2w_engine::fp::{self, Env, F16, F32, F64, Flags, Rounding};
 
 impl FpFormat {
@@ -21,18 +24,10 @@ impl FpFormat {
     }
 }
 
-/// The rounding mode of an instruction; a dynamic one that is reserved makes it illegal (Unpriv. 20.2).
+/// Has a helper compute.
 #[inline(always)]
-fn rounding<E: Emit>(e: &mut E, i: &Insn) -> Result<E::Val, E::Stop> {
-    if i.aux != DYNAMIC_ROUNDING {
-        return Ok(e.imm(u64::from(i.aux)));
-    }
-    let mode = e.get(regs::FRM);
-    let first_reserved = e.imm(5);
-    let reserved = e.compare(Cond::GeU, W64, mode, first_reserved);
-    let raw = e.imm(u64::from(i.raw));
-    e.trap_if(reserved, trap::ILLEGAL, raw)?;
-    Ok(mode)
+fn computed<E: Emit>(e: &mut E, op: FpOp, format: FpFormat, args: &[E::Val]) -> Result<E::Val, E::Stop> {
+    e.helper(op.id(format), args)
 }
 
 /// FLH, FLW, FLD.
@@ -40,8 +35,17 @@ fn rounding<E: Emit>(e: &mut E, i: &Insn) -> Result<E::Val, E::Stop> {
 pub(super) fn load<E: Emit>(e: &mut E, i: &Insn, format: FpFormat) -> Done<E> {
     e.begin_fp(i)?;
     let address = e.address(i);
-    let value = e.load(format.width(), address)?;
-    e.set_boxed(i.rd, format.width(), value);
+    match format {
+        FpFormat::D if E::RECORDS => e.vector_load(8, i.rd, address)?,
+        FpFormat::S if E::RECORDS => {
+            e.vector_load(4, i.rd, address)?;
+            e.vector(VectorOp::Box32, 0, i.rd, i.rd, i.rd);
+        }
+        _ => {
+            let value = e.load(format.width(), address)?;
+            e.set_boxed(i.rd, format.width(), value);
+        }
+    }
     Ok(())
 }
 
@@ -49,6 +53,9 @@ pub(super) fn load<E: Emit>(e: &mut E, i: &Insn, format: FpFormat) -> Done<E> {
 #[inline(always)]
 pub(super) fn store<E: Emit>(e: &mut E, i: &Insn, format: FpFormat) -> Done<E> {
     let address = e.address(i);
+    if E::RECORDS && format != FpFormat::H {
+        return e.vector_store(format.width().bytes() as u8, address, i.rs2);
+    }
     let value = e.get(i.rs2);
     e.store(format.width(), address, value)
 }
@@ -57,10 +64,17 @@ pub(super) fn store<E: Emit>(e: &mut E, i: &Insn, format: FpFormat) -> Done<E> {
 #[inline(always)]
 pub(super) fn arithmetic<E: Emit>(e: &mut E, i: &Insn, op: FpOp, format: FpFormat) -> Done<E> {
     e.begin_fp(i)?;
-    let mode = rounding(e, i)?;
+    if E::RECORDS
+        && i.rounds_as_usual()
+        && let Some(word) = float::word(op, format)
+    {
+        e.vector(word, 0, i.rd, i.rs1, i.rs2);
+        return Ok(());
+    }
+    let mode = e.imm(i.rounding());
     let (a, b) = (e.get(i.rs1), e.get(i.rs2));
-    let result = e.helper(op.id(format), &[a, b, mode])?;
-    e.set(i.rd, result);
+    let result = computed(e, op, format, &[a, b, mode])?;
+    e.set_f(i.rd, result);
     Ok(())
 }
 
@@ -68,30 +82,118 @@ pub(super) fn arithmetic<E: Emit>(e: &mut E, i: &Insn, op: FpOp, format: FpForma
 #[inline(always)]
 pub(super) fn fused<E: Emit>(e: &mut E, i: &Insn, op: FpOp, format: FpFormat) -> Done<E> {
     e.begin_fp(i)?;
-    let mode = rounding(e, i)?;
+    if E::RECORDS
+        && i.rounds_as_usual()
+        && let Some(word) = float::word(op, format)
+    {
+        e.vector(word, i.rs3.0, i.rd, i.rs1, i.rs2);
+        return Ok(());
+    }
+    let mode = e.imm(i.rounding());
     let (a, b, c) = (e.get(i.rs1), e.get(i.rs2), e.get(i.rs3));
-    let result = e.helper(op.id(format), &[a, b, c, mode])?;
-    e.set(i.rd, result);
+    let result = computed(e, op, format, &[a, b, c, mode])?;
+    e.set_f(i.rd, result);
     Ok(())
 }
 
-/// Rounding operations of one register: FSQRT, FROUND, FROUNDNX and every conversion, to, from and between formats.
+/// Operations of one register that give a floating-point number: FSQRT, FROUND, FROUNDNX, conversions between formats.
 #[inline(always)]
 pub(super) fn rounded<E: Emit>(e: &mut E, i: &Insn, op: FpOp, format: FpFormat) -> Done<E> {
     e.begin_fp(i)?;
-    let mode = rounding(e, i)?;
+    // A double holds every single.
+    let is_exact = op == FpOp::FromS && format == FpFormat::D;
+    if E::RECORDS
+        && (i.rounds_as_usual() || is_exact)
+        && let Some(word) = float::word(op, format)
+    {
+        e.vector(word, 0, i.rd, i.rs1, i.rs1);
+        return Ok(());
+    }
+    let mode = e.imm(i.rounding());
+    let a = e.get(i.rs1);
+    let result = computed(e, op, format, &[a, mode])?;
+    e.set_f(i.rd, result);
+    Ok(())
+}
+
+/// Conversions from integers.
+#[inline(always)]
+pub(super) fn from_integer<E: Emit>(e: &mut E, i: &Insn, op: FpOp, format: FpFormat) -> Done<E> {
+    e.begin_fp(i)?;
     let a = e.x(i.rs1);
-    let result = e.helper(op.id(format), &[a, mode])?;
+    let is_narrow = matches!(op, FpOp::FromW | FpOp::FromWu);
+    // A double holds every integer of 32 bits.
+    let is_exact = is_narrow && format == FpFormat::D;
+    let wide = if is_narrow { FpOp::FromL } else { op };
+    if E::RECORDS
+        && (i.rounds_as_usual() || is_exact)
+        && let Some(word) = float::inserting(wide, format)
+    {
+        let a = match op {
+            FpOp::FromW => e.sext(W32, a),
+            FpOp::FromWu => e.zext(W32, a),
+            _ => a,
+        };
+        e.vector_insert(word, 0, i.rd, a);
+        return Ok(());
+    }
+    let mode = e.imm(i.rounding());
+    let result = computed(e, op, format, &[a, mode])?;
+    e.set_f(i.rd, result);
+    Ok(())
+}
+
+/// Conversions to integers.
+#[inline(always)]
+pub(super) fn to_integer<E: Emit>(e: &mut E, i: &Insn, op: FpOp, format: FpFormat) -> Done<E> {
+    e.begin_fp(i)?;
+    let truncates = i.rounding() == TRUNCATING;
+    if E::RECORDS
+        && (i.rounds_as_usual() || truncates)
+        && let Some(word) = float::extracting(op, format, truncates)
+    {
+        let result = e.vector_extract(word, i.rs1, i.rs1);
+        // 32-bit results are sign-extended, unsigned ones too.
+        let w = if matches!(op, FpOp::ToW | FpOp::ToWu) { W32 } else { W64 };
+        e.set_x(i.rd, w, result);
+        return Ok(());
+    }
+    let mode = e.imm(i.rounding());
+    let a = e.get(i.rs1);
+    let result = computed(e, op, format, &[a, mode])?;
     e.set(i.rd, result);
     Ok(())
 }
 
-/// Operations that do not round: FMIN, FMAX, FMINM, FMAXM, comparisons, FCLASS, FCVTMOD.W.D.
+/// FMIN, FMAX, FMINM, FMAXM.
+#[inline(always)]
+pub(super) fn extremum<E: Emit>(e: &mut E, i: &Insn, op: FpOp, format: FpFormat) -> Done<E> {
+    e.begin_fp(i)?;
+    if E::RECORDS
+        && let Some(word) = float::word(op, format)
+    {
+        e.vector(word, 0, i.rd, i.rs1, i.rs2);
+        return Ok(());
+    }
+    let (a, b) = (e.get(i.rs1), e.get(i.rs2));
+    let result = computed(e, op, format, &[a, b])?;
+    e.set_f(i.rd, result);
+    Ok(())
+}
+
+/// Operations that do not round and give an integer: comparisons, FCLASS, FCVTMOD.W.D.
 #[inline(always)]
 pub(super) fn exact<E: Emit>(e: &mut E, i: &Insn, op: FpOp, format: FpFormat) -> Done<E> {
     e.begin_fp(i)?;
+    if E::RECORDS
+        && let Some(word) = float::extracting(op, format, false)
+    {
+        let result = e.vector_extract(word, i.rs1, i.rs2);
+        e.set(i.rd, result);
+        return Ok(());
+    }
     let (a, b) = (e.get(i.rs1), e.get(i.rs2));
-    let result = e.helper(op.id(format), &[a, b])?;
+    let result = computed(e, op, format, &[a, b])?;
     e.set(i.rd, result);
     Ok(())
 }
@@ -107,10 +209,32 @@ pub(super) enum Sign {
     Xor,
 }
 
+impl Sign {
+    /// The operation of the engine on two operands that are the same: a move, FNEG, FABS.
+    const fn of_one(self, format: FpFormat) -> Option<VectorOp> {
+        Some(match (self, format) {
+            (_, FpFormat::H) => return None,
+            (Sign::Second, FpFormat::S) => VectorOp::FmoveS,
+            (Sign::Second, FpFormat::D) => VectorOp::Copy,
+            (Sign::Inverted, FpFormat::S) => VectorOp::FnegS,
+            (Sign::Inverted, FpFormat::D) => VectorOp::FnegD,
+            (Sign::Xor, FpFormat::S) => VectorOp::FabsS,
+            (Sign::Xor, FpFormat::D) => VectorOp::FabsD,
+        })
+    }
+}
+
 /// FSGNJ, FSGNJN, FSGNJX: the first operand with another sign.
 #[inline(always)]
 pub(super) fn sign_inject<E: Emit>(e: &mut E, i: &Insn, sign: Sign, format: FpFormat) -> Done<E> {
     e.begin_fp(i)?;
+    if E::RECORDS
+        && i.rs1 == i.rs2
+        && let Some(word) = sign.of_one(format)
+    {
+        e.vector(word, 0, i.rd, i.rs1, i.rs1);
+        return Ok(());
+    }
     let w = format.width();
     let (a, b) = (e.unboxed(i.rs1, w), e.unboxed(i.rs2, w));
     let sign_bit = e.imm(1 << (w.bits() - 1));

@@ -4,7 +4,7 @@ use crate::riscv64::decode::Insn;
 use crate::riscv64::helpers::Helper;
 use crate::riscv64::trap;
 use c2w_engine::addr::Width;
-use c2w_engine::emit::{Cond, Emit, Slot};
+use c2w_engine::emit::{Cond, Emit, Slot, VectorInsert, VectorOp};
 
 /// How a meaning ends.
 pub(super) type Done<E> = Result<(), <E as Emit>::Stop>;
@@ -67,12 +67,27 @@ pub(super) trait RvEmit: Emit {
         self.select(valid, low, nan)
     }
 
+    /// Writes a floating-point register. A recorder writes the pair of slots: what else is said of it names pairs.
+    #[inline(always)]
+    fn set_f(&mut self, rd: Slot, value: Self::Val) {
+        if Self::RECORDS {
+            self.vector_insert(VectorInsert::Movq, 0, rd, value);
+        } else {
+            self.set(rd, value);
+        }
+    }
+
     /// Writes the low `w` bits of `value` to a floating-point register, in a NaN box if they are fewer than 64.
     #[inline(always)]
     fn set_boxed(&mut self, rd: Slot, w: Width, value: Self::Val) {
-        let ones = self.imm(!w.mask());
-        let boxed = self.or(Width::W64, value, ones);
-        self.set(rd, boxed);
+        if Self::RECORDS && w == Width::W32 && self.known(value).is_none() {
+            self.set_f(rd, value);
+            self.vector(VectorOp::Box32, 0, rd, rd, rd);
+        } else {
+            let ones = self.imm(!w.mask());
+            let boxed = self.or(Width::W64, value, ones);
+            self.set_f(rd, boxed);
+        }
     }
 }
 

@@ -15,7 +15,7 @@ const SV48: u64 = 9 << 60 | ROOT >> PAGE_SHIFT;
 /// A page of RAM that the tests map, aligned to 2 MiB.
 const TARGET: u64 = 0x8000_0000;
 
-use pte::{A, D, N, R, U, V, W, X};
+use pte::{A, D, G, N, R, U, V, W, X};
 const AD: u64 = A | D;
 const RWX: u64 = R | W | X;
 
@@ -231,14 +231,47 @@ fn fences_forget_what_they_name() {
 fn another_space_and_back_flushes_nothing() {
     const CACHED: Result<u64, Trap> = Ok(u64::MAX);
     let satp = SV39 | 5 << 44;
-    let mut cpu = mapped(satp, 0x1000, 0, entry(TARGET, V | RWX | AD), HartState::reset(0));
+    let mut cpu = mapped(satp, 0x1000, 0, entry(TARGET, V | RWX | AD | U), HartState::reset(0));
+    cpu.guest.state.privilege = Privilege::User;
+    update_mode(&mut cpu);
     load(&mut cpu, 0x1000).unwrap();
     cpu.guest.state.satp = SV39 | 6 << 44;
     select_space(&mut cpu);
-    assert_eq!(cpu.tlb.lookup(CONTEXT_S, Gva(0x1000), Width::W64, Access::Read), None);
+    assert_eq!(cpu.tlb.lookup(CONTEXT_U, Gva(0x1000), Width::W64, Access::Read), None);
     cpu.guest.state.satp = satp;
     select_space(&mut cpu);
     assert_eq!(load(&mut cpu, 0x1000), CACHED);
+}
+
+#[test]
+fn a_kernel_keeps_what_is_global() {
+    type Change = fn(&mut Cpu<Riscv64>);
+    fn switch(cpu: &mut Cpu<Riscv64>, satp: u64) {
+        cpu.guest.state.satp = satp;
+        select_space(cpu);
+    }
+    fn fence(cpu: &mut Cpu<Riscv64>, gva: u64, scope: u64) {
+        sfence_vma(cpu, Gva(gva), 5, FenceScope(scope), 0).unwrap();
+    }
+    // What happens, and whether a page that is not global and one that is stay.
+    let cases: &[(&str, Change, bool, bool)] = &[
+        ("nothing", |cpu| select_space(cpu), true, true),
+        ("another space", |cpu| switch(cpu, SV39 | 6 << 44), false, true),
+        ("no translation", |cpu| switch(cpu, 0), false, false),
+        ("a fence of the page", |cpu| fence(cpu, 0x1000, 0), false, false),
+        ("a fence of the space", |cpu| fence(cpu, 0, FenceScope::ALL_ADDRESSES), false, true),
+        ("a fence of all", |cpu| fence(cpu, 0, 3), false, false),
+    ];
+    for (name, change, local, global) in cases {
+        for (flags, stays) in [(0, local), (G, global)] {
+            let leaf = entry(TARGET, V | RWX | AD | flags);
+            let mut cpu = mapped(SV39 | 5 << 44, 0x1000, 0, leaf, HartState::reset(0));
+            load(&mut cpu, 0x1000).unwrap();
+            change(&mut cpu);
+            let hit = cpu.tlb.lookup(CONTEXT_S, Gva(0x1000), Width::W64, Access::Read);
+            assert_eq!(hit.is_some(), *stays, "{name}, {flags:#x}");
+        }
+    }
 }
 
 #[test]

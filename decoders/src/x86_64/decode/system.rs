@@ -20,6 +20,8 @@ pub enum SystemOp {
     CallFar,
     Clac,
     Cli,
+    /// CLI at privilege level 0, which IOPL does not concern.
+    CliAllowed,
     Clts,
     Cpuid,
     Hlt,
@@ -68,6 +70,8 @@ pub enum SystemOp {
     Smsw,
     Stac,
     Sti,
+    /// STI at privilege level 0.
+    StiAllowed,
     Str,
     Swapgs,
     Syscall,
@@ -95,9 +99,18 @@ pub fn classify(source: &Source<'_>) -> Result<Option<Class>, TrapCause> {
         };
     };
     check_existence(source, op)?;
-    if is_privileged(op) && source.mode.contains(ModeBits::USER) {
-        return Err(trap::PROTECTION);
-    }
+    let op = if source.mode.intersects(ModeBits::USER | ModeBits::MIDDLE) {
+        if is_privileged(op) {
+            return Err(trap::PROTECTION);
+        }
+        op
+    } else {
+        match op {
+            SystemOp::Cli => SystemOp::CliAllowed,
+            SystemOp::Sti => SystemOp::StiAllowed,
+            op => op,
+        }
+    };
     Ok(Some(Class { op: Op::System(op), ends_block: ends_block(op) }))
 }
 
@@ -222,7 +235,8 @@ fn ends_block(op: SystemOp) -> bool {
     use SystemOp::*;
     !matches!(
         op,
-        Arpl | Cpuid
+        Arpl | CliAllowed
+            | Cpuid
             | Lar
             | Lsl
             | MovFromControl
@@ -235,6 +249,7 @@ fn ends_block(op: SystemOp) -> bool {
             | Sldt
             | Smsw
             | Str
+            | Swapgs
             | Verr
             | Verw
             | Wbinvd

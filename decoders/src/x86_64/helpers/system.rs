@@ -5,7 +5,7 @@ use crate::x86_64::control::{CR0_TS, CR4_FSGSBASE, CR4_OSXSAVE, CR4_TSD, CR4_UMI
 use crate::x86_64::descriptor::{self, Selector, is_64_bit, is_canonical};
 use crate::x86_64::guest::X86_64;
 use crate::x86_64::io::{self, StringForm};
-use crate::x86_64::regs::{GS_BASE, RAX, RBX, RCX, RDX, RFLAGS};
+use crate::x86_64::regs::{RAX, RBX, RCX, RDX, RFLAGS};
 use crate::x86_64::segment::{SegmentRegister, SystemSegment, TableRegister};
 use crate::x86_64::{control, cpuid, debug, far, flags, interrupt, mmu, mode, msr, system_calls, trap};
 use c2w_engine::addr::{Gva, Width};
@@ -102,8 +102,6 @@ helpers! { super::FIRST_SYSTEM;
     Sti = "sti", TRAPPING, sti;
     /// (): TR's selector.
     Str = "str", TRAPPING, |cpu, _| with_umip(cpu, |cpu| u64::from(cpu.guest.tr.selector));
-    /// ().
-    Swapgs = "swapgs", TRAPPING, swapgs;
     /// (address behind): gives an address.
     Syscall = "syscall", TRAPPING, |cpu, [next, ..]: [u64; 4]| system_calls::syscall(cpu, next).map(|pc| pc.0);
     /// (): gives an address.
@@ -479,14 +477,6 @@ fn write_base(cpu: &mut Cpu<X86_64>, [register, base, ..]: Args) -> Result<u64, 
         return Err(trap::protection(0));
     }
     set(cpu, segment_register(register).base_slot(), base);
-    Ok(0)
-}
-
-fn swapgs(cpu: &mut Cpu<X86_64>, _: Args) -> Result<u64, Trap> {
-    supervisor(cpu)?;
-    let base = get(cpu, GS_BASE);
-    let other = core::mem::replace(&mut cpu.guest.msrs.kernel_gs_base, base);
-    set(cpu, GS_BASE, other);
     Ok(0)
 }
 

@@ -250,3 +250,45 @@ fn a_stepped_halt_ends_at_once() {
     set_flags(&mut machine, flags::TF);
     assert_eq!(run_to_handler(&mut machine), (1, CODE + 1, flags::TF | flags::FIXED));
 }
+
+#[test]
+fn what_waits_comes_behind_the_instruction_after_sti() {
+    // nop; sti; nop; nop
+    let mut machine = machine(&[0x90, 0xfb, 0x90, 0x90]);
+    machine.cpu.irq.line(INTR).raise();
+    machine.run(1);
+    assert_eq!(get(&machine.cpu, regs::INTERRUPT_WAITS), 1);
+    while machine.cpu.pc.0 < CODE + 2 {
+        machine.run(1);
+    }
+    // The board has no interrupt for the pin, and so a non-maskable one shows where interrupts are taken.
+    assert!(machine.cpu.needs_look());
+    machine.cpu.irq.line(NMI).raise();
+    assert_eq!(run_to_handler(&mut machine).1, CODE + 3);
+    assert_eq!(get(&machine.cpu, regs::STI_SHADOW), regs::NO_SHADOW);
+}
+
+#[test]
+fn what_comes_right_behind_sti_waits_for_one_instruction_once() {
+    // sti; jmp to itself
+    let mut machine = machine(&[0xfb, 0xeb, 0xfe]);
+    machine.run(1);
+    assert_eq!((machine.cpu.pc.0, get(&machine.cpu, regs::STI_SHADOW)), (CODE + 1, CODE + 1));
+    machine.cpu.irq.line(NMI).raise();
+    let retired = machine.cpu.retired;
+    assert_eq!(run_to_handler(&mut machine).1, CODE + 1);
+    // The jump ran in between, and then one instruction of the handler at most.
+    assert!((1..=2).contains(&(machine.cpu.retired - retired)));
+}
+
+#[test]
+fn cli_leaves_no_shadow_behind() {
+    // sti; cli; nop: an interrupt does not come between nor behind, a non-maskable one does behind
+    let mut machine = machine(&[0xfb, 0xfa, 0x90, 0xeb, 0xfe]);
+    machine.cpu.irq.line(INTR).raise();
+    for _ in 0..8 {
+        machine.run(1);
+    }
+    assert_eq!(machine.cpu.pc.0, CODE + 3);
+    assert_eq!(flags::rflags(&mut machine.cpu) & flags::IF, 0);
+}

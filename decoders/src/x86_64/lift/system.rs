@@ -7,7 +7,9 @@ use crate::x86_64::flags;
 use crate::x86_64::helpers::system::Helper;
 use crate::x86_64::insn::{Condition, Insn, Operand, SystemOp as Op};
 use crate::x86_64::io::StringForm;
-use crate::x86_64::regs::{RAX, RFLAGS, RSP};
+use crate::x86_64::regs::{
+    GS_BASE, INTERRUPT_WAITS, KERNEL_GS_BASE, NO_SHADOW, RAX, RFLAGS, RSP, STI_SHADOW,
+};
 use crate::x86_64::segment::SegmentRegister;
 use crate::x86_64::trap::{self, Kind, vector};
 use c2w_engine::addr::Width::{self, W16, W32, W64};
@@ -18,8 +20,18 @@ use c2w_engine::emit::{Cond, Emit};
 pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: Op) -> Done<E> {
     match op {
         // These are in every system call and interrupt of a guest; the others need not be part of the interpreter's loop.
-        Op::Cli => call(e, Helper::Cli, &[]),
-        Op::Sti => call(e, Helper::Sti, &[]),
+        Op::CliAllowed => {
+            clear_interrupt_flag(e);
+            Ok(())
+        }
+        Op::StiAllowed => {
+            set_interrupt_flag(e, i);
+            Ok(())
+        }
+        Op::Swapgs => {
+            swapgs(e);
+            Ok(())
+        }
         Op::Pushf => pushf(e, i),
         Op::Popf => popf(e, i),
         _ => rare(e, i, op),
@@ -29,7 +41,9 @@ pub(super) fn lift<E: Emit>(e: &mut E, i: &Insn, op: Op) -> Done<E> {
 #[inline(never)]
 fn rare<E: Emit>(e: &mut E, i: &Insn, op: Op) -> Done<E> {
     match op {
-        Op::Cli | Op::Sti | Op::Pushf | Op::Popf => Ok(()),
+        Op::CliAllowed | Op::StiAllowed | Op::Swapgs | Op::Pushf | Op::Popf => Ok(()),
+        Op::Cli => call(e, Helper::Cli, &[]),
+        Op::Sti => call(e, Helper::Sti, &[]),
         Op::Arpl => arpl(e, i),
         Op::CallFar => call_far(e, i),
         Op::Clac => set_ac(e, 0),
@@ -117,7 +131,6 @@ fn rare<E: Emit>(e: &mut E, i: &Insn, op: Op) -> Done<E> {
         Op::Wrmsr => call(e, Helper::Wrmsr, &[]),
         Op::Rdtsc => call(e, Helper::Rdtsc, &[]),
         Op::Rdtscp => call(e, Helper::Rdtscp, &[]),
-        Op::Swapgs => call(e, Helper::Swapgs, &[]),
         Op::Syscall => {
             let next = next(e, i);
             transfer(e, Helper::Syscall, &[next])
@@ -133,6 +146,36 @@ fn rare<E: Emit>(e: &mut E, i: &Insn, op: Op) -> Done<E> {
 
 fn call<E: Emit>(e: &mut E, helper: Helper, args: &[E::Val]) -> Done<E> {
     e.helper(helper.id(), args).map(|_| ())
+}
+
+/// CLI at privilege level 0.
+#[inline(always)]
+fn clear_interrupt_flag<E: Emit>(e: &mut E) {
+    let (old, others) = (e.get(RFLAGS), e.imm(!flags::IF));
+    let new = e.and(W64, old, others);
+    e.set(RFLAGS, new);
+}
+
+/// STI at privilege level 0: sets IF, and holds interrupts off for one more instruction if it was clear. The last
+/// instruction of a block.
+#[inline(always)]
+fn set_interrupt_flag<E: Emit>(e: &mut E, i: &Insn) {
+    let (old, flag, none) = (e.get(RFLAGS), e.imm(flags::IF), e.imm(NO_SHADOW));
+    let (next, waits) = (next(e, i), e.get(INTERRUPT_WAITS));
+    let was_set = e.and(W64, old, flag);
+    let new = e.or(W64, old, flag);
+    let shadow = e.select(was_set, none, next);
+    e.set(STI_SHADOW, shadow);
+    e.set(RFLAGS, new);
+    e.look_if(waits);
+}
+
+/// SWAPGS at privilege level 0.
+#[inline(always)]
+fn swapgs<E: Emit>(e: &mut E) {
+    let (base, other) = (e.get(GS_BASE), e.get(KERNEL_GS_BASE));
+    e.set(GS_BASE, other);
+    e.set(KERNEL_GS_BASE, base);
 }
 
 /// CLAC and STAC.

@@ -2,7 +2,7 @@
 
 use super::super::control::EFER_LMA;
 use super::super::mode::{SUPERVISOR, USER};
-use super::entry::{A, ADDRESS, D, P, PS, U, W, XD};
+use super::entry::{A, ADDRESS, D, G, P, PS, U, W, XD};
 use super::*;
 use crate::x86_64::testing::{cpu_with, word, write, write_words};
 use Access::{Execute, Read, Write};
@@ -262,11 +262,13 @@ fn pages_of_pae_paging() {
 }
 
 /// A vCPU whose TLB holds page 0x1_0000, mapped by a table that no longer says so: a load succeeds while it does.
-fn cached(pcid: u64) -> Cpu<X86_64> {
-    let mut state = paging(CR4_PCIDE, 0);
+fn cached(pcid: u64, cpl: u8, flags: u64) -> Cpu<X86_64> {
+    let mut state = paging(CR4_PCIDE | CR4_PGE, 0);
     state.cr3 |= pcid;
+    let flat = State::flat_64(cpl);
+    (state.cpl, state.segments) = (cpl, flat.segments);
     let mut cpu = cpu_with(state);
-    map(&mut cpu, 0x1_0000, 0, TARGET | PWU, PWU);
+    map(&mut cpu, 0x1_0000, 0, TARGET | PWU | flags, PWU);
     cpu.load(Gva(0x1_0000), Width::W64).unwrap();
     write_words(&mut cpu, place(0x1_0000, 0), &[0]);
     cpu
@@ -332,11 +334,51 @@ fn what_is_forgotten() {
         ),
     ];
     for (name, change, stays) in cases {
-        let mut cpu = cached(5);
+        let mut cpu = cached(5, 3, 0);
         assert!(is_cached(&mut cpu));
         change(&mut cpu).unwrap();
         assert_eq!(is_cached(&mut cpu), *stays, "{name}");
     }
+}
+
+#[test]
+fn a_kernel_keeps_what_is_global() {
+    type Change = fn(&mut Cpu<X86_64>) -> Result<(), Trap>;
+    fn control(cpu: &mut Cpu<X86_64>, cr0: u64, cr4: u64) -> Result<(), Trap> {
+        let old = (cpu.guest.cr0, cpu.guest.cr4);
+        cpu.guest.cr0 ^= cr0;
+        cpu.guest.cr4 ^= cr4;
+        control_changed(cpu, old.0, old.1);
+        Ok(())
+    }
+    // What happens, and whether a page that is not global and one that is stay.
+    let cases: &[(&str, Change, bool, bool)] = &[
+        ("nothing", |_| Ok(()), true, true),
+        ("INVLPG", |cpu| invlpg(cpu, 0x1_0000), false, false),
+        ("CR3", |cpu| write_cr3(cpu, ROOT | 5), false, true),
+        ("CR3, keeping", |cpu| write_cr3(cpu, ROOT | 5 | 1 << 63), true, true),
+        ("another context", |cpu| write_cr3(cpu, ROOT | 6), false, true),
+        ("INVPCID of a context", |cpu| invpcid(cpu, 1, 5, Gva(0)), false, true),
+        ("INVPCID of all", |cpu| invpcid(cpu, 2, 0, Gva(0)), false, false),
+        ("CR4.PGE", |cpu| control(cpu, 0, CR4_PGE), false, false),
+        ("CR4.SMAP", |cpu| control(cpu, 0, CR4_SMAP), false, false),
+        ("CR0.WP", |cpu| control(cpu, CR0_WP, 0), false, false),
+    ];
+    for (name, change, local, global) in cases {
+        for (flags, stays) in [(0, local), (G, global)] {
+            let mut cpu = cached(5, 0, flags);
+            change(&mut cpu).unwrap();
+            assert_eq!(is_cached(&mut cpu), *stays, "{name}, {flags:#x}");
+        }
+    }
+    // Without CR4.PGE there are no global pages.
+    let mut cpu = cached(5, 0, G);
+    control(&mut cpu, 0, CR4_PGE).unwrap();
+    map(&mut cpu, 0x1_0000, 0, TARGET | PWU | G, PWU);
+    assert!(is_cached(&mut cpu));
+    write_words(&mut cpu, place(0x1_0000, 0), &[0]);
+    write_cr3(&mut cpu, ROOT | 6).unwrap();
+    assert!(!is_cached(&mut cpu));
 }
 
 #[test]
@@ -352,7 +394,7 @@ fn large_pages_are_forgotten_as_a_whole() {
 
 #[test]
 fn bad_operands_change_nothing() {
-    let mut cpu = cached(5);
+    let mut cpu = cached(5, 3, 0);
     let refused = Err(trap::protection(0));
     assert_eq!(write_cr3(&mut cpu, ROOT | 1 << 40), refused);
     assert_eq!(write_cr3(&mut cpu, ROOT | 1 << 62), refused);

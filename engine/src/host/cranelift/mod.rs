@@ -8,7 +8,7 @@ mod compiler;
 
 pub use compiler::{Compiled, FunctionCompiler};
 
-use super::code_memory::CodeMemory;
+use super::code_memory::{ALIGNMENT, CodeMemory};
 use super::regions::{Cells, CodeId, HostError, Left, LinkCell, RegionHost, prepare, settle};
 use crate::addr::Gva;
 use crate::cpu::Cpu;
@@ -25,8 +25,6 @@ use crate::vcpu::Vcpu;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-/// Room for code, which costs nothing until it is used.
-const CODE_BYTES: usize = 128 << 20;
 /// Link cells of regions that were not discarded.
 const LINKS: usize = 1 << 18;
 
@@ -45,9 +43,33 @@ pub struct Outcome {
     ended: u64,
 }
 
+/// Code, one after the other.
+struct Code {
+    memory: CodeMemory,
+    used: usize,
+}
+
+impl Code {
+    /// Adds code and tells where it starts.
+    fn add(&mut self, code: &[u8]) -> Result<usize, HostError> {
+        let at = self.used.next_multiple_of(ALIGNMENT);
+        if at.checked_add(code.len()).is_none_or(|end| end > self.memory.len_bytes()) {
+            return Err(HostError::Full);
+        }
+        self.memory.write(at, code);
+        self.used = at + code.len();
+        Ok(at)
+    }
+
+    /// The address of code that was added.
+    fn address(&self, at: usize) -> u64 {
+        self.memory.code(at).as_ptr() as u64
+    }
+}
+
 /// Runs regions of one vCPU.
 pub struct Host<G: Guest> {
-    memory: CodeMemory,
+    code: Code,
     /// Where the code that all others share ends.
     kept: usize,
     /// Runs a region.
@@ -62,21 +84,22 @@ pub struct Host<G: Guest> {
 }
 
 impl<G: Guest> Host<G> {
-    /// A host for any vCPU.
+    /// A host for any vCPU, with room for so much code, which costs nothing until it is used.
     ///
     /// # Errors
     /// Cranelift does not know this processor, or there is no memory for code.
-    pub fn new() -> Result<Self, HostError> {
-        let mut memory = CodeMemory::new(CODE_BYTES).map_err(|errno| HostError::Compiler(errno.into()))?;
+    pub fn new(code_bytes: u64) -> Result<Self, HostError> {
+        let memory = CodeMemory::new(code_bytes as usize);
+        let memory = memory.map_err(|errno| HostError::Compiler(errno.into()))?;
+        let mut code = Code { memory, used: 0 };
         let mut compiler = FunctionCompiler::new(Target::none())?;
-        let mut add = |code: &[u8]| memory.add(code).ok_or(HostError::Full);
-        let enter = add(&compiler.entry()?)?;
-        let unlinked = add(&compiler.unlinked()?)?;
+        let enter = code.add(&compiler.entry()?)?;
+        let unlinked = code.add(&compiler.unlinked()?)?;
         Ok(Self {
-            kept: memory.used_bytes(),
+            kept: code.used,
             enter,
-            unlinked: memory.code(unlinked).as_ptr() as u64,
-            memory,
+            unlinked: code.address(unlinked),
+            code,
             links: vec![0; LINKS].into(),
             regions: Vec::new(),
             cells: Cells::default(),
@@ -107,8 +130,8 @@ impl<G: Guest> RegionHost<G> for Host<G> {
 
     fn install(&mut self, compiled: &Compiled) -> Result<CodeId, HostError> {
         debug_assert!(self.cells.knows(&compiled.plan));
-        let at = self.memory.add(&compiled.code).ok_or(HostError::Full)?;
-        self.regions.push(self.memory.code(at).as_ptr() as u64);
+        let at = self.code.add(&compiled.code)?;
+        self.regions.push(self.code.address(at));
         self.cells.installed();
         Ok(CodeId(self.regions.len() as u32 - 1))
     }
@@ -125,19 +148,19 @@ impl<G: Guest> RegionHost<G> for Host<G> {
     }
 
     fn note_jump(&self, cpu: &mut Cpu<G>, pc: Gva, CodeId(code): CodeId) {
-        let tag = cpu.context_tag();
-        cpu.tlb.jumps.note(pc, tag, self.regions[code as usize]);
+        let (context, tag) = (cpu.fetch_context(), cpu.context_tag());
+        cpu.tlb.jumps.note(pc, context, tag, self.regions[code as usize]);
     }
 
     fn discard(&mut self) -> Result<(), HostError> {
         self.cells.clear();
         self.regions.clear();
-        self.memory.truncate(self.kept);
+        self.code.used = self.kept;
         Ok(())
     }
 
     fn code_bytes(&self) -> u64 {
-        (self.memory.used_bytes() - self.kept) as u64
+        (self.code.used - self.kept) as u64
     }
 
     fn enter(&mut self, cpu: &mut Cpu<G>, CodeId(code): CodeId, budget: u64) -> Result<Left, HostError> {
@@ -150,7 +173,7 @@ impl<G: Guest> RegionHost<G> for Host<G> {
         // that were lowered for vCPUs of this guest. `cpu` is borrowed exclusively, and used by the code, and by the call-outs
         // that it makes through `running`, alone.
         let returned = unsafe {
-            let enter: Enter = std::mem::transmute(self.memory.code(self.enter).as_ptr());
+            let enter: Enter = std::mem::transmute(self.code.memory.code(self.enter).as_ptr());
             enter(vcpu, region)
         };
         Ok(settle(cpu, end, returned, running.leave, &self.cells))
@@ -181,6 +204,7 @@ fn call_outs<G: Guest>() -> [u64; CallOut::ALL.len()] {
         LoadReserved,
         StoreConditional,
         Helper,
+        Look,
         VectorLoad,
         VectorStore,
         Vector,

@@ -159,8 +159,8 @@ impl<G: Guest> RegionHost<G> for Host<G> {
     }
 
     fn note_jump(&self, cpu: &mut Cpu<G>, pc: Gva, CodeId(code): CodeId) {
-        let tag = cpu.context_tag();
-        cpu.tlb.jumps.note(pc, tag, u64::from(code));
+        let (context, tag) = (cpu.fetch_context(), cpu.context_tag());
+        cpu.tlb.jumps.note(pc, context, tag, u64::from(code));
     }
 
     fn discard(&mut self) -> Result<(), HostError> {
@@ -240,6 +240,7 @@ fn call_outs<G: Guest>(store: &mut Store<Running<G>>) -> [Func; CallOut::ALL.len
         LoadReserved,
         StoreConditional,
         Helper,
+        Look,
         VectorLoad,
         VectorStore,
         Vector,

@@ -4,6 +4,7 @@
 //! here: it depends on the guest's environment of rounding and flags ([`crate::guest::Guest::vector_float`]).
 
 mod aes;
+pub mod boxed;
 mod lanes;
 mod ops;
 mod places;
@@ -206,6 +207,12 @@ pub fn vector(op: VectorOp, imm: u8, c: Vector, a: Vector, b: Vector) -> Vector 
         }
         Op::Sha256msg1 => on_words(a, b, sha::sha256_message_1),
         Op::Sha256msg2 => on_words(a, b, sha::sha256_message_2),
+        Op::Box32 => boxed::boxed(b[0]),
+        Op::FmoveS => boxed::boxed(boxed::unboxed(b[0]).into()),
+        Op::FnegS => boxed::boxed(u64::from(boxed::unboxed(b[0])) ^ 1 << 31),
+        Op::FabsS => boxed::boxed(u64::from(boxed::unboxed(b[0])) & !(1 << 31)),
+        Op::FnegD => [b[0] ^ 1 << 63, 0],
+        Op::FabsD => [b[0] & !(1 << 63), 0],
         op => panic!("{} is the guest's", op.name()),
     }
 }

@@ -1,5 +1,6 @@
 //! The operations on vectors: 128 bits, which are two slots. Named as x86 names what does them, for want of other names;
-//! [`super::vector`] and its like say what they mean.
+//! those on numbers that are alone in their pairs of slots are named as RISC-V names them. [`super::vector`] and its like
+//! say what they mean.
 
 use crate::ir::ops::named;
 
@@ -167,6 +168,14 @@ named! {
         Sha256rnds2 = "sha256rnds2",
         Sha256msg1 = "sha256msg1",
         Sha256msg2 = "sha256msg2",
+        /// The single in the low 32 bits of `b`, in its box; see [`super::boxed`], also for the following six.
+        Box32 = "box",
+        /// The single in `b`; the following ones with another sign.
+        FmoveS = "fmove_s",
+        FnegS = "fneg_s",
+        FnegD = "fneg_d",
+        FabsS = "fabs_s",
+        FabsD = "fabs_d",
         // What follows computes with floating-point numbers.
         Addps = "addps",
         Addpd = "addpd",
@@ -220,6 +229,39 @@ named! {
         Cvtpd2ps = "cvtpd2ps",
         Cvtss2sd = "cvtss2sd",
         Cvtsd2ss = "cvtsd2ss",
+        // What follows is of single numbers that are alone in their pairs of slots; see `super::boxed`.
+        FaddS = "fadd_s",
+        FaddD = "fadd_d",
+        FsubS = "fsub_s",
+        FsubD = "fsub_d",
+        FmulS = "fmul_s",
+        FmulD = "fmul_d",
+        FdivS = "fdiv_s",
+        FdivD = "fdiv_d",
+        /// Of `b`.
+        FsqrtS = "fsqrt_s",
+        FsqrtD = "fsqrt_d",
+        /// `a` times `b` plus the number in the pair of slots that the immediate is, rounded once.
+        FmaddS = "fmadd_s",
+        FmaddD = "fmadd_d",
+        /// Minus the third number.
+        FmsubS = "fmsub_s",
+        FmsubD = "fmsub_d",
+        /// Of minus the product, plus the third number.
+        FnmsubS = "fnmsub_s",
+        FnmsubD = "fnmsub_d",
+        /// Of minus the product, minus the third number.
+        FnmaddS = "fnmadd_s",
+        FnmaddD = "fnmadd_d",
+        /// The lesser number: one that is a number rather than a NaN; of zeros the negative one.
+        FminS = "fmin_s",
+        FminD = "fmin_d",
+        FmaxS = "fmax_s",
+        FmaxD = "fmax_d",
+        /// The double `b` as a single.
+        FcvtSD = "fcvt_s_d",
+        /// The single `b` as a double.
+        FcvtDS = "fcvt_d_s",
     }
 }
 
@@ -244,6 +286,13 @@ named! {
         Cvtsi2sd = "cvtsi2sd",
         /// From 64 bits.
         Cvtsi2sdWide = "cvtsi2sd_64",
+        // What follows makes a single number that is alone in its pair of slots; see `super::boxed`.
+        /// From a signed number.
+        FcvtSL = "fcvt_s_l",
+        FcvtDL = "fcvt_d_l",
+        /// From an unsigned number.
+        FcvtSLu = "fcvt_s_lu",
+        FcvtDLu = "fcvt_d_lu",
     }
 }
 
@@ -273,6 +322,33 @@ named! {
         Cvttss2siWide = "cvttss2si_64",
         Cvtsd2siWide = "cvtsd2si_64",
         Cvttsd2siWide = "cvttsd2si_64",
+        // What follows is of single numbers that are alone in their pairs of slots; see `super::boxed`.
+        /// 1 if `a` and `b` are equal; a quiet NaN raises nothing.
+        FeqS = "feq_s",
+        FeqD = "feq_d",
+        /// 1 if `a` is less than `b`; any NaN is invalid.
+        FltS = "flt_s",
+        FltD = "flt_d",
+        FleS = "fle_s",
+        FleD = "fle_d",
+        /// `b` rounded to a signed number of 32 bits, zero-extended. What is out of range becomes the nearest number, a NaN the
+        /// largest; both are invalid. Likewise the following ones.
+        FcvtWS = "fcvt_w_s",
+        FcvtWD = "fcvt_w_d",
+        /// To 64 bits.
+        FcvtLS = "fcvt_l_s",
+        FcvtLD = "fcvt_l_d",
+        /// Truncated, whatever the direction of rounding; likewise the following ones.
+        FtruncWS = "ftrunc_w_s",
+        FtruncWD = "ftrunc_w_d",
+        FtruncLS = "ftrunc_l_s",
+        FtruncLD = "ftrunc_l_d",
+        /// To an unsigned number of 32 bits.
+        FtruncWuS = "ftrunc_wu_s",
+        FtruncWuD = "ftrunc_wu_d",
+        /// To an unsigned number of 64 bits.
+        FtruncLuS = "ftrunc_lu_s",
+        FtruncLuD = "ftrunc_lu_d",
     }
 }
 
@@ -280,6 +356,17 @@ impl VectorOp {
     /// Whether it depends on the guest's floating-point environment, and may raise flags there: the guest says what it means.
     pub const fn is_float(self) -> bool {
         self as u8 >= VectorOp::Addps as u8
+    }
+
+    /// Whether it is of single numbers that are alone in their pairs of slots ([`super::boxed`]).
+    pub const fn is_alone(self) -> bool {
+        let number = self as u8;
+        number >= VectorOp::FaddS as u8 || number >= VectorOp::Box32 as u8 && number <= VectorOp::FabsD as u8
+    }
+
+    /// Whether the immediate is the number of a third pair of slots, which is an operand.
+    pub const fn names_third_pair(self) -> bool {
+        self as u8 >= VectorOp::FmaddS as u8 && self as u8 <= VectorOp::FnmaddD as u8
     }
 
     /// Whether the destination's old content is a third operand.
@@ -293,11 +380,21 @@ impl VectorInsert {
     pub const fn is_float(self) -> bool {
         self as u8 >= VectorInsert::Cvtsi2ss as u8
     }
+
+    /// As [`VectorOp::is_alone`].
+    pub const fn is_alone(self) -> bool {
+        self as u8 >= VectorInsert::FcvtSL as u8
+    }
 }
 
 impl VectorExtract {
     /// As [`VectorOp::is_float`].
     pub const fn is_float(self) -> bool {
         self as u8 >= VectorExtract::Comiss as u8
+    }
+
+    /// As [`VectorOp::is_alone`].
+    pub const fn is_alone(self) -> bool {
+        self as u8 >= VectorExtract::FeqS as u8
     }
 }

@@ -100,7 +100,7 @@ impl Lowering<'_, '_> {
             }
             Demand::Aligned => self.build.ins().band_imm_s(addr, (!PAGE_MASK | last) as i64),
         };
-        let space = self.load_own(LAYOUT.space());
+        let space = self.load_own(LAYOUT.space(self.plan.data_context));
         let wanted = self.build.ins().bor(wanted, space);
         let allowed = self.build.ins().icmp(IntCC::Equal, tag, wanted);
         let [inside, outside, next] = [(); 3].map(|()| self.build.create_block());
@@ -240,6 +240,22 @@ impl Lowering<'_, '_> {
         }
         self.must_look |= effects.writes_state || effects.memory;
         self.define(value, result);
+    }
+
+    /// Has the run loop look behind the instruction if the condition holds.
+    pub(super) fn look_if(&mut self, cond: Value) {
+        let cond = self.condition(cond);
+        let [asks, next] = [(); 2].map(|()| self.build.create_block());
+        self.build.set_cold_block(asks);
+        self.build.ins().brif(cond, asks, &[], next, &[]);
+        self.build.switch_to_block(asks);
+        // Slots are written to memory here only, so that they stay dirty.
+        self.store_slots(self.state.dirty);
+        let zero = self.number(0);
+        self.call_out(CallOut::Look, 0, [zero, zero]);
+        self.build.ins().jump(next, &[]);
+        self.build.switch_to_block(next);
+        self.must_look = true;
     }
 
     fn load(&mut self, w: Width, host: clif::Value) -> clif::Value {

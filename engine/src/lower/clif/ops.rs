@@ -66,6 +66,7 @@ impl Lowering<'_, '_> {
                 let (cond, a, b) = (self.condition(cond), self.value(a), self.value(b));
                 self.build.ins().select(cond, a, b)
             }
+            Op::LookIf { cond } => return self.look_if(cond),
             Op::TrapIf { cond, cause, value } => {
                 let cond = self.condition(cond);
                 return self.rarely(cond, |this| this.trap(cause, value));

@@ -8,6 +8,7 @@ use super::function::{Lowering, own};
 use super::memory::{Demand, guest};
 use crate::emit::{Slot, VectorExtract, VectorInsert, VectorOp};
 use crate::ir::block::{Op, Value};
+use crate::ir::vector::boxed::{BOX, NAN_S};
 use crate::lower::calls::{CallOut, VectorSite};
 use crate::lower::layout::Tag;
 use crate::lower::moves::{moved_bytes, shifted_bytes};
@@ -34,21 +35,20 @@ impl Lowering<'_, '_> {
         match *op {
             Op::VectorLoad { len_bytes, to, addr } => self.vector_load(len_bytes, to, addr),
             Op::VectorStore { len_bytes, addr, from } => self.vector_store(len_bytes, addr, from),
-            Op::Vector { op, imm, to, a, b } => match self.vector(op, imm, a, b) {
-                Some(result) => self.set_pair(to, result),
-                None => {
+            Op::Vector { op, imm, to, a, b } => {
+                if let Some(low) = self.alone(op, b) {
+                    self.set_alone(to, low);
+                } else if let Some(result) = self.vector(op, imm, a, b) {
+                    self.set_pair(to, result);
+                } else {
                     let site = VectorSite { op: op as u8, imm, slots: [to, a, b] };
                     self.call_out_on(CallOut::Vector, site, None);
                 }
-            },
+            }
             Op::VectorInsert { op, imm, to, value } => {
                 let number = self.value(value);
                 match op {
-                    VectorInsert::Movq => {
-                        let zero = self.number(0);
-                        self.store_own(LAYOUT.slot(to.0), number);
-                        self.store_own(LAYOUT.slot(to.0 | 1), zero);
-                    }
+                    VectorInsert::Movq => self.set_alone(to, number),
                     VectorInsert::Pinsrq => self.store_own(LAYOUT.slot(to.0 | imm & 1), number),
                     _ => {
                         let site = VectorSite { op: op as u8, imm, slots: [to; 3] };
@@ -98,6 +98,42 @@ impl Lowering<'_, '_> {
 
     fn set_pair(&mut self, slot: Slot, value: clif::Value) {
         self.build.ins().store(own(), value, self.vcpu, LAYOUT.slot(slot.0) as i32);
+    }
+
+    /// A pair of slots becomes a number and zero.
+    fn set_alone(&mut self, to: Slot, low: clif::Value) {
+        let zero = self.number(0);
+        self.store_own(LAYOUT.slot(to.0), low);
+        self.store_own(LAYOUT.slot(to.0 | 1), zero);
+    }
+
+    /// The low half of the result of a move of a number that is alone in its pair of slots, or of a change of its sign;
+    /// `None`, and nothing is written, if it is another operation.
+    fn alone(&mut self, op: VectorOp, b: Slot) -> Option<clif::Value> {
+        use VectorOp as V;
+        if !matches!(op, V::Box32 | V::FmoveS | V::FnegS | V::FabsS | V::FnegD | V::FabsD) {
+            return None;
+        }
+        let mut low = self.build.ins().load(types::I64, own(), self.vcpu, LAYOUT.slot(b.0) as i32);
+        if matches!(op, V::FmoveS | V::FnegS | V::FabsS) {
+            let (least, nan) = (self.number(BOX), self.number(BOX | u64::from(NAN_S)));
+            let is_boxed = self.build.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, low, least);
+            low = self.build.ins().select(is_boxed, low, nan);
+        }
+        let (change, number) = match op {
+            V::Box32 => (V::Or, BOX),
+            V::FnegS => (V::Xor, 1 << 31),
+            V::FabsS => (V::And, !(1 << 31)),
+            V::FnegD => (V::Xor, 1 << 63),
+            V::FabsD => (V::And, !(1 << 63)),
+            _ => return Some(low),
+        };
+        let number = self.number(number);
+        Some(match change {
+            V::Or => self.build.ins().bor(low, number),
+            V::Xor => self.build.ins().bxor(low, number),
+            _ => self.build.ins().band(low, number),
+        })
     }
 
     fn call_out_on(&mut self, call: CallOut, site: VectorSite, number: Option<clif::Value>) -> clif::Value {

@@ -127,7 +127,7 @@ impl Lowering<'_> {
             Demand::Inside => put.i64_const(!PAGE_MASK as i64).i64_and(),
             Demand::Aligned => put.i64_const((!PAGE_MASK | last) as i64).i64_and(),
         };
-        self.code.load_i64(self.layout.space());
+        self.code.load_i64(self.layout.space(self.data_context));
         self.code.put().i64_or().i64_eq();
         self.code.expect_if(true, result);
         Looked { addr, entry }

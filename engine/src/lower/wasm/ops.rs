@@ -11,6 +11,7 @@ use crate::addr::Width;
 use crate::emit::Slot;
 use crate::ir::block::{Op, Value};
 use crate::ir::ops::{Binary, Cond, Unary};
+use crate::lower::calls::CallOut;
 use wasm_encoder::{BlockType, InstructionSink, ValType};
 
 /// How a narrow operand is to be extended to 32 bits.
@@ -72,6 +73,16 @@ impl Lowering<'_> {
                         self.keep(value);
                     }
                 }
+            }
+            Op::LookIf { cond } => {
+                self.push_bool(cond);
+                self.begin_other(false);
+                self.rare_call_out(CallOut::Look, 0, |this| {
+                    this.code.put().i64_const(0).i64_const(0);
+                });
+                self.code.put().drop();
+                self.end_other();
+                self.must_look = true;
             }
             Op::TrapIf { cond, cause, value } => {
                 self.push_bool(cond);

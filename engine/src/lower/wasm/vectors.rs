@@ -7,6 +7,7 @@ use super::function::Lowering;
 use super::memory::{Demand, unaligned};
 use crate::emit::{Slot, VectorExtract, VectorInsert, VectorOp};
 use crate::ir::block::{Op, Value};
+use crate::ir::vector::boxed::{BOX, NAN_S};
 use crate::ir::vector::{CARRY, ZERO};
 use crate::lower::calls::{CallOut, VectorSite};
 use crate::lower::layout::Tag;
@@ -145,7 +146,7 @@ impl Lowering<'_> {
             self.code.put().v128_const(0).i8x16_shuffle(bytes);
             return true;
         }
-        if self.push_shift(op, count, a) || self.push_unary(op, b) {
+        if self.push_shift(op, count, a) || self.push_unary(op, b) || self.push_alone(op, b) {
             return true;
         }
         if op == V::Movq {
@@ -305,6 +306,33 @@ impl Lowering<'_> {
         if matches!(op, V::Pmovzxbq | V::Pmovzxwq | V::Pmovzxdq) {
             put.i64x2_extend_low_i32x4_u();
         }
+        true
+    }
+
+    /// Moves of numbers that are alone in their pairs of slots, and changes of their sign.
+    fn push_alone(&mut self, op: VectorOp, b: Slot) -> bool {
+        use VectorOp as V;
+        let low = MemArg { align: 3, ..self.pair(b) };
+        const NAN: i64 = (BOX | NAN_S as u64) as i64;
+        match op {
+            V::Box32 | V::FmoveS | V::FnegS | V::FabsS | V::FnegD | V::FabsD => {}
+            _ => return false,
+        }
+        let mut put = self.code.put();
+        put.v128_const(0).i32_const(0).i64_load(low);
+        if matches!(op, V::FmoveS | V::FnegS | V::FabsS) {
+            // What has a box is not less than it, as an unsigned number.
+            put.i64_const(NAN).i32_const(0).i64_load(low).i64_const(BOX as i64).i64_ge_u().select();
+        }
+        match op {
+            V::Box32 => put.i64_const(BOX as i64).i64_or(),
+            V::FnegS => put.i64_const(1 << 31).i64_xor(),
+            V::FabsS => put.i64_const(!(1 << 31)).i64_and(),
+            V::FnegD => put.i64_const(i64::MIN).i64_xor(),
+            V::FabsD => put.i64_const(i64::MAX).i64_and(),
+            _ => &mut put,
+        };
+        put.i64x2_replace_lane(0);
         true
     }
 

@@ -121,6 +121,7 @@ pub struct Cc(pub u8);
 
 #[allow(missing_docs, reason = "named as the architecture names them")]
 impl Cc {
+    pub const O: Self = Self(0);
     pub const B: Self = Self(2);
     pub const AE: Self = Self(3);
     pub const E: Self = Self(4);
@@ -522,6 +523,21 @@ impl Asm {
     /// The same with 64-bit general operands.
     pub fn sse_wide(&mut self, prefix: Option<u8>, opcode: &[u8], to: Xmm, from: impl Into<XmmRm>) {
         self.encode(prefix, true, opcode, to.0, from.into().0, false, false);
+    }
+
+    /// A fused multiply-add: the destination, which is also an operand, and two factors. `wide` says that they are doubles.
+    pub fn fused(&mut self, wide: bool, opcode: u8, to: Xmm, a: Xmm, b: impl Into<XmmRm>) {
+        let XmmRm(rm) = b.into();
+        let (x, b) = match rm {
+            Rm::Reg(reg) => (0, reg.0 >> 3),
+            Rm::Mem(mem) => (mem.index.map_or(0, |index| index.0 >> 3), mem.base.0 >> 3),
+        };
+        // VEX, opcodes behind 0F 38, prefix 66; what extends registers is inverted.
+        self.byte(0xc4);
+        self.byte((!(to.0 >> 3 << 2 | x << 1 | b) & 7) << 5 | 2);
+        self.byte(u8::from(wide) << 7 | (!a.0 & 15) << 3 | 1);
+        self.byte(opcode);
+        self.modrm(to.0 & 7, rm);
     }
 
     /// EAX = the flags that are arithmetic flags in x86 and a few others, in their places in the low byte.

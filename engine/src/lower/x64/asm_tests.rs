@@ -1,6 +1,6 @@
 //! What the assembler writes, as a disassembler reads it.
 
-use super::asm::{Alu, Asm, Cc, Group3, Mem, Reg, Shift};
+use super::asm::{Alu, Asm, Cc, Group3, Mem, Reg, Shift, Xmm};
 use crate::addr::Width::{self, W8, W16, W32, W64};
 use iced_x86::{Decoder, DecoderOptions, Formatter, NasmFormatter};
 
@@ -113,4 +113,20 @@ fn jumps_lead_to_their_labels() {
         asm.ret();
     });
     assert_eq!(got, "jne near 000000000000100Bh; jmp 0000000000001000h; ret");
+}
+
+#[test]
+fn fused_multiply_adds() {
+    for (to, a, b) in [(0, 1, 2), (15, 1, 2), (0, 15, 2), (0, 1, 15), (9, 10, 11)] {
+        let text = text(|asm| asm.fused(true, 0xb9, Xmm(to), Xmm(a), Xmm(b)));
+        assert_eq!(text, format!("vfmadd231sd xmm{to}, xmm{a}, xmm{b}"));
+    }
+    for (base, name) in BASES {
+        let got = text(|asm| asm.fused(false, 0xbf, Xmm(8), Xmm(3), Mem::at(base, 0x1234)));
+        assert_eq!(got, format!("vfnmsub231ss xmm8, xmm3, [{name}+1234h]"));
+    }
+    let got = text(|asm| asm.fused(false, 0xbb, Xmm(0), Xmm(3), Mem::sum(Reg::RBX, Reg::R14, 8)));
+    assert_eq!(got, "vfmsub231ss xmm0, xmm3, [rbx+r14+8]");
+    let got = text(|asm| asm.fused(true, 0xbd, Xmm(0), Xmm(3), Mem::at(Reg::RBX, 0)));
+    assert_eq!(got, "vfnmadd231sd xmm0, xmm3, [rbx]");
 }

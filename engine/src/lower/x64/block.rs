@@ -4,9 +4,11 @@
 //! lazy flags are overwritten before anybody looks. Sites are told what is pending. It is stored when its value would
 //! be lost, when a helper may look, or on the ways out of the block that need it.
 
-use super::asm::{Alu, Asm, Label, Mem, Reg};
-use super::plan::{Plan, SlotSet, is_site, touches_state};
-use super::{COUNTDOWN, Features, Place, Request, STATE, Site, field, slot};
+use super::asm::{Alu, Asm, Label, Mem, Reg, Xmm};
+use super::flow::write_back;
+use super::plan::{FIRST_VECTOR, Plan, SlotSet, is_site, touches_state};
+use super::vectors::{read_vector, write_vector};
+use super::{COUNTDOWN, Features, Place, Request, STATE, Site, boxes, field, slot};
 use crate::addr::Width::{self, W64};
 use crate::emit::{Binary, SLOTS, Slot, Unary};
 use crate::ir::block::{Block, Op, Value};
@@ -63,6 +65,16 @@ pub(super) struct Cold {
     pub back: Option<Label>,
 }
 
+/// A number that a register of vectors gets, with zeros above, to be written behind the block.
+#[derive(Clone, Copy)]
+pub(super) struct Fix {
+    pub label: Label,
+    pub register: Xmm,
+    pub number: u64,
+    /// Where to go on.
+    pub back: Label,
+}
+
 /// A look at a page's other place in the TLB, to be written behind the block: RAX is the distance of its own.
 #[derive(Clone, Copy)]
 pub(super) struct SecondLook {
@@ -72,6 +84,8 @@ pub(super) struct SecondLook {
     pub last: i32,
     /// The bits of that which the tag is compared with, but for the space.
     pub mask: i32,
+    /// Where the space number is.
+    pub space: Mem,
     pub tag: Mem,
     pub addend: Mem,
     /// Where to go on with the addend in RAX.
@@ -97,6 +111,7 @@ pub(super) struct Scratch {
     live: Vec<Value>,
     pending: Vec<Pending>,
     pub cold: Vec<Cold>,
+    pub fixes: Vec<Fix>,
     /// Each with the place to go on if it is not found there, either.
     pub looks: Vec<(SecondLook, Label)>,
 }
@@ -116,6 +131,8 @@ pub(super) struct Emitter<'a> {
     spills: [u8; SPILLS],
     /// Registers that the operation at hand uses.
     pub(super) locked: u32,
+    /// Homes that may differ from memory anywhere in the block.
+    dirty: u32,
     start: i64,
     insns: u32,
     /// Offset of the instruction at hand from the start of the entry's page.
@@ -126,6 +143,8 @@ pub(super) struct Emitter<'a> {
     at: u32,
     /// It is a site that has not been described yet.
     in_site: bool,
+    /// Registers that hold a single in its box.
+    pub(super) boxed: SlotSet,
 }
 
 impl<'a> Emitter<'a> {
@@ -155,12 +174,14 @@ impl<'a> Emitter<'a> {
             refs: [0; 16],
             spills: [0; SPILLS],
             locked: 0,
+            dirty: plan.dirty_out[index],
             start: block.start,
             insns: block.insns,
             insn: block.start,
             before: 0,
             at: 0,
             in_site: false,
+            boxed: plan.boxed_in[index],
         }
     }
 
@@ -184,6 +205,7 @@ impl<'a> Emitter<'a> {
             self.in_site = is_site(op);
             self.op(at, op);
             self.in_site = false;
+            boxes::after(op, block, self.request.helpers, &mut self.boxed);
         }
         self.locked = 0;
     }
@@ -247,11 +269,17 @@ impl<'a> Emitter<'a> {
             Op::LoadReserved { addr, .. } => self.call_out(v, op, &[addr]),
             Op::StoreConditional { addr, value, .. } => self.call_out(v, op, &[addr, value]),
             Op::Helper { args, .. } => {
-                if touches_state(op, self.request.helpers) {
-                    self.give_up_homes();
-                }
                 let args = self.block.helper_args(args);
-                self.call_out(v, op, args);
+                self.helper(v, op, args);
+            }
+            Op::LookIf { cond } => {
+                let cold = self.asm.label();
+                let cc = self.condition(cond);
+                self.asm.jcc(cc, cold);
+                let site = self.site(op, &[], None);
+                let back = self.cold(cold, site);
+                self.asm.bind(back);
+                self.release_condition(cond);
             }
             Op::TrapIf { cond, value, .. } => {
                 let cold = self.asm.label();
@@ -322,18 +350,22 @@ impl<'a> Emitter<'a> {
 
     /// Writes a slot in memory.
     fn store_slot(&mut self, to: Slot, value: Value) {
+        self.store_value(slot(to), value);
+    }
+
+    fn store_value(&mut self, to: Mem, value: Value) {
         match self.loc(value) {
             Loc::Const(number) if i32::try_from(number as i64).is_ok() => {
-                self.asm.store_imm(W64, slot(to), number as i32);
+                self.asm.store_imm(W64, to, number as i32);
             }
             Loc::Const(number) => {
                 self.asm.mov_imm(Reg::RAX, number);
-                self.asm.store(W64, slot(to), Reg::RAX);
+                self.asm.store(W64, to, Reg::RAX);
             }
-            Loc::Temp(reg) | Loc::Home(reg) => self.asm.store(W64, slot(to), reg),
+            Loc::Temp(reg) | Loc::Home(reg) => self.asm.store(W64, to, reg),
             Loc::Spill(place) => {
                 self.asm.load(W64, Reg::RAX, spill(place));
-                self.asm.store(W64, slot(to), Reg::RAX);
+                self.asm.store(W64, to, Reg::RAX);
             }
             Loc::Nowhere => unreachable!("a value that is pending is somewhere"),
         }
@@ -657,9 +689,58 @@ impl<'a> Emitter<'a> {
         }
     }
 
+    /// Calls a helper. What it may touch is written to memory here and, if it may have changed, read again: so where that is
+    /// need not be looked up.
+    fn helper(&mut self, v: Value, op: &Op, args: &[Value]) {
+        let Op::Helper { id, .. } = *op else { unreachable!("the operation is a call of a helper") };
+        let effects = self.request.helpers[usize::from(id.0)].effects;
+        let touches = touches_state(op, self.request.helpers);
+        if touches {
+            self.give_up_homes();
+        } else if effects.traps {
+            return self.call_out(v, op, args);
+        }
+        let result = self.result_register(v);
+        for (number, &arg) in args.iter().enumerate() {
+            let field = field!(helper_arguments);
+            let place = Mem { disp: field.disp + 8 * number as i32, ..field };
+            self.store_value(place, arg);
+        }
+        if touches {
+            // Vector registers are written below, whether they need it or not.
+            write_back(self.asm, self.plan, self.dirty & ((1 << FIRST_VECTOR) - 1));
+        }
+        for home in &self.plan.vector_homes {
+            write_vector(self.asm, home.slot, home.reg);
+        }
+        let site = self.site(op, args, None);
+        self.asm.mov_imm(Reg::RCX, id.0.into());
+        self.asm.call_indirect(field!(links.helper));
+        self.asm.note(site);
+        if effects.writes_state {
+            for home in &self.plan.homes {
+                self.asm.load(W64, home.reg, slot(home.slot));
+            }
+        }
+        for home in &self.plan.vector_homes {
+            read_vector(self.asm, home.reg, slot(home.slot));
+        }
+        if let Some(reg) = result {
+            self.asm.mov(reg, Reg::RAX);
+        }
+        self.release_operands(args);
+        if let Some(reg) = result {
+            self.define(v, reg);
+        }
+    }
+
     /// The register for the result of a site, if anybody uses it.
     pub fn result_register(&mut self, v: Value) -> Option<Reg> {
         (self.s.last_use[v.0 as usize] != NEVER).then(|| self.dest(v, None))
+    }
+
+    pub fn add_fix(&mut self, fix: Fix) {
+        self.s.fixes.push(fix);
     }
 
     pub fn cold(&mut self, label: Label, site: u32) -> Label {
@@ -803,7 +884,10 @@ impl Scratch {
                 continue;
             }
             let use_at = at as u32;
-            if let Op::BranchRelative { cond, .. } | Op::TrapIf { cond, .. } | Op::Select { cond, .. } = *op
+            if let Op::BranchRelative { cond, .. }
+            | Op::TrapIf { cond, .. }
+            | Op::LookIf { cond }
+            | Op::Select { cond, .. } = *op
                 && let Op::Compare { a, b, .. } = *block.definition(cond)
                 && self.uses[cond.0 as usize] == 1
             {

@@ -2,6 +2,7 @@
 
 use super::asm::{Alu, Asm, Cc, Label, Reg};
 use super::block::{Cold, Emitter};
+use super::floats::emit_fix;
 use super::memory::look_further;
 use super::plan::{FIRST_VECTOR, Plan, SlotSet, may_change_mode};
 use super::stubs::emit_quick_jump;
@@ -113,6 +114,9 @@ impl<'a> Flow<'a> {
         for (look, miss) in block.looks.drain(..) {
             look_further(asm, look, miss);
         }
+        for fix in block.fixes.drain(..) {
+            emit_fix(asm, fix);
+        }
         for Cold { label, site, back } in block.cold.drain(..) {
             asm.bind(label);
             asm.call_indirect(plan.call_out());
@@ -178,7 +182,7 @@ fn pc(asm: &mut Asm, to: i64) {
     }
 }
 
-fn write_back(asm: &mut Asm, plan: &Plan, dirty: u32) {
+pub(super) fn write_back(asm: &mut Asm, plan: &Plan, dirty: u32) {
     for (number, home) in plan.homes.iter().enumerate() {
         if dirty >> number & 1 != 0 {
             asm.store(W64, slot(home.slot), home.reg);

@@ -7,7 +7,7 @@ use crate::addr::Width::{self, W32, W64};
 use crate::addr::{PAGE_MASK, PAGE_SHIFT};
 use crate::emit::Amo;
 use crate::ir::block::{Op, Value};
-use crate::mem::tlb::{ENTRIES, Entry, OTHER_PLACE, SKEW_MASK, SKEW_SHIFT, SKEW_TO, Tlb};
+use crate::mem::tlb::{ENTRIES, Entry, OTHER_PLACE, SKEW_MASK, SKEW_SHIFT, SKEW_TO, Space, Tlb};
 use crate::vcpu::Vcpu;
 use core::mem::{offset_of, size_of};
 
@@ -46,7 +46,8 @@ impl Emitter<'_> {
         self.asm.alu_imm(Alu::And, W32, Reg::RAX, ((ENTRIES - 1) << ENTRY_SHIFT) as i32);
         let last = len_bytes as i32 - 1;
         let (last, mask) = if aligned { (0, PAGE_BITS | last) } else { (last, PAGE_BITS) };
-        wanted_tag(self.asm, addr, last, mask);
+        let space = space(self.request.context);
+        wanted_tag(self.asm, addr, last, mask, space);
         self.asm.alu(Alu::Cmp, W64, Reg::RCX, entry(tag));
         self.asm.jcc(Cc::NE, miss);
         self.asm.load(W64, Reg::RAX, entry(offset_of!(Entry, addend)));
@@ -56,6 +57,7 @@ impl Emitter<'_> {
             addr,
             last,
             mask,
+            space,
             tag: entry(tag),
             addend: entry(offset_of!(Entry, addend)),
             found,
@@ -167,14 +169,20 @@ impl Emitter<'_> {
     }
 }
 
+/// The place of a context's space number.
+fn space(context: usize) -> Mem {
+    let first = field!(tlb.spaces);
+    Mem { disp: first.disp + (context * size_of::<Space>()) as i32, ..first }
+}
+
 /// RCX = what the tag must be for an access at an address.
-fn wanted_tag(asm: &mut Asm, addr: Reg, last: i32, mask: i32) {
+fn wanted_tag(asm: &mut Asm, addr: Reg, last: i32, mask: i32, space: Mem) {
     match last {
         0 => asm.mov(Reg::RCX, addr),
         last => asm.lea(W64, Reg::RCX, Mem::at(addr, last)),
     }
     asm.alu_imm(Alu::And, W64, Reg::RCX, mask);
-    asm.alu(Alu::Or, W64, Reg::RCX, field!(tlb.space));
+    asm.alu(Alu::Or, W64, Reg::RCX, space);
 }
 
 /// Looks at the other place, as `mem::tlb` numbers it.
@@ -186,7 +194,7 @@ pub(super) fn look_further(asm: &mut Asm, look: SecondLook, miss: Label) {
     asm.alu_imm(Alu::And, W32, Reg::RCX, (SKEW_MASK << SKEW) as i32);
     asm.alu(Alu::Xor, W32, Reg::RAX, Reg::RCX);
     asm.alu_imm(Alu::Xor, W32, Reg::RAX, (OTHER_PLACE << ENTRY_SHIFT) as i32);
-    wanted_tag(asm, look.addr, look.last, look.mask);
+    wanted_tag(asm, look.addr, look.last, look.mask, look.space);
     asm.alu(Alu::Cmp, W64, Reg::RCX, look.tag);
     asm.jcc(Cc::NE, miss);
     asm.load(W64, Reg::RAX, look.addend);

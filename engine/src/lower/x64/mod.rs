@@ -16,7 +16,9 @@ pub mod asm;
 #[cfg(test)]
 mod asm_tests;
 mod block;
+mod boxes;
 mod encodings;
+mod floats;
 mod flow;
 mod memory;
 mod ops;
@@ -167,6 +169,7 @@ pub struct Features {
     aes: bool,
     pclmul: bool,
     sha: bool,
+    fma: bool,
 }
 
 impl Features {
@@ -183,6 +186,7 @@ impl Features {
             aes: std::is_x86_feature_detected!("aes"),
             pclmul: std::is_x86_feature_detected!("pclmulqdq"),
             sha: std::is_x86_feature_detected!("sha"),
+            fma: std::is_x86_feature_detected!("fma"),
         }
     }
 }

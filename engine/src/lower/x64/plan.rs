@@ -2,7 +2,7 @@
 //! needed, and what has to be written back where it is left.
 
 use super::asm::{Mem, Reg, Xmm};
-use super::{Home, Request, VectorHome, field};
+use super::{Home, Request, VectorHome, boxes, field};
 use crate::emit::{SLOTS, Slot};
 use crate::guest::HelperInfo;
 use crate::ir::block::{Block, Op};
@@ -47,6 +47,15 @@ impl SlotSet {
         self.0[usize::from(slot.0 / 64)] &= !(1 << (slot.0 % 64));
     }
 
+    /// Keeps what is in the other set, too; whether that changes it.
+    pub fn keep(&mut self, other: &Self) -> bool {
+        let before = *self;
+        for (a, b) in self.0.iter_mut().zip(other.0) {
+            *a &= b;
+        }
+        *self != before
+    }
+
     pub fn join(&mut self, other: &Self) {
         for (a, b) in self.0.iter_mut().zip(other.0) {
             *a |= b;
@@ -70,10 +79,11 @@ pub(super) fn touches_state(op: &Op, helpers: &[HelperInfo]) -> bool {
     }
 }
 
-/// Whether a block calls a helper that may change the mode, translations or interrupts.
+/// Whether something in a block may change the mode, translations or interrupts.
 pub(super) fn may_change_mode(block: &Block, helpers: &[HelperInfo]) -> bool {
     block.ops.iter().any(|op| match op {
         Op::Helper { id, .. } => helpers[usize::from(id.0)].effects.writes_state,
+        Op::LookIf { .. } => true,
         _ => false,
     })
 }
@@ -101,6 +111,8 @@ pub(super) struct Plan {
     /// The same at its end.
     pub dirty_out: Vec<u32>,
     live_in: Vec<SlotSet>,
+    /// For each block the registers that hold a single in its box at its start.
+    pub boxed_in: Vec<SlotSet>,
 }
 
 const NO_HOME: u8 = u8::MAX;
@@ -140,6 +152,7 @@ impl Plan {
         self.choose_homes(region, request.transient);
         self.find_live(region, helpers);
         self.find_dirty(region);
+        boxes::find(region, helpers, &mut self.boxed_in);
     }
 
     fn choose_vector_homes(&mut self, region: &Region, scratch: Option<Slot>) {

@@ -20,6 +20,8 @@ pub struct Stubs {
     pub call_out: usize,
     /// What sites call where vector registers hold something.
     pub call_out_vectors: usize,
+    /// What calls of helpers call; RCX is the number of the helper, and what it gives comes in RAX.
+    pub helper: usize,
     /// Leaves; RAX says why.
     pub leave: usize,
     /// Goes on at the address in RAX.
@@ -68,6 +70,9 @@ pub fn emit(asm: &mut Asm, float_environment: Option<Slot>) -> Stubs {
     let call_out_vectors = asm.len();
     emit_call_out(asm, leave_settled, float_environment, true);
 
+    let helper = asm.len();
+    emit_helper(asm, leave_settled, float_environment);
+
     let jump = asm.len();
     emit_place(asm);
     // Its own entry, then the other one.
@@ -81,7 +86,7 @@ pub fn emit(asm: &mut Asm, float_environment: Option<Slot>) -> Stubs {
     let unlinked = asm.len();
     asm.alu_imm(Alu::Add, W64, Reg::RAX, EXIT_UNLINKED as i32);
     asm.jmp(leave);
-    Stubs { enter, call_out, call_out_vectors, leave: leave_at, jump, unlinked }
+    Stubs { enter, call_out, call_out_vectors, helper, leave: leave_at, jump, unlinked }
 }
 
 /// Goes on at the address in RAX if its own entry of the jump cache knows it. RAX stays; RCX and RDX do not.
@@ -141,6 +146,38 @@ fn saved_vector(reg: Xmm) -> Mem {
 fn saved(reg: Reg) -> Mem {
     let field = field!(saved);
     Mem { disp: field.disp + 8 * i32::from(reg.0), ..field }
+}
+
+/// Registers that functions may change and code keeps over a call of a helper.
+const CHANGED: [Reg; 7] = [Reg::RDX, Reg::RSI, Reg::RDI, Reg::R8, Reg::R9, Reg::R10, Reg::R11];
+
+/// Calls the function of the run loop that runs helpers. Slots that a helper may touch are in memory.
+fn emit_helper(asm: &mut Asm, leave: Label, environment: Option<Slot>) {
+    for reg in CHANGED {
+        asm.store(W64, saved(reg), reg);
+    }
+    asm.store(W64, field!(countdown), COUNTDOWN);
+    leave_environment(asm, environment);
+    asm.load(W64, Reg::RAX, Mem::at(Reg::RSP, 0));
+    asm.load(W32, Reg::RSI, Mem::at(Reg::RAX, 1));
+    asm.mov(Reg::RDX, Reg::RCX);
+    asm.load(W64, Reg::RDI, field!(links.argument));
+    asm.alu_imm(Alu::Sub, W64, Reg::RSP, 8);
+    asm.call_indirect(field!(links.helper_function));
+    asm.alu_imm(Alu::Add, W64, Reg::RSP, 8);
+    asm.load(W64, COUNTDOWN, field!(countdown));
+    asm.test(W64, Reg::RDX, Reg::RDX);
+    let leaves = asm.label();
+    asm.jcc(Cc::NE, leaves);
+    enter_environment(asm, environment);
+    for reg in CHANGED {
+        asm.load(W64, reg, saved(reg));
+    }
+    asm.ret();
+    asm.bind(leaves);
+    asm.alu_imm(Alu::Add, W64, Reg::RSP, 8);
+    asm.mov_imm(Reg::RAX, EXIT_SITE);
+    asm.jmp(leave);
 }
 
 /// Calls the function of the run loop over the saved registers; leaves if it gives anything but 0. `vectors` says that

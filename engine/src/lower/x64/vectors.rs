@@ -28,7 +28,7 @@ pub(super) fn write_vector(asm: &mut Asm, to: Slot, from: Xmm) {
 
 impl Emitter<'_> {
     /// Where a pair of slots is.
-    fn vector_rm(&self, of: Slot) -> XmmRm {
+    pub(super) fn vector_rm(&self, of: Slot) -> XmmRm {
         match self.plan.vector_home(of) {
             Some(home) => home.into(),
             None => slot(of).into(),
@@ -36,7 +36,7 @@ impl Emitter<'_> {
     }
 
     /// A register that holds a pair of slots: its home, or `temp`.
-    fn vector_in(&mut self, of: Slot, temp: Xmm) -> Xmm {
+    pub(super) fn vector_in(&mut self, of: Slot, temp: Xmm) -> Xmm {
         match self.plan.vector_home(of) {
             Some(home) => home,
             None => {
@@ -47,7 +47,7 @@ impl Emitter<'_> {
     }
 
     /// A pair of slots becomes what is in a register.
-    fn vector_done(&mut self, to: Slot, from: Xmm) {
+    pub(super) fn vector_done(&mut self, to: Slot, from: Xmm) {
         match self.plan.vector_home(to) {
             Some(home) if home == from => {}
             Some(home) => read_vector(self.asm, home, from),
@@ -63,6 +63,9 @@ impl Emitter<'_> {
     }
 
     pub(super) fn vector(&mut self, v: Value, op: VectorOp, imm: u8, [to, a, b]: [Slot; 3]) {
+        if op.is_alone() {
+            return self.alone(v, op, imm, [to, a, b]);
+        }
         let encoding = encoding(op);
         if !self.features.have(encoding.needs) {
             return self.call_out(v, &Op::Vector { op, imm, to, a, b }, &[]);
@@ -106,6 +109,9 @@ impl Emitter<'_> {
     }
 
     pub(super) fn vector_insert(&mut self, v: Value, op: VectorInsert, imm: u8, to: Slot, value: Value) {
+        if op.is_alone() {
+            return self.alone_from_integer(op, to, value);
+        }
         let (encoding, wide) = insert_encoding(op);
         if !self.features.have(encoding.needs) {
             return self.call_out(v, &Op::VectorInsert { op, imm, to, value }, &[value]);
@@ -128,6 +134,9 @@ impl Emitter<'_> {
     }
 
     pub(super) fn vector_extract(&mut self, v: Value, op: VectorExtract, a: Slot, b: Slot) {
+        if op.is_alone() {
+            return self.alone_to_number(v, op, a, b);
+        }
         let (encoding, outcome) = extract_encoding(op);
         if !self.features.have(encoding.needs) {
             return self.call_out(v, &Op::VectorExtract { op, a, b }, &[]);
@@ -238,7 +247,7 @@ impl Emitter<'_> {
 }
 
 /// Reads a pair of slots, wherever it is.
-fn read_vector_rm(asm: &mut Asm, to: Xmm, home: Option<Xmm>, from: Slot) {
+pub(super) fn read_vector_rm(asm: &mut Asm, to: Xmm, home: Option<Xmm>, from: Slot) {
     match home {
         Some(home) => read_vector(asm, to, home),
         None => read_vector(asm, to, slot(from)),

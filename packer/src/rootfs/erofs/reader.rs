@@ -424,13 +424,25 @@ impl<R: ReadAt> Reader<R> {
     /// The first of the image or of `visit`; [`ReaderError::Corrupt`] if a directory has two names.
     pub fn walk(
         &self,
-        mut visit: impl FnMut(&[u8], &Inode) -> Result<(), ReaderError>,
+        visit: impl FnMut(&[u8], &Inode) -> Result<(), ReaderError>,
     ) -> Result<(), ReaderError> {
-        let mut seen = HashSet::from([self.root]);
-        let root = self.inode(self.root)?;
-        visit(b"", &root)?;
+        self.walk_from(self.inode(self.root)?, visit)
+    }
+
+    /// As [`Reader::walk`], of `start` and what is below it; paths begin there.
+    ///
+    /// # Errors
+    /// As [`Reader::walk`].
+    pub fn walk_from<E: From<ReaderError>>(
+        &self,
+        start: Inode,
+        mut visit: impl FnMut(&[u8], &Inode) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut seen = HashSet::from([start.nid]);
+        visit(b"", &start)?;
         // Paths of directories whose entries are still to be visited.
-        let mut pending = vec![(Vec::new(), root)];
+        let mut pending = vec![(Vec::new(), start)];
+        pending.retain(|(_, inode)| inode.kind == EntryKind::Directory);
         while let Some((path, directory)) = pending.pop() {
             let mut subdirectories = Vec::new();
             for entry in self.read_dir(&directory)? {
@@ -443,7 +455,7 @@ impl<R: ReadAt> Reader<R> {
                 visit(&entry_path, &inode)?;
                 if inode.kind == EntryKind::Directory {
                     if !seen.insert(inode.nid) {
-                        return Err(ReaderError::Corrupt("a directory has two names"));
+                        return Err(ReaderError::Corrupt("a directory has two names").into());
                     }
                     subdirectories.push((entry_path, inode));
                 }

@@ -11,6 +11,8 @@ mod header;
 mod pax;
 mod reader;
 mod sparse;
+mod writer;
 
 pub use apply::{TarOptions, apply_tar};
 pub use reader::{Entry, EntryKind, TarReader};
+pub use writer::write_tar;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::x86_64::control::{CR4_DE, EFER_SCE};
-use crate::x86_64::regs::{RDI, RSI, RSP};
+use crate::x86_64::regs::{INTERRUPT_WAITS, KERNEL_GS_BASE, NO_SHADOW, RDI, RSI, RSP, STI_SHADOW};
 use crate::x86_64::segment::Attributes;
 use crate::x86_64::state::State;
 use crate::x86_64::testing::{CODE, STACK, cpu, cpu_with, step, word, write, write_words};
@@ -211,6 +211,23 @@ fn cli_and_sti_obey_iopl() {
 }
 
 #[test]
+fn at_level_0_cli_and_sti_obey_nobody() {
+    let mut cpu = at_level(0);
+    assert_eq!(step(&mut cpu, &[0xfb]), Ok(CODE + 1));
+    assert_eq!(flags::rflags(&mut cpu) & flags::IF, flags::IF);
+    assert_eq!(get(&cpu, STI_SHADOW), CODE + 1);
+    assert!(!cpu.needs_look());
+    // A second one casts no shadow.
+    assert_eq!(step(&mut cpu, &[0xfb]), Ok(CODE + 1));
+    assert_eq!(get(&cpu, STI_SHADOW), NO_SHADOW);
+    assert_eq!(step(&mut cpu, &[0xfa]), Ok(CODE + 1));
+    assert_eq!(flags::rflags(&mut cpu) & flags::IF, 0);
+    set(&mut cpu, INTERRUPT_WAITS, 1);
+    assert_eq!(step(&mut cpu, &[0xfb]), Ok(CODE + 1));
+    assert!(cpu.needs_look());
+}
+
+#[test]
 fn table_registers() {
     let mut cpu = at_level(0);
     write(&mut cpu, DATA, &[0x34, 0x12, 0, 0, 0, 0, 0, 0x80, 0xff, 0xff]);
@@ -377,11 +394,11 @@ fn segment_registers() {
 fn bases_and_swapgs() {
     let mut cpu = at_level(0);
     cpu.guest.cr4 |= CR4_FSGSBASE;
-    cpu.guest.msrs.kernel_gs_base = 0xffff_8000_0000_0000;
+    set(&mut cpu, KERNEL_GS_BASE, 0xffff_8000_0000_0000);
     set(&mut cpu, RAX, 0x1_2345_6789);
     step(&mut cpu, &[0xf3, 0x48, 0x0f, 0xae, 0xd8]).expect("wrgsbase rax");
     step(&mut cpu, &[0x0f, 0x01, 0xf8]).expect("swapgs");
-    assert_eq!(cpu.guest.msrs.kernel_gs_base, 0x1_2345_6789);
+    assert_eq!(get(&cpu, KERNEL_GS_BASE), 0x1_2345_6789);
     step(&mut cpu, &[0xf3, 0x48, 0x0f, 0xae, 0xc8]).expect("rdgsbase rax");
     assert_eq!(get(&cpu, RAX), 0xffff_8000_0000_0000);
     step(&mut cpu, &[0xf3, 0x0f, 0xae, 0xd0]).expect("wrfsbase eax");

@@ -92,7 +92,7 @@ fn run(machine: &mut Machine<Riscv64>) -> Option<Request> {
                 let retired = machine.cpu.retired;
                 machine.cpu.clock.skip_to(deadline_ns, retired);
             }
-            Exit::Waiting { deadline_ns: None } | Exit::Diverged => return None,
+            Exit::Waiting { deadline_ns: None } => return None,
             Exit::Budget => {}
             Exit::Diverged => panic!("nobody asked for a check of translated code"),
         }

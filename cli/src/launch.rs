@@ -79,7 +79,7 @@ pub enum State {
 /// If the image does not fit this program, or an option does not fit the machine or the host.
 pub fn container(image: &Image, options: &RunOptions, timeline: &mut Timeline) -> Result<Launched> {
     match resume::machine(image, options, timeline)? {
-        Start::Resumed(launched) => return Ok(launched),
+        Start::Resumed(launched) => return Ok(*launched),
         Start::Cold(Some(Reason::Unusable(text))) => eprintln!("c2w-run: warning: {text}"),
         Start::Cold(Some(Reason::Asked(text))) if options.stats => eprintln!("c2w-run: {text}"),
         Start::Cold(_) => {}

@@ -34,7 +34,7 @@ const BUILD: &[u8; 32] = match env!("C2W_BUILD").as_bytes().first_chunk() {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum MachineState {
     /// A riscv64 machine.
-    Riscv64(riscv64::snapshot::MachineState),
+    Riscv64(Box<riscv64::snapshot::MachineState>),
     /// An x86_64 machine.
     X86_64(Box<x86_64::snapshot::MachineState>),
 }
@@ -57,7 +57,7 @@ pub trait Saves: Guest + Sized {
 
 impl Saves for Riscv64 {
     fn save(machine: &Machine<Self>) -> MachineState {
-        MachineState::Riscv64(riscv64::snapshot::save(machine))
+        MachineState::Riscv64(Box::new(riscv64::snapshot::save(machine)))
     }
 }
 

@@ -186,7 +186,7 @@ fn trial(image: &Image, options: &SnapshotOptions) -> Result<WorkingSet> {
     let Start::Resumed(mut launched) = resume::machine(image, &look, &mut Timeline::default())? else {
         bail!("it is not usable")
     };
-    let Launched { vm, console, start: state, .. } = &mut launched;
+    let Launched { vm, console, start: state, .. } = &mut *launched;
     if let State::Resumed { process: Some(_) } = state {
         // What a service does next is not known; its thawing is.
         let request = vm.session.thaw();

@@ -22,7 +22,7 @@ use std::os::unix::ffi::OsStrExt;
 /// How an image's machine can begin.
 pub enum Start {
     /// It goes on from the snapshot.
-    Resumed(Launched),
+    Resumed(Box<Launched>),
     /// It has to boot.
     Cold(Option<Reason>),
 }
@@ -58,7 +58,7 @@ pub fn machine(image: &Image, options: &RunOptions, timeline: &mut Timeline) -> 
     }
     timeline.mark("the state is read");
     let launched = restore(image, saved, options, timeline);
-    Ok(Start::Resumed(launched.with_context(|| format!("{path}: bad snapshot"))?))
+    Ok(Start::Resumed(Box::new(launched.with_context(|| format!("{path}: bad snapshot"))?)))
 }
 
 /// What the options ask for that the snapshot does not have.

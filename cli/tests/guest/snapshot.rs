@@ -216,11 +216,12 @@ fn damaged_snapshots_are_refused() {
 #[test]
 fn a_machine_that_is_saved_restored_and_saved_again_is_the_same() {
     let source = Image::open(image()).unwrap();
-    let Start::Resumed(Launched { vm, .. }) =
+    let Start::Resumed(launched) =
         resume::machine(&source, &RunOptions::default(), &mut Timeline::default()).unwrap()
     else {
         panic!("the image has a snapshot");
     };
+    let Launched { vm, .. } = *launched;
     let path = scratch().join("again.c2w");
     take::write(&source, &vm, Default::default(), &path).unwrap();
     let again = Image::open(&path).unwrap();

@@ -189,7 +189,7 @@ mod tests {
             vec![piece(0, 0)],
             vec![piece(0, 100)],
             vec![piece(8192, 4096)],
-            vec![piece(u64::MAX & !4095, 4096)],
+            vec![piece(!4095, 4096)],
             vec![piece(4096, 4096), piece(0, 4096)],
             vec![piece(0, 8192), piece(4096, 4096)],
             vec![Piece { ram_offset: 0, file_offset: 7, len_bytes: 4096 }],

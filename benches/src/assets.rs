@@ -60,7 +60,7 @@ impl Assets {
         let directory = scratch()?;
         let path = directory.path().join("image.c2w");
         let (config, parts) = (ContainerConfig::default(), GuestParts::default());
-        image(&Source::Rootfs(rootfs), &path, arch, config, MEMORY_BYTES, &parts)?;
+        image(&Source::Rootfs(rootfs), &path, arch, config, MEMORY_BYTES, &parts, None)?;
         Self::of_image(&path, arch, bulk_bytes, directory)
     }
 

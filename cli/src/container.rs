@@ -5,15 +5,18 @@ use crate::console::ConsoleTail;
 use crate::exit;
 use crate::host_io::{self, HostEvent, HostIo, Stream};
 use crate::jit::JitOptions;
-use crate::launch::{self, Launched};
+use crate::launch::{self, Launched, State};
+use crate::snapshot::Process;
+use crate::snapshot::live::{SaveOptions, Saver};
 use crate::stats;
 use crate::terminal::{self, RawMode};
+use crate::timeline::Timeline;
 use crate::vm::{Step, Vm};
 use crate::volume::Volume;
 use anyhow::{Context, Result, bail};
 use c2w_agent::{Event, FileSpec, MountSpec, Output, Power, ProcessId, RequestId, StartSpec, WindowSize};
 use c2w_engine::mem::device::Request;
-use c2w_packer::image::{ByteString, ContainerConfig, Image};
+use c2w_packer::image::{ByteString, ContainerConfig, Image, SectionId};
 use signal_hook::consts::{
     SIGABRT, SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGSYS, SIGTERM, SIGTRAP, SIGUSR1, SIGUSR2,
     SIGVTALRM, SIGWINCH, SIGXCPU, SIGXFSZ,
@@ -73,12 +76,29 @@ pub struct RunOptions {
     pub memory_bytes: Option<u64>,
     /// Show the guest kernel's console on stderr.
     pub console: bool,
+    /// Boot even if the image has a snapshot.
+    pub cold: bool,
     /// How guest code is run.
     pub jit: JitOptions,
     /// Print what the machine did on stderr when it has ended.
     pub stats: bool,
+    /// Save the machine while it runs.
+    pub save: Option<SaveOptions>,
+    /// When this program began, if earlier than this run.
+    pub started: Option<Instant>,
     /// Command and arguments instead of the image's.
     pub command: Vec<OsString>,
+}
+
+impl RunOptions {
+    /// Whether something is asked for that only a process that is yet to start can have.
+    pub fn starts_otherwise(&self) -> bool {
+        let given = [&self.workdir, &self.user, &self.entrypoint, &self.hostname];
+        !self.env.is_empty()
+            || !self.command.is_empty()
+            || self.read_only
+            || given.into_iter().any(Option::is_some)
+    }
 }
 
 /// Runs the image to the end of its process and gives the exit status for this program.
@@ -86,11 +106,22 @@ pub struct RunOptions {
 /// # Errors
 /// When there is no exit status of the process to give: docker's status 125.
 pub fn run(image: &Image, options: &RunOptions) -> Result<u8> {
-    let spec = start_spec(&image.manifest().config, options)?;
+    let spec = start_spec(&image.manifest().config, options);
     if options.tty && options.interactive && !std::io::stdin().is_terminal() {
         bail!("-t needs a terminal as standard input; use -i alone for pipes and files");
     }
-    let launched = launch::container(image, options)?;
+    // What goes on from a running process needs none.
+    if spec.is_err() && image.header().section(SectionId::MachineState).is_none() {
+        return spec.map(|_| exit::HOST_FAILURE);
+    }
+    let mut timeline = Timeline::since(options.started.unwrap_or_else(Instant::now));
+    timeline.mark("the image is open");
+    let launched = launch::container(image, options, &mut timeline)?;
+    let start = launched.start;
+    let spec = match start {
+        State::Resumed { process: Some(_) } => None,
+        _ => Some(spec?),
+    };
     let io = HostIo::start();
     // What nohup(1) started is to outlive its terminal.
     let forwarded: Vec<i32> =
@@ -99,18 +130,20 @@ pub fn run(image: &Image, options: &RunOptions) -> Result<u8> {
     io.catch_signals(&[SIGWINCH]).context("cannot catch signals")?;
     let raw = (options.tty && options.interactive).then(|| RawMode::enter(std::io::stdin())).transpose();
     let raw = raw.context("cannot change the terminal's mode")?;
-    let mut run = Run::new(launched, io, spec, options);
-    let status = run.until_end();
+    let mut run = Run::new(image, launched, io, spec, options);
+    run.timeline = timeline;
+    let before = run.vm.computer().statistics().retired;
+    let status = run.until_end(start);
     drop(raw);
     run.vm.computer().write_profile()?;
     if options.stats {
-        eprint!("{}", stats::describe(run.vm.computer()));
+        eprint!("{}{}", stats::describe(run.vm.computer(), before), run.timeline.describe());
     }
     status
 }
 
 /// The process to start: the image's defaults with the command line's changes, as docker combines them.
-fn start_spec(config: &ContainerConfig, options: &RunOptions) -> Result<StartSpec> {
+pub(crate) fn start_spec(config: &ContainerConfig, options: &RunOptions) -> Result<StartSpec> {
     let bytes = |items: &[ByteString]| items.iter().map(|item| item.0.clone()).collect::<Vec<_>>();
     let given: Vec<Vec<u8>> = options.command.iter().map(|arg| arg.as_bytes().to_vec()).collect();
     let mut argv = match &options.entrypoint {
@@ -171,13 +204,13 @@ fn start_spec(config: &ContainerConfig, options: &RunOptions) -> Result<StartSpe
 }
 
 /// The files that docker writes into every container, too.
-fn host_files(hostname: &[u8]) -> [(&'static str, Vec<u8>); 2] {
+pub(crate) fn host_files(hostname: &[u8]) -> [(&'static str, Vec<u8>); 2] {
     let local = b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.0.1\t";
     [("/etc/hostname", [hostname, b"\n"].concat()), ("/etc/hosts", [local, hostname, b"\n"].concat())]
 }
 
 /// The container's host name: an empty one is as none.
-fn hostname(options: &RunOptions) -> &[u8] {
+pub(crate) fn hostname(options: &RunOptions) -> &[u8] {
     let given = options.hostname.as_deref().map(OsStrExt::as_bytes).filter(|name| !name.is_empty());
     given.unwrap_or(DEFAULT_HOSTNAME.as_bytes())
 }
@@ -207,9 +240,20 @@ fn window_size((rows, columns): (u16, u16)) -> WindowSize {
 
 /// A run from power-on to the end of the process.
 struct Run<'a> {
+    image: &'a Image,
     vm: Vm,
     console: ConsoleTail,
     io: HostIo,
+    /// Number of the share of each volume.
+    places: Vec<usize>,
+    /// Where shares are mounted, by their number.
+    mounted: Vec<Vec<u8>>,
+    /// The host name that the container has already.
+    hostname: Option<Vec<u8>>,
+    /// How the process is started.
+    how: Process,
+    saver: Option<Saver>,
+    timeline: Timeline,
     options: &'a RunOptions,
     /// The agent got everything that precedes the start.
     prepared: bool,
@@ -229,15 +273,32 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(launched: Launched, io: HostIo, spec: StartSpec, options: &'a RunOptions) -> Self {
+    fn new(
+        image: &'a Image,
+        launched: Launched,
+        io: HostIo,
+        spec: Option<StartSpec>,
+        options: &'a RunOptions,
+    ) -> Self {
+        let (process, how) = match launched.start {
+            State::Resumed { process: Some((process, how)) } => (Some(process), how),
+            _ => (None, Process { tty: options.tty, stdin: options.interactive }),
+        };
         Self {
+            image,
             vm: launched.vm,
             console: launched.console,
             io,
+            places: launched.places,
+            mounted: launched.mounted,
+            hostname: launched.hostname,
+            how,
+            saver: options.save.clone().map(Saver::new),
+            timeline: Timeline::default(),
             options,
             prepared: false,
-            spec: Some(spec),
-            process: None,
+            spec,
+            process,
             requests: BTreeMap::new(),
             stdin: Vec::new(),
             stdin_eof: false,
@@ -247,7 +308,11 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn until_end(&mut self) -> Result<u8> {
+    fn until_end(&mut self, start: State) -> Result<u8> {
+        if let State::Resumed { .. } = start {
+            self.prepare()?;
+            self.start_when_prepared();
+        }
         loop {
             while let Ok(event) = self.io.events.try_recv() {
                 if let Some(status) = self.host_event(event)? {
@@ -261,6 +326,7 @@ impl<'a> Run<'a> {
                 quiet = false;
                 self.guest_event(event)?;
             }
+            self.save(matches!(step, Step::Idle(_)));
             if self.hung_up.is_some_and(|limit| self.ended.is_none() && Instant::now() >= limit) {
                 self.end(exit::of_signal(SIGHUP));
             }
@@ -354,6 +420,9 @@ impl<'a> Run<'a> {
                     self.vm.session.resize(process, window_size(size));
                 }
             }
+            HostEvent::Signal(SIGUSR1) if self.saver.is_some() => {
+                self.saver.iter_mut().for_each(Saver::ask);
+            }
             HostEvent::Signal(signal) => {
                 let Some(process) = self.process else { return Ok(Some(exit::of_signal(signal))) };
                 self.vm.session.signal(process, signal as u8);
@@ -372,11 +441,21 @@ impl<'a> Run<'a> {
 
     /// Something happened in the guest.
     fn guest_event(&mut self, event: Event) -> Result<()> {
+        self.timeline.mark(match &event {
+            Event::Started(_) => "the process runs",
+            Event::Output(..) => "it prints",
+            Event::Exited(..) => "it has ended",
+            _ => "the agent answers",
+        });
         match event {
             Event::Ready(_) => self.prepare()?,
+            Event::Done(request) if self.saver.as_mut().is_some_and(|saver| saver.done(request)) => {}
             Event::Done(request) => {
                 self.requests.remove(&request);
                 self.start_when_prepared();
+            }
+            Event::Failed(request, message) if self.save_failed(request) => {
+                self.say(&format!("cannot save the machine: {message}"));
             }
             Event::Failed(request, message) => {
                 let what = self.requests.remove(&request).unwrap_or_else(|| "request".to_string());
@@ -388,8 +467,10 @@ impl<'a> Run<'a> {
                 self.say(&message);
                 self.end(kind.exit_status());
             }
-            Event::Output(_, Output::Stdout, bytes) => self.io.write(Stream::Stdout, bytes),
-            Event::Output(_, Output::Stderr, bytes) => self.io.write(Stream::Stderr, bytes),
+            Event::Output(_, output, bytes) => {
+                self.saver.iter_mut().for_each(|saver| saver.printed(output, &bytes));
+                self.io.write(stream(output), bytes);
+            }
             Event::OutputEof(..) => {}
             Event::StdinReady(_) => self.pass_stdin(),
             Event::StdinClosed(_) => self.stdin.clear(),
@@ -410,15 +491,26 @@ impl<'a> Run<'a> {
         let mut seed = [0; 64];
         getrandom::fill(&mut seed).context("no random numbers from the host")?;
         session.add_entropy(&seed);
-        let hostname = hostname(self.options);
-        self.requests.insert(session.set_hostname(hostname), "cannot set the host name".to_string());
-        for (path, contents) in host_files(hostname) {
-            let file = FileSpec { path: path.as_bytes().to_vec(), mode: 0o644, contents };
-            self.requests.insert(session.write_file(file), format!("cannot write {path}"));
+        if let Some(process) = self.process {
+            // It was stopped when the machine was saved, and goes on only now.
+            self.requests.insert(session.thaw(), "cannot let the container go on".to_string());
+            if !self.options.interactive {
+                session.close_stdin(process);
+            }
+        } else if self.hostname.as_deref() != Some(hostname(self.options)) {
+            let hostname = hostname(self.options);
+            self.requests.insert(session.set_hostname(hostname), "cannot set the host name".to_string());
+            for (path, contents) in host_files(hostname) {
+                let file = FileSpec { path: path.as_bytes().to_vec(), mode: 0o644, contents };
+                self.requests.insert(session.write_file(file), format!("cannot write {path}"));
+            }
         }
-        for (index, volume) in self.options.volumes.iter().enumerate() {
+        for (place, volume) in self.places.iter().zip(&self.options.volumes) {
+            if *place < self.mounted.len() {
+                continue;
+            }
             let mount = MountSpec {
-                tag: launch::share_tag(index).into_bytes(),
+                tag: launch::share_tag(*place).into_bytes(),
                 source: launch::share_source(volume)?,
                 target: volume.guest.as_bytes().to_vec(),
                 read_only: volume.read_only,
@@ -428,7 +520,32 @@ impl<'a> Run<'a> {
             let what = format!("cannot mount {} at {}", volume.host.display(), volume.guest.display());
             self.requests.insert(session.mount(mount), what);
         }
+        // New ones have the places behind the old ones, in this order.
+        let old = self.mounted.len();
+        let new = self.places.iter().zip(&self.options.volumes).filter(|(place, _)| **place >= old);
+        self.mounted.extend(new.map(|(_, volume)| volume.guest.as_bytes().to_vec()));
+        if self.process.is_some() && self.how.stdin {
+            self.io.read_stdin();
+        }
         Ok(())
+    }
+
+    /// Goes on with saving the machine, if that was asked for.
+    fn save(&mut self, idle: bool) {
+        if self.process.is_none() || self.ended.is_some() || !self.requests.is_empty() {
+            return;
+        }
+        let at_rest = idle && !self.io.has_pending_output();
+        let Some(saver) = &mut self.saver else { return };
+        match saver.go_on(self.image, &mut self.vm, (self.how, &self.mounted), at_rest) {
+            Some(Ok(path)) => self.say(&format!("saved the machine as {}", path.display())),
+            Some(Err(error)) => self.say(&format!("cannot save the machine: {error:#}")),
+            None => {}
+        }
+    }
+
+    fn save_failed(&mut self, request: RequestId) -> bool {
+        self.saver.as_mut().is_some_and(|saver| saver.failed(request, &mut self.vm))
     }
 
     fn start_when_prepared(&mut self) {
@@ -476,6 +593,13 @@ impl<'a> Run<'a> {
     }
 }
 
+fn stream(output: Output) -> Stream {
+    match output {
+        Output::Stdout => Stream::Stdout,
+        Output::Stderr => Stream::Stderr,
+    }
+}
+
 fn output(stream: Stream) -> Output {
     match stream {
         Stream::Stdout => Output::Stdout,
@@ -486,12 +610,14 @@ fn output(stream: Stream) -> Output {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::MachineState;
     use crate::vm::Computer;
     use c2w_agent::Ready;
     use c2w_devices::backend::char::char_channel;
     use c2w_engine::irq::Attention;
     use c2w_engine::jit::TranslatorStatistics;
     use c2w_engine::machine::{Exit, Statistics};
+    use c2w_engine::mem::ram::Ram;
 
     fn words(words: &[&str]) -> Vec<ByteString> {
         words.iter().map(|word| ByteString(word.as_bytes().to_vec())).collect()
@@ -541,6 +667,22 @@ mod tests {
         fn devices_can_wake(&self) -> bool {
             true
         }
+        fn save(&self) -> MachineState {
+            unreachable!("nothing here saves it")
+        }
+        fn ram(&self) -> &Ram {
+            unreachable!("nothing here looks at it")
+        }
+    }
+
+    fn manifest_only(path: &std::path::Path) -> Image {
+        use c2w_packer::image::{Arch, ImageWriter, MachineConfig, Manifest, Provenance, SectionId};
+        let machine = MachineConfig { arch: Arch::Riscv64, memory_bytes: 1 << 20, cmdline: String::new() };
+        let (config, provenance) = (ContainerConfig::default(), Provenance::default());
+        let mut writer = ImageWriter::create(path, Arch::Riscv64).unwrap();
+        writer.add_bytes(SectionId::Manifest, &Manifest { machine, config, provenance }.to_json()).unwrap();
+        writer.finish().unwrap();
+        Image::open(path).unwrap()
     }
 
     #[test]
@@ -549,9 +691,20 @@ mod tests {
         let ((_port, port), (_serial, console)) =
             (char_channel(64, &attention), char_channel(64, &attention));
         let vm = Vm::new(Box::new(Still), port);
-        let launched = Launched { vm, console: ConsoleTail::new(console) };
+        let console = ConsoleTail::new(console);
+        let launched = Launched {
+            vm,
+            console,
+            places: Vec::new(),
+            mounted: Vec::new(),
+            hostname: None,
+            start: State::Cold,
+        };
         let options = RunOptions::default();
-        let mut run = Run::new(launched, HostIo::start(), StartSpec::default(), &options);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("image.c2w");
+        let image = manifest_only(&path);
+        let mut run = Run::new(&image, launched, HostIo::start(), Some(StartSpec::default()), &options);
         run.guest_event(Event::Ready(Ready::default())).unwrap();
         let waiting_bytes = run.vm.session.outgoing().len();
         run.guest_event(Event::Ready(Ready::default())).unwrap();

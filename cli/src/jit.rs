@@ -2,16 +2,25 @@
 
 use crate::profile::{Profiled, Symbols};
 use crate::size;
+use crate::snapshot::Saves;
 use crate::vm::Computer;
 use anyhow::{Context, Result, anyhow, bail};
 use c2w_engine::guest::Guest;
+use c2w_engine::host::mapped::{MappedRam, Piece, Prefetcher};
 use c2w_engine::host::{cranelift, wasmtime};
 use c2w_engine::jit::any::AnyTranslator;
 use c2w_engine::jit::compiled::{self, CompiledTranslator};
 use c2w_engine::jit::{CODE_BYTES, LEAST_CODE_BYTES, MOST_CODE_BYTES, THRESHOLD};
 use c2w_engine::machine::{Backing, Machine};
+use c2w_engine::mem::ram::RamBacking;
+use c2w_engine::vcpu::VcpuBacking;
 use clap::ValueEnum;
+use std::fs::File;
+use std::io;
 use std::path::PathBuf;
+
+/// Instructions that a machine retires before it translates readily: what most commands are over with.
+const HESITATION: u64 = 20_000_000;
 
 /// How guest code is run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -64,6 +73,16 @@ pub struct Prepared {
     space: Option<wasmtime::Space>,
 }
 
+/// Memory for a machine that goes on.
+pub struct Mapped {
+    /// Its RAM.
+    pub ram: Box<dyn RamBacking>,
+    /// Where its vCPU has to be, if not just anywhere.
+    pub vcpu: Option<Box<dyn VcpuBacking>>,
+    /// Fetches pages ahead, where that can be done.
+    pub prefetcher: Option<Prefetcher>,
+}
+
 impl JitOptions {
     /// Gets the memory that it needs.
     ///
@@ -92,9 +111,32 @@ impl JitOptions {
 }
 
 impl Prepared {
+    /// Whether a profile is to be written, which names the kernel's functions.
+    pub fn needs_kernel(&self) -> bool {
+        self.options.profile.is_some()
+    }
+
     /// Where the machine is to be, if not just anywhere.
     pub fn backing(&self) -> Option<Backing> {
         self.space.as_ref().map(wasmtime::Space::backing)
+    }
+
+    /// RAM that begins with pieces of a file.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn map(&self, memory_bytes: u64, file: &File, pieces: &[Piece]) -> io::Result<Mapped> {
+        match &self.space {
+            Some(space) => {
+                space.map_ram(file, pieces)?;
+                Ok(Mapped { ram: space.ram(), vcpu: Some(space.vcpu()), prefetcher: None })
+            }
+            None => {
+                let ram = MappedRam::new(memory_bytes, file, pieces)?;
+                let prefetcher = Some(ram.prefetcher());
+                Ok(Mapped { ram: Box::new(ram), vcpu: None, prefetcher })
+            }
+        }
     }
 
     /// Lets a machine, in that memory and with this kernel, translate. Where this processor's own translation is not to be
@@ -102,10 +144,14 @@ impl Prepared {
     ///
     /// # Errors
     /// The compiler's; what was asked for needs a translator and there is none.
-    pub fn apply<G: Guest>(self, mut machine: Machine<G>, kernel: &[u8]) -> Result<Box<dyn Computer>> {
+    pub fn apply<G: Guest + Saves>(
+        self,
+        mut machine: Machine<G>,
+        kernel: &[u8],
+    ) -> Result<Box<dyn Computer>> {
         let memory_bytes = self.options.memory_bytes;
         match (self.options.how, self.space) {
-            (Jit::Native, _) if machine.translate_in(memory_bytes, THRESHOLD) => {}
+            (Jit::Native, _) if machine.translate_in(memory_bytes, THRESHOLD) => machine.hesitate(HESITATION),
             (Jit::Native | Jit::Cranelift, _) => {
                 let host = cranelift::Host::new(memory_bytes);
                 let host = host.map_err(|error| anyhow!("--jit cranelift: {error}"))?;

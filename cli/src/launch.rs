@@ -4,23 +4,28 @@ use crate::clock::HostClock;
 use crate::console::ConsoleTail;
 use crate::container::RunOptions;
 use crate::jit::JitOptions;
-use crate::vm::{Computer, Vm};
+use crate::snapshot::Process;
+use crate::snapshot::resume::{self, Reason, Start};
+use crate::timeline::Timeline;
+use crate::vm::{CHANNEL_BYTES, Computer, Vm};
 use crate::volume::Volume;
 use anyhow::{Context, Result, anyhow, bail};
-use c2w_agent::PORT_NAME;
+use c2w_agent::{PORT_NAME, ProcessId};
 use c2w_decoders::board::{BoardParts, VIRTIO_SLOTS};
 use c2w_decoders::formats::{self, Architecture};
 use c2w_decoders::riscv64::boot::Firmware;
 use c2w_decoders::{riscv64, x86_64};
 use c2w_devices::backend::block::{BlockBackend, FileBlock};
-use c2w_devices::backend::char::{CharBackend, CharHost, char_channel};
+use c2w_devices::backend::char::{CharBackend, CharChannel, CharHost, char_channel};
 use c2w_devices::backend::entropy::HostEntropy;
 use c2w_devices::backend::fs::native::{NativeFs, NativeOptions, raise_handle_limit};
-use c2w_devices::virtio::VirtioDevice;
+use c2w_devices::backend::fs::{MemoryFs, MemoryLimits};
 use c2w_devices::virtio::blk::Blk;
 use c2w_devices::virtio::console::{Console, ConsoleSize, PortOptions};
+use c2w_devices::virtio::mmio::VirtioMmioState;
 use c2w_devices::virtio::p9::{self, P9};
 use c2w_devices::virtio::rng::Rng;
+use c2w_devices::virtio::{DeviceState, VirtioDevice};
 use c2w_engine::irq::Attention;
 use c2w_packer::image::{Arch, Image};
 use std::fs::{self, File, OpenOptions};
@@ -29,69 +34,162 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Room in each direction of the agent's port and of a serial console.
-const CHANNEL_BYTES: usize = 256 * 1024;
 /// Kernel command line of every container, before the image's own: a failure ends the machine at once.
 const CONTAINER_CMDLINE: &str = "console=ttyS0 quiet panic=-1";
 /// Files up to this size are read even if the guest has less memory: the loader knows better what is wrong with them.
 const READ_BYTES: u64 = 256 << 20;
 /// Slots taken by the root file system, the console with the agent's port and the entropy device.
-const OWN_DEVICES: usize = 3;
+pub const OWN_DEVICES: usize = 3;
+/// Volumes that a machine can have.
+pub const MOST_VOLUMES: usize = VIRTIO_SLOTS - OWN_DEVICES;
+/// Serial number of the root file system's disk.
+const ROOT_DISK_ID: &str = "c2w-root";
 
-/// A container's machine before its first instruction.
+/// A container's machine before it runs.
 pub struct Launched {
     /// The machine with the agent's port.
     pub vm: Vm,
     /// The kernel's console.
     pub console: ConsoleTail,
+    /// Number of the share that each volume of the options has.
+    pub places: Vec<usize>,
+    /// Where shares are mounted already, by their number.
+    pub mounted: Vec<Vec<u8>>,
+    /// The host name that the container has already.
+    pub hostname: Option<Vec<u8>>,
+    /// How far the guest is.
+    pub start: State,
 }
 
-/// Builds the machine of an image.
+/// How far the guest of a machine is that has not run yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It is to boot, and the agent will say when it has.
+    Cold,
+    /// The agent listens.
+    Resumed {
+        /// The container's process, which waits for the agent to let it go on, and how it was started.
+        process: Option<(ProcessId, Process)>,
+    },
+}
+
+/// The machine of an image: one that goes on from its snapshot, or else one that boots. Says why a snapshot is not used.
 ///
 /// # Errors
 /// If the image does not fit this program, or an option does not fit the machine or the host.
-pub fn container(image: &Image, options: &RunOptions) -> Result<Launched> {
+pub fn container(image: &Image, options: &RunOptions, timeline: &mut Timeline) -> Result<Launched> {
+    match resume::machine(image, options, timeline)? {
+        Start::Resumed(launched) => return Ok(*launched),
+        Start::Cold(Some(Reason::Unusable(text))) => eprintln!("c2w-run: warning: {text}"),
+        Start::Cold(Some(Reason::Asked(text))) if options.stats => eprintln!("c2w-run: {text}"),
+        Start::Cold(_) => {}
+    }
+    let volumes: Vec<_> = options.volumes.iter().map(Some).collect();
+    let launched = cold(image, &volumes, options.memory_bytes, options.jit.clone());
+    timeline.mark("the machine is built");
+    launched
+}
+
+/// Builds the machine of an image before its first instruction, with these volumes; places without one can be given
+/// one when the machine goes on from a snapshot.
+///
+/// # Errors
+/// As [`container`].
+pub fn cold(
+    image: &Image,
+    volumes: &[Option<&Volume>],
+    memory_bytes: Option<u64>,
+    jit: JitOptions,
+) -> Result<Launched> {
     let manifest = image.manifest();
-    let attention = Attention::default();
-    let (console, console_host) = char_channel(CHANNEL_BYTES, &attention);
-    let (port, port_host) = char_channel(CHANNEL_BYTES, &attention);
-
-    let rootfs = image.rootfs()?;
-    let disk = FileBlock::new(rootfs.file, rootfs.offset, rootfs.len_bytes, true);
-    let disk = disk.with_context(|| format!("{}: root file system", image.path().display()))?;
-    let ports = vec![
-        PortOptions {
-            name: String::new(),
-            is_console: true,
-            backend: Box::new(c2w_devices::backend::char::NullChar),
-        },
-        PortOptions { name: PORT_NAME.to_string(), is_console: false, backend: Box::new(port) },
-    ];
-    let mut virtio: Vec<Box<dyn VirtioDevice>> = vec![
-        Box::new(Blk::new(Box::new(disk), "c2w-root")),
-        Box::new(Console::new(ports, ConsoleSize::new(&attention))),
-        Box::new(Rng::new(Box::new(HostEntropy))),
-    ];
-    debug_assert_eq!(virtio.len(), OWN_DEVICES);
-    let most = VIRTIO_SLOTS - OWN_DEVICES;
-    if options.volumes.len() > most {
-        bail!("{} volumes, but the machine has room for {most}", options.volumes.len());
-    }
-    for (index, volume) in options.volumes.iter().enumerate() {
-        virtio.push(share(&share_tag(index), &volume.host, volume.read_only)?);
-    }
-
+    let Wired { attention, serial, serial_host, port_host, virtio } = wire(image, volumes, None)?;
     let cmdline = [CONTAINER_CMDLINE, &manifest.machine.cmdline].join(" ");
     let files = LinuxFiles {
         kernel: image.kernel()?,
         initrd: image.initrd()?,
         cmdline: cmdline.trim_end().to_string(),
     };
-    let memory_bytes = options.memory_bytes.unwrap_or(manifest.machine.memory_bytes);
-    let parts =
-        Parts { console: Box::new(console), virtio, memory_bytes, attention, jit: options.jit.clone() };
+    let memory_bytes = memory_bytes.unwrap_or(manifest.machine.memory_bytes);
+    let parts = Parts { console: Box::new(serial), virtio, memory_bytes, attention, jit };
     let computer = linux(manifest.machine.arch, files, parts)?;
-    Ok(Launched { vm: Vm::new(computer, port_host), console: ConsoleTail::new(console_host) })
+    Ok(Launched {
+        vm: Vm::new(computer, port_host),
+        console: ConsoleTail::new(serial_host),
+        places: (0..volumes.len()).collect(),
+        mounted: Vec::new(),
+        hostname: None,
+        start: State::Cold,
+    })
+}
+
+/// The devices of a container's machine, and the host's ends of its streams.
+pub struct Wired {
+    /// The flag that the streams set.
+    pub attention: Attention,
+    /// The serial port's other end.
+    pub serial: CharChannel,
+    /// The host's end of that.
+    pub serial_host: CharHost,
+    /// The host's end of the agent's port.
+    pub port_host: CharHost,
+    /// The virtio devices, in the order of their slots.
+    pub virtio: Vec<Box<dyn VirtioDevice>>,
+}
+
+/// Makes the devices: as after power-on, or as `saved`, which has one state for each.
+///
+/// # Errors
+/// A volume cannot be shared, there are too many, or the states are not those of these devices.
+pub fn wire(image: &Image, volumes: &[Option<&Volume>], saved: Option<&[VirtioMmioState]>) -> Result<Wired> {
+    let attention = Attention::default();
+    let (serial, serial_host) = char_channel(CHANNEL_BYTES, &attention);
+    let (port, port_host) = char_channel(CHANNEL_BYTES, &attention);
+    if volumes.len() > MOST_VOLUMES {
+        bail!("{} volumes, but the machine has room for {MOST_VOLUMES}", volumes.len());
+    }
+    let mut states = saved.map(|saved| saved.iter().map(|state| &state.device));
+    let mut state = || match &mut states {
+        Some(states) => states.next().map(Some).context("it has fewer devices than the machine"),
+        None => Ok(None),
+    };
+    let other = || anyhow!("its devices are not those of the machine");
+
+    let rootfs = image.rootfs()?;
+    let disk = FileBlock::new(rootfs.file, rootfs.offset, rootfs.len_bytes, true);
+    let disk = Box::new(disk.with_context(|| format!("{}: root file system", image.path().display()))?);
+    let disk = match state()? {
+        None => Blk::new(disk, ROOT_DISK_ID),
+        Some(DeviceState::Blk(state)) => Blk::restore(disk, ROOT_DISK_ID, state)?,
+        Some(_) => return Err(other()),
+    };
+    let null = Box::new(c2w_devices::backend::char::NullChar);
+    let ports = vec![
+        PortOptions { name: String::new(), is_console: true, backend: null },
+        PortOptions { name: PORT_NAME.to_string(), is_console: false, backend: Box::new(port) },
+    ];
+    let size = ConsoleSize::new(&attention);
+    let console = match state()? {
+        None => Console::new(ports, size),
+        Some(DeviceState::Console(state)) => Console::restore(ports, size, state)?,
+        Some(_) => return Err(other()),
+    };
+    let (None | Some(DeviceState::Stateless)) = state()? else { return Err(other()) };
+    let rng = Rng::new(Box::new(HostEntropy));
+    let mut virtio: Vec<Box<dyn VirtioDevice>> = vec![Box::new(disk), Box::new(console), Box::new(rng)];
+    debug_assert_eq!(virtio.len(), OWN_DEVICES);
+    for (index, volume) in volumes.iter().enumerate() {
+        let state = match state()? {
+            None => None,
+            Some(DeviceState::P9(state)) => Some(state),
+            Some(_) => return Err(other()),
+        };
+        let tag = share_tag(index);
+        virtio.push(match volume {
+            Some(volume) => share(&tag, &volume.host, volume.read_only, state)?,
+            None => nothing_shared(&tag, state)?,
+        });
+    }
+    Ok(Wired { attention, serial, serial_host, port_host, virtio })
 }
 
 /// What the host provides to a machine of any architecture.
@@ -166,24 +264,44 @@ fn x86_64_machine(files: LinuxFiles, parts: Parts) -> Result<Box<dyn Computer>> 
 }
 
 /// Entropy for the guest kernel's random number generator.
-fn rng_seed() -> Result<Vec<u8>> {
+pub(crate) fn rng_seed() -> Result<Vec<u8>> {
     let mut seed = vec![0; 64];
     getrandom::fill(&mut seed).context("no random numbers from the host")?;
     Ok(seed)
 }
 
-fn unix_ns() -> u64 {
+/// The time of day.
+pub(crate) fn unix_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
 }
 
-fn share(tag: &str, path: &Path, read_only: bool) -> Result<Box<dyn VirtioDevice>> {
+fn share(
+    tag: &str,
+    path: &Path,
+    read_only: bool,
+    state: Option<&p9::State>,
+) -> Result<Box<dyn VirtioDevice>> {
     let context = || format!("cannot share {}", path.display());
     let metadata = fs::metadata(path).with_context(context)?;
     raise_handle_limit();
     let open = if metadata.is_dir() { NativeFs::new } else { NativeFs::new_file };
     let fs = open(path, NativeOptions::default()).with_context(context)?;
-    let device = P9::new(fs, tag, p9::Options { read_only, ..p9::Options::default() });
+    let options = p9::Options { read_only, ..p9::Options::default() };
+    if let Some(state) = state {
+        return Ok(Box::new(P9::restore(fs, tag, options, state).with_context(context)?));
+    }
+    let device = P9::new(fs, tag, options);
     Ok(Box::new(device.map_err(|errno| anyhow!("{}: the host answers {errno:?}", context()))?))
+}
+
+/// A place for a volume that is not taken: a share of nothing.
+fn nothing_shared(tag: &str, state: Option<&p9::State>) -> Result<Box<dyn VirtioDevice>> {
+    let fs = MemoryFs::new(MemoryLimits::default());
+    let options = p9::Options::default();
+    Ok(match state {
+        Some(state) => Box::new(P9::restore(fs, tag, options, state)?),
+        None => Box::new(P9::new(fs, tag, options).map_err(|errno| anyhow!("no empty share: {errno:?}"))?),
+    })
 }
 
 /// The mount tag of volume number `index`.
@@ -323,7 +441,7 @@ pub fn boot(options: &BootOptions) -> Result<(Box<dyn Computer>, CharHost)> {
         virtio.push(disk.open()?);
     }
     for directory in &options.shares {
-        virtio.push(share(&directory.tag, &directory.directory, directory.read_only)?);
+        virtio.push(share(&directory.tag, &directory.directory, directory.read_only, None)?);
     }
     let parts = Parts {
         console: Box::new(console),

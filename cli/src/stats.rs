@@ -3,16 +3,17 @@
 use crate::vm::Computer;
 use std::fmt::Write as _;
 
-/// What a machine has done, a fact a line.
-pub fn describe(computer: &dyn Computer) -> String {
+/// What a machine has done, a fact a line; `before` is what had retired when it went on.
+pub fn describe(computer: &dyn Computer, before: u64) -> String {
     let machine = computer.statistics();
     let mut text = String::new();
     let mut line = |name: &str, value: u64| {
         let _ = writeln!(text, "c2w-run: {name:<42} {value}");
     };
-    line("instructions retired", machine.retired);
+    let retired = machine.retired.saturating_sub(before);
+    line("instructions retired", retired);
     if let Some(translator) = computer.translator_statistics() {
-        line("  by the interpreter", machine.retired.saturating_sub(translator.retired));
+        line("  by the interpreter", retired.saturating_sub(translator.retired));
         line("  by translated code", translator.retired);
     }
     line("instructions decoded", machine.decoded);

@@ -1,5 +1,6 @@
 //! A running machine with the agent in it: guest slices, the agent's session, and waiting.
 
+use crate::snapshot::{MachineState, Saves};
 use anyhow::Result;
 use c2w_agent::{Event, Session, SessionError};
 use c2w_devices::backend::char::CharHost;
@@ -8,10 +9,13 @@ use c2w_engine::jit::TranslatorStatistics;
 use c2w_engine::jit::verify::VerifierStatistics;
 use c2w_engine::machine::{Exit, Machine, Statistics};
 use c2w_engine::mem::device::Request;
+use c2w_engine::mem::ram::Ram;
 use std::time::Duration;
 
 /// Instructions between two looks at the host: well below a millisecond of guest code.
 const SLICE: u64 = 100_000;
+/// Room in each direction of the agent's port and of a serial console.
+pub const CHANNEL_BYTES: usize = 256 * 1024;
 /// Bytes taken from the agent's port at a time.
 const PORT_BYTES: usize = 64 * 1024;
 
@@ -42,9 +46,13 @@ pub trait Computer {
     fn verifier_statistics(&self) -> Option<VerifierStatistics> {
         None
     }
+    /// The state without RAM; call it between two runs.
+    fn save(&self) -> MachineState;
+    /// Guest RAM.
+    fn ram(&self) -> &Ram;
 }
 
-impl<G: Guest> Computer for Machine<G> {
+impl<G: Guest + Saves> Computer for Machine<G> {
     fn run(&mut self, budget: u64) -> Exit {
         Machine::run(self, budget)
     }
@@ -63,6 +71,14 @@ impl<G: Guest> Computer for Machine<G> {
 
     fn devices_can_wake(&self) -> bool {
         G::devices_can_wake(&self.cpu)
+    }
+
+    fn save(&self) -> MachineState {
+        G::save(self)
+    }
+
+    fn ram(&self) -> &Ram {
+        &self.cpu.ram
     }
 
     fn divergence(&self) -> Option<String> {
@@ -114,19 +130,25 @@ pub struct Vm {
 impl Vm {
     /// A machine and the host's end of its agent port.
     pub fn new(computer: Box<dyn Computer>, port: CharHost) -> Self {
-        Self {
-            computer,
-            port,
-            session: Session::new(),
-            inbox: vec![0; PORT_BYTES].into_boxed_slice(),
-            filled: 0,
-            taken: 0,
-        }
+        Self::with_session(computer, port, Session::new())
+    }
+
+    /// The same with an agent that was talked to before.
+    pub fn with_session(computer: Box<dyn Computer>, port: CharHost, session: Session) -> Self {
+        Self { computer, port, session, inbox: vec![0; PORT_BYTES].into_boxed_slice(), filled: 0, taken: 0 }
     }
 
     /// The machine.
     pub fn computer(&self) -> &dyn Computer {
         &*self.computer
+    }
+
+    /// Whether nothing is on its way between the agent and this program.
+    pub fn is_quiet(&self) -> bool {
+        self.taken == self.filled
+            && self.session.is_quiet()
+            && self.port.waiting_bytes() == 0
+            && self.port.room_bytes() == CHANNEL_BYTES
     }
 
     /// Runs the guest for a slice. Idle only if nothing waits to be sent to it.

@@ -58,7 +58,8 @@ struct Outcome {
 fn replayed_ir_is_the_instruction() {
     let mut random = Random(1);
     let [mut direct, mut replayed, mut translated] = [(); 3].map(|()| machine(RAM_BYTES).cpu);
-    let mut translator = Translator::new::<Riscv64>(c2w_engine::jit::CODE_BYTES, 0).expect("this host runs generated code");
+    let mut translator =
+        Translator::new::<Riscv64>(c2w_engine::jit::CODE_BYTES, 0).expect("this host runs generated code");
     let start = direct.save();
     let mut retired = vec![0; Op::ALL.len() + 1];
     for &op in Op::ALL {

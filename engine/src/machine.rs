@@ -108,6 +108,14 @@ impl<G: Guest> Machine<G> {
         self.translator.is_some()
     }
 
+    /// Makes the native translator, if there is one, slow to translate for so many instructions from now on: in a run that
+    /// is soon over, code that is merely warm costs less interpreted than translated.
+    pub fn hesitate(&mut self, insns: u64) {
+        if let Some(AnyTranslator::Native(translator)) = &mut self.translator {
+            translator.hesitate_until(self.cpu.retired.saturating_add(insns));
+        }
+    }
+
     /// Translates code by this translator from now on.
     pub fn translate_by(&mut self, translator: AnyTranslator<G>) {
         self.translator = Some(translator);

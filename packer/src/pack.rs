@@ -104,6 +104,27 @@ pub enum PackError {
 /// # Errors
 /// [`PackError`]; the output is then as it was before.
 pub fn pack(source: OpenSource<'_>, options: &PackOptions) -> Result<PackSummary, PackError> {
+    pack_with(source, options, |_| Ok(()))
+}
+
+/// Makes an image to which `add` appends what it has, for instance a snapshot of the machine, which it can start from
+/// [`ImageWriter::preview`].
+///
+/// # Errors
+/// [`PackError`] and what `add` reports; the output is then as it was before.
+pub fn pack_with<E: From<PackError>>(
+    source: OpenSource<'_>,
+    options: &PackOptions,
+    add: impl FnOnce(&mut ImageWriter) -> Result<(), E>,
+) -> Result<PackSummary, E> {
+    let (mut writer, summary) = build(source, options)?;
+    add(&mut writer)?;
+    let image_bytes = writer.finish().map_err(PackError::Image)?;
+    Ok(PackSummary { image_bytes, ..summary })
+}
+
+/// Everything but the end of the file.
+fn build(source: OpenSource<'_>, options: &PackOptions) -> Result<(ImageWriter, PackSummary), PackError> {
     let kernel = read_kernel(&options.kernel, options.arch)?;
     let source_name = source.name().to_string();
     // The image being replaced may lie in the directory being packed.
@@ -148,8 +169,9 @@ pub fn pack(source: OpenSource<'_>, options: &PackOptions) -> Result<PackSummary
         check_programs(image, &source_name, options, &mut warnings)?;
         Ok::<_, PackError>((written.len_bytes, (written, warnings)))
     })?;
-    let image_bytes = writer.finish()?;
-    Ok(PackSummary { image_bytes, rootfs_bytes: written.len_bytes, inodes: written.inodes, warnings })
+    let summary =
+        PackSummary { image_bytes: 0, rootfs_bytes: written.len_bytes, inodes: written.inodes, warnings };
+    Ok((writer, summary))
 }
 
 fn read_kernel(path: &Path, wanted: Arch) -> Result<Vec<u8>, PackError> {

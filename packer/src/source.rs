@@ -171,7 +171,7 @@ pub struct OpenSource<'a> {
 enum SourceFiles<'a> {
     Directory(PathBuf),
     Archive(Box<dyn Read>),
-    Image(OciImage<'a>),
+    Image(Box<OciImage<'a>>),
 }
 
 impl<'a> OpenSource<'a> {
@@ -189,7 +189,7 @@ impl<'a> OpenSource<'a> {
                 let image = open_image(image, options).map_err(oci)?;
                 let config = container_config(&image.config).map_err(oci)?;
                 fetch_layers(&image, options.limits).map_err(oci)?;
-                (SourceFiles::Image(image), config)
+                (SourceFiles::Image(Box::new(image)), config)
             }
         };
         Ok(OpenSource { name, files, config, limits: options.limits, watcher: options.watcher })

@@ -2,15 +2,17 @@
 
 use c2w::container::{RunOptions, run};
 use c2w::jit::JitOptions;
+use c2w::snapshot::live::SaveOptions;
 use c2w::volume::{self, Volume};
 use c2w::{exit, size, usage};
 use c2w_packer::cache::Cache;
 use c2w_packer::image::{Image, SeenImages};
 use clap::Parser;
-use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::builder::{NonEmptyStringValueParser, OsStringValueParser, TypedValueParser};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// Run an image.c2w like a container.
 ///
@@ -54,6 +56,16 @@ struct Args {
     /// Show the guest kernel's messages on standard error.
     #[arg(long)]
     console: bool,
+    /// Boot the guest's kernel even if the image holds a machine that has booted.
+    #[arg(long, env = "C2W_COLD")]
+    cold: bool,
+    /// Save the running machine as this image when SIGUSR1 arrives, or as the next option says. It runs on; the image
+    /// goes on from there.
+    #[arg(long, value_name = "FILE")]
+    snapshot: Option<PathBuf>,
+    /// Save it when the process prints this.
+    #[arg(long, value_name = "TEXT", requires = "snapshot", value_parser = NonEmptyStringValueParser::new())]
+    snapshot_when: Option<String>,
     #[command(flatten)]
     jit: JitOptions,
     /// Print on standard error what the machine did, when it has ended.
@@ -65,6 +77,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    let started = Instant::now();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -91,8 +104,11 @@ fn main() -> ExitCode {
             read_only: args.read_only,
             memory_bytes: args.memory,
             console: args.console,
+            cold: args.cold,
             jit: args.jit,
             stats: args.stats,
+            started: Some(started),
+            save: args.snapshot.map(|output| SaveOptions { output, when: args.snapshot_when }),
             command: args.command,
         };
         run(&image, &options)

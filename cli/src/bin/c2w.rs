@@ -15,7 +15,7 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    Pack(pack::Args),
+    Pack(Box<pack::Args>),
     Boot(boot::Args),
     Verify(verify::Args),
     Inspect(inspect::Args),

@@ -2,6 +2,7 @@
 
 use super::pack::{GuestParts, image, progress};
 use crate::container::{self, RunOptions};
+use crate::snapshot::pack::SnapshotOptions;
 use crate::{exit, size};
 use anyhow::{Context, Result};
 use c2w_packer::cache::Cache;
@@ -39,14 +40,15 @@ pub fn run(args: &Args) -> Result<u8> {
     };
     let memory_bytes = size::parse(super::pack::DEFAULT_MEMORY).map_err(anyhow::Error::msg)?;
     let parts = GuestParts::default();
-    image(&Source::Rootfs(rootfs), &path, args.arch, config, memory_bytes, &parts)?;
+    let snapshot = Some(SnapshotOptions::default());
+    image(&Source::Rootfs(rootfs), &path, args.arch, config, memory_bytes, &parts, snapshot)?;
     eprintln!("c2w: starting it; the same is:  c2w-run {}", path.display());
     let start = Instant::now();
     let options = RunOptions { command: args.command.clone(), ..RunOptions::default() };
     let status = container::run(&Image::open(&path)?, &options)?;
     eprintln!(
-        "c2w: the container ran for {:.1} s, boot included; exit status {status}",
-        start.elapsed().as_secs_f64()
+        "c2w: the container ran for {} ms, resuming the machine included; exit status {status}",
+        start.elapsed().as_millis()
     );
     Ok(if status == 0 { 0 } else { status.max(exit::FAILURE) })
 }

@@ -12,6 +12,7 @@
 mod modules;
 mod symbols;
 
+use crate::snapshot::{MachineState, Saves};
 use crate::vm::Computer;
 use anyhow::{Context, Result};
 use c2w_engine::addr::Gva;
@@ -19,6 +20,7 @@ use c2w_engine::guest::Guest;
 use c2w_engine::jit::TranslatorStatistics;
 use c2w_engine::jit::verify::VerifierStatistics;
 use c2w_engine::machine::{Exit, Machine, Statistics};
+use c2w_engine::mem::ram::Ram;
 use modules::Modules;
 use std::collections::HashMap;
 use std::fs::File;
@@ -94,7 +96,7 @@ impl<G: Guest> Profiled<G> {
     }
 }
 
-impl<G: Guest> Computer for Profiled<G> {
+impl<G: Guest + Saves> Computer for Profiled<G> {
     fn run(&mut self, budget: u64) -> Exit {
         let end = self.machine.cpu.retired.saturating_add(budget);
         loop {
@@ -126,6 +128,14 @@ impl<G: Guest> Computer for Profiled<G> {
 
     fn devices_can_wake(&self) -> bool {
         G::devices_can_wake(&self.machine.cpu)
+    }
+
+    fn save(&self) -> MachineState {
+        G::save(&self.machine)
+    }
+
+    fn ram(&self) -> &Ram {
+        &self.machine.cpu.ram
     }
 
     fn divergence(&self) -> Option<String> {

@@ -70,7 +70,7 @@ impl Modules {
                     None => format!("{program};{name};{pc:#x}"),
                 }
             }
-            None => format!("{program};no file;{pc:#x}"),
+            None => format!("{program};anonymous;{pc:#x}"),
         }
     }
 }
@@ -320,7 +320,7 @@ mod tests {
             assert!(frames.contains(";main;"), "{frames}");
         }
         let frames = modules.stack(&mut own(), 2, 0x1000, 0x1000);
-        assert_eq!(frames, "program;no file;0x1000");
+        assert_eq!(frames, "program;anonymous;0x1000");
     }
 
     #[test]

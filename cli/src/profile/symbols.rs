@@ -16,7 +16,9 @@ pub struct Symbols {
 impl Symbols {
     /// Functions in any order.
     pub fn new(mut functions: Vec<(u64, u64, String)>) -> Self {
-        functions.sort();
+        // Of several names, the one that people use: it has fewer underscores in front.
+        let underscores = |name: &str| name.len() - name.trim_start_matches('_').len();
+        functions.sort_by_cached_key(|(start, _, name)| (*start, underscores(name), name.clone()));
         functions.dedup_by_key(|function| function.0);
         Self { functions }
     }
@@ -78,6 +80,8 @@ mod tests {
         assert_eq!(symbols.at(0xffff_ffff_8100_2010), Some("second"));
         assert_eq!(symbols.at(0xffff_ffff_80ff_ffff), None);
         assert_eq!(symbols.at(0xffff_ffff_9100_0000), None);
+        let aliases = Symbols::new(vec![(16, 0, "__f".into()), (16, 0, "f".into()), (16, 0, "_f".into())]);
+        assert_eq!(aliases.at(16), Some("f"));
         let sized = Symbols::new(vec![(16, 4, "f".into())]);
         assert_eq!((sized.at(19), sized.at(20), sized.at(15)), (Some("f"), None, None));
     }

@@ -4,6 +4,7 @@ mod boot;
 mod container;
 mod rootfs;
 mod shares;
+mod snapshot;
 mod terminal;
 mod translation;
 

@@ -81,7 +81,7 @@ fuzz_target!(|data: &[u8]| {
                 machine.cpu.clock.skip_to(deadline_ns, retired);
             }
             Exit::Waiting { deadline_ns: None } => break,
-            Exit::Request(_) => break,
+            Exit::Request(_) | Exit::Diverged => break,
         }
     }
     // Whatever happened, the hart is in a state that a saved machine may have.

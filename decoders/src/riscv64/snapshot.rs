@@ -8,6 +8,7 @@ use c2w_engine::irq::{Attention, IrqLines};
 use c2w_engine::machine::Machine;
 use c2w_engine::mem::ram::Ram;
 use c2w_engine::snapshot::{CpuState, CpuStateError};
+use c2w_engine::vcpu::VcpuBacking;
 use serde::{Deserialize, Serialize};
 
 /// The state of a machine between two runs. Its RAM is saved next to it, as bytes.
@@ -25,6 +26,8 @@ pub struct MachineState {
 pub struct RestoreParts {
     /// RAM with its saved contents, at [`RAM_BASE`].
     pub ram: Ram,
+    /// Where the vCPU is; without it, in memory of the host's.
+    pub vcpu: Option<Box<dyn VcpuBacking>>,
     /// Back ends and the virtio devices, each restored from its state in [`BoardState::virtio`].
     pub board: BoardParts,
     /// Guest time, not before [`MachineState::now_ns`].
@@ -55,13 +58,13 @@ pub fn save(machine: &Machine<Riscv64>) -> MachineState {
 
 /// The saved machine.
 pub fn restore(parts: RestoreParts, state: &MachineState) -> Result<Machine<Riscv64>, MachineRestoreError> {
-    let RestoreParts { ram, board, clock, attention } = parts;
+    let RestoreParts { ram, vcpu, board, clock, attention } = parts;
     if ram.base() != RAM_BASE {
         return Err(MachineRestoreError::OtherRam);
     }
     let lines = IrqLines::new(&attention);
     let board = VirtBoard::restore(board, &lines, &attention, &state.board)?;
-    let mut cpu = Cpu::new(Riscv64::new(0), ram, board, lines, attention, clock);
+    let mut cpu = Cpu::with_backing(vcpu, Riscv64::new(0), ram, board, lines, attention, clock);
     cpu.restore(&state.cpu)?;
     Ok(Machine::new(cpu))
 }
@@ -82,7 +85,7 @@ mod tests {
         ram.write(RAM_BASE, contents).unwrap();
         let board = BoardParts { console: Box::new(console), wall_clock: Box::new(|| 0), virtio: Vec::new() };
         let clock = Box::new(InstructionClock::new(testing::NS_PER_INSN));
-        (RestoreParts { ram, board, clock, attention }, host)
+        (RestoreParts { ram, vcpu: None, board, clock, attention }, host)
     }
 
     /// A timer interrupt every 300 instructions writes a letter to the serial port; the loop between them counts.

@@ -2,6 +2,7 @@
 
 use super::board::map::{DEVICES, RAM_BASE};
 use super::board::{BoardParts, BoardRestoreError, BoardState, PcBoard};
+use super::boot::seed_words;
 use super::guest::X86_64;
 use super::state::State;
 use c2w_engine::clock::Clock;
@@ -10,6 +11,7 @@ use c2w_engine::irq::{Attention, IrqLines};
 use c2w_engine::machine::Machine;
 use c2w_engine::mem::ram::Ram;
 use c2w_engine::snapshot::{CpuState, CpuStateError};
+use c2w_engine::vcpu::VcpuBacking;
 use serde::{Deserialize, Serialize};
 
 /// The state of a machine between two runs. Its RAM is saved next to it, as bytes.
@@ -27,6 +29,8 @@ pub struct MachineState {
 pub struct RestoreParts {
     /// RAM with its saved contents, at [`RAM_BASE`].
     pub ram: Ram,
+    /// Where the vCPU is; without it, in memory of the host's.
+    pub vcpu: Option<Box<dyn VcpuBacking>>,
     /// Back ends and the virtio devices, each restored from its state in [`BoardState::virtio`].
     pub board: BoardParts,
     /// Guest time, not before [`MachineState::now_ns`].
@@ -57,16 +61,22 @@ pub fn save(machine: &Machine<X86_64>) -> MachineState {
 
 /// The saved machine.
 pub fn restore(parts: RestoreParts, state: &MachineState) -> Result<Machine<X86_64>, MachineRestoreError> {
-    let RestoreParts { ram, board, clock, attention } = parts;
+    let RestoreParts { ram, vcpu, board, clock, attention } = parts;
     if ram.base() != RAM_BASE {
         return Err(MachineRestoreError::OtherRam);
     }
     let lines = IrqLines::new(&attention);
     let board = PcBoard::restore(board, &lines, &state.board)?;
     let ram = ram.with_hole(DEVICES);
-    let mut cpu = Cpu::new(X86_64::new(State::flat_64(0)), ram, board, lines, attention, clock);
+    let mut cpu =
+        Cpu::with_backing(vcpu, X86_64::new(State::flat_64(0)), ram, board, lines, attention, clock);
     cpu.restore(&state.cpu)?;
     Ok(Machine::new(cpu))
+}
+
+/// Mixes entropy into what RDRAND draws from, so that machines from one saved state draw different numbers.
+pub fn reseed(machine: &mut Machine<X86_64>, entropy: &[u8]) {
+    machine.cpu.guest.random.reseed(seed_words(entropy));
 }
 
 #[cfg(test)]
@@ -137,7 +147,8 @@ mod tests {
             let mut ram = Ram::new(RAM_BASE, MIN_MEMORY_BYTES);
             ram.write(RAM_BASE, first.cpu.ram.slice(RAM_BASE, MIN_MEMORY_BYTES).unwrap()).unwrap();
             let clock = Box::new(InstructionClock::new(NS_PER_INSN));
-            let mut second = restore(RestoreParts { ram, board: parts, clock, attention }, &state).unwrap();
+            let mut second =
+                restore(RestoreParts { ram, vcpu: None, board: parts, clock, attention }, &state).unwrap();
             let bytes = |state: &MachineState| format!("{state:?}");
             assert_eq!(bytes(&save(&second)), bytes(&state), "saved again after {split}");
             // To the same number of instructions, in steps of one block.
@@ -168,7 +179,8 @@ mod tests {
         };
         let state = save(&machine(&files, config).unwrap());
         let ram = Ram::new(c2w_engine::addr::Gpa(4096), MIN_MEMORY_BYTES);
-        let parts = RestoreParts { ram, board: board(&attention).0, clock: clock(), attention };
+        let (board, clock) = (board(&attention).0, clock());
+        let parts = RestoreParts { ram, vcpu: None, board, clock, attention };
         assert!(matches!(restore(parts, &state), Err(MachineRestoreError::OtherRam)));
     }
 }

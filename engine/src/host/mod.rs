@@ -1,4 +1,4 @@
-//! Hosts: where generated code lives and how it is entered.
+//! Hosts: where generated code and guest RAM live, and how code is entered.
 
 #[cfg(any(feature = "wasmtime", feature = "cranelift"))]
 mod call_out;
@@ -6,6 +6,8 @@ mod call_out;
 mod code_memory;
 #[cfg(feature = "cranelift")]
 pub mod cranelift;
+#[cfg(unix)]
+pub mod mapped;
 #[cfg(all(unix, target_arch = "x86_64"))]
 pub mod native;
 #[cfg(any(feature = "wasmtime", feature = "cranelift"))]

@@ -19,6 +19,9 @@ use crate::lower::x64::{Home, Lowering, Place, Request, VectorHome, lower_jump};
 use crate::vcpu::{EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED, Vcpu};
 use std::ptr::NonNull;
 
+/// Runs after which a block is worth its translation even in a run that is soon over: interpreting it has cost that much.
+const HOT: u32 = 1000;
+
 /// What translated code was left by that did not know where to go on: it is told when the code it wants is found.
 #[derive(Clone, Copy, Debug)]
 enum Waiting {
@@ -35,6 +38,8 @@ pub struct Translator {
     code: Generations,
     waiting: Waiting,
     threshold: u32,
+    /// Until this many instructions have retired, code is translated only when it has run [`HOT`] times.
+    hesitates_until: u64,
     statistics: TranslatorStatistics,
 }
 
@@ -60,8 +65,14 @@ impl Translator {
             code,
             waiting: Waiting::Nothing,
             threshold,
+            hesitates_until: 0,
             statistics: TranslatorStatistics::default(),
         })
+    }
+
+    /// Translates less readily until so many instructions have retired.
+    pub fn hesitate_until(&mut self, retired: u64) {
+        self.hesitates_until = retired;
     }
 
     /// What it has done so far.
@@ -76,7 +87,27 @@ impl Translator {
         if heat == 1 && self.adopt(cache, cpu, id) {
             return;
         }
-        if heat == self.threshold {
+        if heat == self.threshold || heat == HOT {
+            self.consider::<G>(cache, cpu, id, heat);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn consider<G: Guest>(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        id: BlockId,
+        heat: u32,
+    ) {
+        let due = if heat == self.threshold {
+            cpu.retired >= self.hesitates_until || heat >= HOT
+        } else {
+            // It was not when it was due.
+            self.threshold < HOT && cache.block(id).translated(cpu.data_context()).is_none()
+        };
+        if due {
             self.translate::<G>(cache, cpu, id);
         }
     }

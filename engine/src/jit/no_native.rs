@@ -17,6 +17,10 @@ impl Translator {
         None
     }
 
+    pub fn hesitate_until(&mut self, _retired: u64) {
+        match *self {}
+    }
+
     pub fn statistics(&self) -> TranslatorStatistics {
         match *self {}
     }

@@ -218,7 +218,13 @@ impl Ram {
         Ok(unsafe { std::slice::from_raw_parts(self.host_base().add(offset as usize), len_bytes as usize) })
     }
 
-    /// The same bytes for writing: marks the pages dirty and the code in them written.
+    /// All of RAM, as it lies on the host: without the hole.
+    pub fn contents(&self) -> &[u8] {
+        // SAFETY: the whole backing; as in `slice`.
+        unsafe { std::slice::from_raw_parts(self.host_base(), self.len_bytes as usize) }
+    }
+
+    /// The bytes `gpa..gpa + len_bytes` for writing: marks the pages dirty and the code in them written.
     #[inline]
     pub fn slice_mut(&mut self, gpa: Gpa, len_bytes: u64) -> Result<&mut [u8], OutsideRam> {
         let offset = self.offset(gpa, len_bytes)?;
@@ -437,6 +443,12 @@ impl Ram {
     pub fn dirty_pages(&self) -> impl Iterator<Item = Page> + '_ {
         let dirty = self.dirty.iter().enumerate().filter(|(_, dirty)| **dirty);
         dirty.map(|(index, _)| Page::of(self.gpa((index as u64) << PAGE_SHIFT)))
+    }
+
+    /// The same pages, counted in RAM.
+    pub fn dirty_indices(&self) -> impl Iterator<Item = u64> + '_ {
+        let dirty = self.dirty.iter().enumerate().filter(|(_, dirty)| **dirty);
+        dirty.map(|(index, _)| index as u64)
     }
 
     /// Starts a new dirty epoch. The caller flushes its TLBs, which hold write tags of the old one.

@@ -49,7 +49,7 @@ pub use initramfs::initramfs;
 pub use message::{
     Command, FailureKind, FileSpec, MountSpec, Output, Power, Ready, Report, StartSpec, Status, WindowSize,
 };
-pub use session::{Event, ProcessId, RequestId, Session, SessionError};
+pub use session::{Event, ProcessId, RequestId, Session, SessionError, SessionState};
 pub use wire::{Decoder, HEADER_BYTES, MAX_FRAME_PAYLOAD, Message, WireError, begin_frame, end_frame};
 
 /// Version of the protocol; both sides must have the same.

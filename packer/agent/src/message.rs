@@ -168,6 +168,21 @@ pub enum Command {
         /// Which stream.
         output: Output,
     },
+    /// Make the next container ahead of its first process, which then starts sooner. Answered.
+    Prepare {
+        /// Number repeated in the answer.
+        request: u32,
+    },
+    /// Stop every process of the container, without its noticing, until `Thaw`. Answered.
+    Freeze {
+        /// Number repeated in the answer.
+        request: u32,
+    },
+    /// Let them go on. Answered.
+    Thaw {
+        /// Number repeated in the answer.
+        request: u32,
+    },
     /// End every process, write file systems back, stop the machine.
     Shutdown {
         /// How.

@@ -21,6 +21,9 @@ mod kind {
     pub const SIGNAL: u8 = 0x15;
     pub const CLOSE_OUTPUT: u8 = 0x16;
     pub const SHUTDOWN: u8 = 0x20;
+    pub const FREEZE: u8 = 0x21;
+    pub const THAW: u8 = 0x22;
+    pub const PREPARE: u8 = 0x23;
 
     pub const READY: u8 = 0x81;
     pub const DONE: u8 = 0x82;
@@ -182,6 +185,9 @@ impl Message for Command {
             Command::CloseOutput { process, output } => {
                 put(out, kind::CLOSE_OUTPUT, *process, |out| out.push(output.code()));
             }
+            Command::Prepare { request } => put(out, kind::PREPARE, *request, |_| {}),
+            Command::Freeze { request } => put(out, kind::FREEZE, *request, |_| {}),
+            Command::Thaw { request } => put(out, kind::THAW, *request, |_| {}),
             Command::Shutdown { power } => {
                 put(out, kind::SHUTDOWN, 0, |out| out.push(u8::from(*power == Power::Reboot)));
             }
@@ -207,6 +213,9 @@ impl Message for Command {
             kind::RESIZE => Command::Resize { process: id, size: parse_size(&mut f)? },
             kind::SIGNAL => Command::Signal { process: id, signal: f.u8()? },
             kind::CLOSE_OUTPUT => Command::CloseOutput { process: id, output: Output::parse(&mut f)? },
+            kind::PREPARE => Command::Prepare { request: id },
+            kind::FREEZE => Command::Freeze { request: id },
+            kind::THAW => Command::Thaw { request: id },
             kind::SHUTDOWN => Command::Shutdown {
                 power: match f.u8()? {
                     0 => Power::Off,

@@ -72,7 +72,19 @@ pub enum Event {
     Exited(ProcessId, Status),
 }
 
-#[derive(Debug)]
+/// State of a connection on which no message is on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct SessionState {
+    next_id: u32,
+    processes: Vec<(u32, Process)>,
+}
+
+/// Numbers of restored sessions are below this, and far from being used up.
+const MAX_RESTORED_ID: u32 = 1 << 30;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 struct Process {
     started: bool,
     tty: bool,
@@ -82,7 +94,8 @@ struct Process {
     outputs: [Incoming; 2],
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 struct Incoming {
     /// Bytes that the guest may still send.
     credit: u32,
@@ -126,20 +139,57 @@ impl Session {
     /// A new connection, to an agent that boots or to one in a resumed machine. Says hello;
     /// commands may follow at once.
     pub fn new() -> Session {
-        let mut session = Session {
+        let mut session = Session::silent();
+        session.command(&Command::Hello { version: VERSION });
+        session
+    }
+
+    fn silent() -> Session {
+        Session {
             decoder: Decoder::default(),
             outgoing: Vec::new(),
             sent: 0,
             next_id: 1,
             processes: BTreeMap::new(),
-        };
-        session.command(&Command::Hello { version: VERSION });
-        session
+        }
+    }
+
+    /// The state, to go on from with the same agent in a resumed machine. Call it when the session is quiet.
+    pub fn save(&self) -> SessionState {
+        let processes = self.processes.iter().map(|(id, process)| (id.0, process.clone())).collect();
+        SessionState { next_id: self.next_id, processes }
+    }
+
+    /// The saved session; `None` if it is not one.
+    pub fn restore(state: &SessionState) -> Option<Session> {
+        let mut session = Session::silent();
+        session.next_id = state.next_id;
+        for (id, process) in &state.processes {
+            let incoming = |incoming: &Incoming| {
+                incoming.credit.checked_add(incoming.owed).is_some_and(|both| both <= WINDOW_BYTES)
+            };
+            let possible = process.stdin_credit <= WINDOW_BYTES && process.outputs.iter().all(incoming);
+            let known = (1..state.next_id).contains(id);
+            if !possible || !known || session.processes.insert(ProcessId(*id), process.clone()).is_some() {
+                return None;
+            }
+        }
+        (1..MAX_RESTORED_ID).contains(&state.next_id).then_some(session)
+    }
+
+    /// The processes that have neither ended nor failed to start.
+    pub fn processes(&self) -> impl Iterator<Item = ProcessId> + '_ {
+        self.processes.keys().copied()
     }
 
     /// Bytes for the guest, in order.
     pub fn outgoing(&self) -> &[u8] {
         &self.outgoing[self.sent..]
+    }
+
+    /// Whether no message is on its way as far as this end knows: all was sent, and what came in is whole.
+    pub fn is_quiet(&self) -> bool {
+        self.outgoing().is_empty() && self.decoder.is_empty()
     }
 
     /// The first `len` bytes of [`Session::outgoing`] were written to the port.
@@ -190,6 +240,21 @@ impl Session {
     /// Mounts a share in the container.
     pub fn mount(&mut self, mount: MountSpec) -> RequestId {
         self.request(|request| Command::Mount { request, mount })
+    }
+
+    /// Makes the next container ahead of its first process.
+    pub fn prepare(&mut self) -> RequestId {
+        self.request(|request| Command::Prepare { request })
+    }
+
+    /// Stops the processes of the container, without their noticing, until [`Session::thaw`].
+    pub fn freeze(&mut self) -> RequestId {
+        self.request(|request| Command::Freeze { request })
+    }
+
+    /// Lets them go on.
+    pub fn thaw(&mut self) -> RequestId {
+        self.request(|request| Command::Thaw { request })
     }
 
     /// Starts a process.

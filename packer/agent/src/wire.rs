@@ -105,6 +105,11 @@ impl<M: Message> Default for Decoder<M> {
 }
 
 impl<M: Message> Decoder<M> {
+    /// Whether no part of a message has been taken.
+    pub fn is_empty(&self) -> bool {
+        self.partial.is_empty() && self.message.is_none()
+    }
+
     /// Takes bytes from `input` until one message is complete, or all bytes are taken (`None`).
     ///
     /// # Errors

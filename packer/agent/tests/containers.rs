@@ -15,6 +15,10 @@ fn containers_keep_what_they_promise() {
         for (name, check) in host::container::CHECKS {
             eprintln!("{name}");
             check(&mut host);
+            // And in a container that was there before.
+            let prepared = host.session.prepare();
+            assert_eq!(host.answer(prepared), Ok(()));
+            check(&mut host);
         }
         assert!(host.log.is_empty(), "{:?}", host.log);
     } else {

@@ -105,11 +105,11 @@ pub enum SectionId {
     Initrd = 3,
     /// Read-only root filesystem image (EROFS).
     Rootfs = 4,
-    /// Guest RAM of the snapshot. Reserved.
+    /// Guest RAM of the snapshot, see [`super::ram`].
     RamSnapshot = 5,
-    /// vCPU and device states of the snapshot. Reserved.
+    /// vCPU and device states of the snapshot, and where its pages of RAM belong.
     MachineState = 6,
-    /// Profile of hot guest blocks. Reserved.
+    /// What a start touches: pages of RAM to fetch ahead.
     Profile = 7,
     /// Translated WebAssembly. Reserved.
     Wasm = 8,

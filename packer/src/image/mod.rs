@@ -12,6 +12,7 @@ mod bytes;
 mod error;
 mod format;
 mod manifest;
+pub mod ram;
 mod reader;
 mod seen;
 mod writer;

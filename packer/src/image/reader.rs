@@ -56,9 +56,16 @@ impl Image {
             let what = if metadata.is_dir() { "is a directory" } else { "is not a regular file" };
             return Err(ImageError::NotAFile { path: path.to_path_buf(), what });
         }
+        Self::of_file(file, path)
+    }
+
+    /// The same for a file that is open already. Messages call it `path`.
+    pub(super) fn of_file(file: File, path: &Path) -> Result<Self, ImageError> {
+        let read = |error| ImageError::Read { path: path.to_path_buf(), error };
         let format = |error| ImageError::Format { path: path.to_path_buf(), error };
-        let start = read_start(&file, metadata.len()).map_err(read)?;
-        let header = Header::parse(&start, metadata.len()).map_err(format)?;
+        let len_bytes = file.metadata().map_err(read)?.len();
+        let start = read_start(&file, len_bytes).map_err(read)?;
+        let header = Header::parse(&start, len_bytes).map_err(format)?;
         let json = read_section(&file, &header, SectionId::Manifest, MAX_MANIFEST_BYTES).map_err(
             |error| match error {
                 SectionError::Io(error) => read(error),

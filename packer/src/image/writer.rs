@@ -1,8 +1,9 @@
 //! Writes an image: sections one after another, streaming, then the header, then the name.
 
 use super::atomic::AtomicFile;
-use super::error::ImageError;
+use super::error::{FormatError, ImageError};
 use super::format::{Arch, HEADER_BYTES, Header, PAGE_BYTES, Section, SectionId};
+use super::reader::{Image, SectionFile};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -70,19 +71,62 @@ impl ImageWriter {
         Ok(result)
     }
 
+    /// Appends a section of another image as it is.
+    ///
+    /// # Errors
+    /// [`ImageError::Format`] if that has none or its bytes are not what its header says, and the host's.
+    pub fn copy_section(&mut self, from: &Image, id: SectionId) -> Result<(), ImageError> {
+        let SectionFile { file: source, offset: start, len_bytes } = from.section_file(id)?;
+        let path = self.target().to_path_buf();
+        self.add_built(id, |file, offset| {
+            let mut buffer = vec![0; BUFFER_BYTES.min(len_bytes as usize)];
+            let mut done = 0;
+            while done < len_bytes {
+                let part = &mut buffer[..(len_bytes - done).min(BUFFER_BYTES as u64) as usize];
+                let read = source.read_exact_at(part, start + done);
+                read.map_err(|error| ImageError::Read { path: from.path().to_path_buf(), error })?;
+                let written = file.write_all_at(part, offset + done);
+                written.map_err(|error| ImageError::Write { path: path.clone(), error })?;
+                done += part.len() as u64;
+            }
+            Ok::<_, ImageError>((len_bytes, ()))
+        })?;
+        let copied = self.sections.last().map(|section| section.hash);
+        if copied != from.header().section(id).map(|section| section.hash) {
+            let (path, error) = (from.path().to_path_buf(), FormatError::SectionChecksum(id));
+            return Err(ImageError::Format { path, error });
+        }
+        Ok(())
+    }
+
+    /// The image as it would be without what is still to come, to be read while this goes on.
+    ///
+    /// # Errors
+    /// [`ImageError::Write`], and [`ImageError::Format`] if it lacks a part that every image has.
+    pub fn preview(&self) -> Result<Image, ImageError> {
+        self.write_header()?;
+        let file = self.output.file().try_clone().map_err(|error| self.write_error(error))?;
+        Image::of_file(file, self.target())
+    }
+
     /// Completes the file and gives it its name. Returns its length in bytes.
     ///
     /// # Errors
     /// [`ImageError::Write`], e.g. for a full disk; the target is then as it was.
     pub fn finish(self) -> Result<u64, ImageError> {
+        let file_bytes = self.write_header()?;
+        self.output.commit()?;
+        Ok(file_bytes)
+    }
+
+    /// Writes the header for the sections so far and pads the file. Returns its length in bytes.
+    fn write_header(&self) -> Result<u64, ImageError> {
         let file_bytes = self.next_offset();
         let header = Header { arch: self.arch, file_bytes, sections: self.sections.clone() };
-        let page = header.to_bytes();
         let file = self.output.file();
         file.set_len(file_bytes)
-            .and_then(|()| file.write_all_at(&page, 0))
+            .and_then(|()| file.write_all_at(&header.to_bytes(), 0))
             .map_err(|error| self.write_error(error))?;
-        self.output.commit()?;
         Ok(file_bytes)
     }
 

@@ -35,9 +35,9 @@ pub(super) const ACCEPTED_MANIFESTS: [&str; 4] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Document {
     /// One image.
-    Manifest(ImageManifest),
+    Manifest(Box<ImageManifest>),
     /// Images for several platforms.
-    Index(ImageIndex),
+    Index(Box<ImageIndex>),
 }
 
 /// The fields that tell documents apart.
@@ -83,7 +83,7 @@ impl Document {
         if is_index {
             let index: ImageIndex =
                 serde_json::from_slice(bytes).map_err(|error| OciError::document("index", error))?;
-            return Ok(Document::Index(index));
+            return Ok(Document::Index(Box::new(index)));
         }
         let manifest: ImageManifest =
             serde_json::from_slice(bytes).map_err(|error| OciError::document(WHAT, error))?;
@@ -91,7 +91,7 @@ impl Document {
             let count = manifest.layers().len();
             return Err(OciError::document(WHAT, format!("{count} layers, at most {MAX_LAYERS} are read")));
         }
-        Ok(Document::Manifest(manifest))
+        Ok(Document::Manifest(Box::new(manifest)))
     }
 }
 

@@ -136,7 +136,7 @@ fn find_manifest(
     for _ in 0..=MAX_INDEX_DEPTH {
         let bytes = read_checked("manifest", &descriptor, |wanted| source.open_manifest(wanted))?;
         let index = match Document::parse(&bytes, Some(descriptor.media_type()))? {
-            Document::Manifest(manifest) => return Ok((descriptor, manifest)),
+            Document::Manifest(manifest) => return Ok((descriptor, *manifest)),
             Document::Index(index) => index,
         };
         descriptor = choose(&index, platform)?;

@@ -51,7 +51,7 @@ impl Layout {
         let Document::Index(index) = Document::parse(&whole, Some(&MediaType::ImageIndex))? else {
             return Err(OciError::document("index", "it is a manifest"));
         };
-        Ok(Layout { files, index, whole })
+        Ok(Layout { files, index: *index, whole })
     }
 
     /// What a tag, or a digest, stands for. Without either: the only image there is, or the index

@@ -173,7 +173,7 @@ impl<R: ReadAt> Extractor<'_, R> {
         match rustix::fs::mkdirat(&parent, name, Mode::RWXU) {
             Ok(()) => Ok(()),
             // Opening it refuses what is no directory; a link to one is none.
-            Err(Errno::EXIST) => Ok(drop(open_directory_at(parent.as_fd(), name)?)),
+            Err(Errno::EXIST) => open_directory_at(parent.as_fd(), name).map(drop),
             Err(error) => Err(error.into()),
         }
     }

@@ -263,8 +263,10 @@ impl<'a> DataStore<'a> {
         for (first_block, blocks, id, number) in runs {
             if u64::from(first_block) != end {
                 self.move_blocks(first_block.into(), end, blocks)?;
-                // Below a block that has a number.
-                tree.file_data_mut(id).map(|data| data.set_first_block(number, end as u32));
+                if let Some(data) = tree.file_data_mut(id) {
+                    // Below a block that has a number.
+                    data.set_first_block(number, end as u32);
+                }
             }
             end += blocks;
         }

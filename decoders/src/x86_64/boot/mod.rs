@@ -193,7 +193,7 @@ pub fn machine(files: &BootFiles, config: MachineConfig) -> Result<Machine<X86_6
 }
 
 /// Entropy of any length as the seed of a generator.
-fn seed_words(bytes: &[u8]) -> [u64; 4] {
+pub(super) fn seed_words(bytes: &[u8]) -> [u64; 4] {
     let mut words = [0u64; 4];
     for (i, byte) in bytes.iter().enumerate() {
         words[i / 8 % 4] ^= u64::from(*byte) << (i % 8 * 8);

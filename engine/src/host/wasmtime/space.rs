@@ -3,12 +3,14 @@
 //! It is aligned to 4 GiB, so that the low half of a host address is the linear address, and nothing else can be
 //! reached from it: what lies behind RAM, up to where a 32-bit address with its offset can reach, is inaccessible.
 
+use crate::host::mapped::{self, Piece};
 use crate::lower::wasm::Layout;
 use crate::machine::Backing;
 use crate::mem::ram::RamBacking;
 use crate::vcpu::{Vcpu, VcpuBacking};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 use std::ffi::c_void;
+use std::fs::File;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -93,6 +95,16 @@ impl Space {
     /// Linear addresses of what generated code reaches.
     pub fn layout(&self) -> Layout {
         Layout { vcpu: VCPU_AT as u32, links: LINKS_AT as u32 }
+    }
+
+    /// Lets RAM, which nothing uses yet, begin with what a file holds, copied where it is written.
+    ///
+    /// # Errors
+    /// As [`mapped::MappedRam::new`].
+    pub fn map_ram(&self, file: &File, pieces: &[Piece]) -> std::io::Result<()> {
+        mapped::check(pieces, self.0.ram_bytes)?;
+        // SAFETY: RAM lies inside the reservation, the pieces inside RAM, and nothing has been written there yet.
+        unsafe { mapped::place(self.0.base.add(RAM_AT), file, pieces) }
     }
 
     /// The RAM, for [`crate::mem::ram::Ram::with_backing`]: once.

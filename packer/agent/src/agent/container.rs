@@ -20,8 +20,6 @@ pub struct View<'a> {
     pub terminal: Option<&'a str>,
     /// Writes to the root are refused.
     pub read_only: bool,
-    /// Nothing is masked.
-    pub privileged: bool,
 }
 
 /// Below `/proc`: hidden from containers, and read-only in them, as in docker's defaults.
@@ -48,11 +46,11 @@ const DEFAULT_CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
 const NO_SUID_DEV_EXEC: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
 /// Makes the agent's `/root` the root of this process, which is the first of new PID, mount, IPC
-/// and UTS namespaces.
+/// and UTS namespaces; `privileged` masks nothing. [`settle`] does the rest.
 ///
 /// # Errors
 /// As mount(2) and pivot_root(2).
-pub fn enter(view: &View<'_>) -> Result<(), AgentError> {
+pub fn enter(privileged: bool) -> Result<(), AgentError> {
     rustix::mount::mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
         .during(|| "change mount propagation".into())?;
     // The agent's own descriptor of it belongs to the agent's mount namespace.
@@ -65,7 +63,7 @@ pub fn enter(view: &View<'_>) -> Result<(), AgentError> {
     let mqueue = path::directory(root.as_fd(), b"/dev/mqueue")?;
     // A kernel may be built without message queues.
     let _ = mount("mqueue", &path::of_fd(&mqueue), "mqueue", NO_SUID_DEV_EXEC, c"");
-    if view.privileged {
+    if privileged {
         let sys = path::directory(root.as_fd(), b"/sys")?;
         remount(&path::of_fd(&sys), NO_SUID_DEV_EXEC)?;
         let cgroup = path::directory(root.as_fd(), b"/sys/fs/cgroup");
@@ -79,13 +77,22 @@ pub fn enter(view: &View<'_>) -> Result<(), AgentError> {
             protect(&format!("{proc}/{name}"))?;
         }
     }
+    boot::pivot("/root")
+}
+
+/// Does in the container what its first process decides.
+///
+/// # Errors
+/// As mount(2) and sethostname(2).
+pub fn settle(view: &View<'_>) -> Result<(), AgentError> {
     if let Some(terminal) = view.terminal {
+        let place = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open("/", place, Mode::empty()).during(|| "open the root".into())?;
         let console = path::file(root.as_fd(), b"/dev/console")?;
         let terminal = path::file(root.as_fd(), terminal.as_bytes())?;
         rustix::mount::mount_bind(&*path::of_fd(&terminal), &*path::of_fd(&console))
             .during(|| "bind /dev/console".into())?;
     }
-    boot::pivot("/root")?;
     if view.read_only {
         remount("/", MountFlags::RDONLY)?;
     }

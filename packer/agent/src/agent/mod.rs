@@ -8,6 +8,7 @@
 mod boot;
 mod container;
 mod error;
+mod freeze;
 mod link;
 mod path;
 mod process;

@@ -13,8 +13,8 @@ use super::error::{AgentError, During};
 use super::link::Link;
 use super::process::{Process, Source};
 use super::share::Shares;
-use super::spawn::{self, World};
-use super::{path, system};
+use super::spawn::{self, Waiting, World};
+use super::{freeze, path, sys, system};
 
 /// Why the loop ended.
 pub enum End {
@@ -33,6 +33,10 @@ pub struct Server {
     /// The process whose namespaces the others join.
     first: Option<u32>,
     hostname: Option<Vec<u8>>,
+    /// The last container's mounts: taking them down can wait until after its end was told.
+    mounts: Option<OwnedFd>,
+    /// The next container, made ahead.
+    waiting: Option<Waiting>,
     shares: Shares,
 }
 
@@ -64,6 +68,8 @@ impl Server {
             processes: BTreeMap::new(),
             first: None,
             hostname: None,
+            mounts: None,
+            waiting: None,
             shares: Shares::default(),
         })
     }
@@ -162,6 +168,12 @@ impl Server {
                 let result = root(&self.world).and_then(|root| self.shares.mount(root, &mount));
                 self.answer(request, result);
             }
+            Command::Prepare { request } => {
+                let result = self.prepare();
+                self.answer(request, result);
+            }
+            Command::Freeze { request } => self.answer(request, freeze::freeze()),
+            Command::Thaw { request } => self.answer(request, freeze::thaw()),
             Command::Start { process, spec } => self.start(process, &spec)?,
             Command::Shutdown { power } => return Ok(Some(End::Shutdown(power))),
             // What is about a process may come too late for it.
@@ -181,6 +193,14 @@ impl Server {
         Ok(None)
     }
 
+    fn prepare(&mut self) -> Result<(), AgentError> {
+        root(&self.world)?;
+        if self.first.is_none() && self.waiting.is_none() {
+            self.waiting = Some(Waiting::new(&self.world)?);
+        }
+        Ok(())
+    }
+
     fn start(&mut self, id: u32, spec: &StartSpec) -> Result<(), AgentError> {
         if self.processes.contains_key(&id) {
             return Err(AgentError::Protocol("process number used twice"));
@@ -195,8 +215,16 @@ impl Server {
             None => None,
         };
         let joined = joins.is_some();
-        match spawn::launch(&self.world, joins, self.hostname.as_deref(), spec) {
+        let hostname = self.hostname.as_deref();
+        let waiting = if joined || spec.privileged { None } else { self.waiting.take() };
+        let launched = match waiting {
+            Some(waiting) => waiting.launch(&self.world, hostname, spec),
+            None => spawn::launch(&self.world, joins, hostname, spec),
+        };
+        match launched {
             Ok(launched) => {
+                // (Without such a handle the mounts go when the process ends.)
+                let mounts = sys::mount_namespace(launched.pidfd.as_fd()).ok();
                 let process = Process::new(id, launched);
                 for (source, fd) in process.sources() {
                     let number = SOURCES.iter().position(|known| *known == source).unwrap_or_default();
@@ -207,6 +235,7 @@ impl Server {
                 self.processes.insert(id, process);
                 if !joined && matches!(self.world, World::Containers { .. }) {
                     self.first = Some(id);
+                    self.mounts = mounts;
                 }
             }
             Err(error) => self.link.send(&Report::StartFailed {

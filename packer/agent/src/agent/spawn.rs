@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use c2w_agent::{DEFAULT_PATH, FailureKind, StartSpec, WindowSize};
+use c2w_agent::{Command, DEFAULT_PATH, Decoder, FailureKind, Message, StartSpec, WindowSize};
 use rustix::fs::{Access, AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
@@ -56,6 +56,19 @@ pub struct Streams {
     pub terminal: Option<Rc<OwnedFd>>,
     /// The terminal's other side, kept open until the child has it.
     pub terminal_peer: Option<OwnedFd>,
+}
+
+impl Streams {
+    /// Those of a process on a terminal.
+    fn of_terminal(ours: OwnedFd, peer: OwnedFd, stdin: bool) -> Streams {
+        let ours = Rc::new(ours);
+        Streams {
+            stdin: stdin.then(|| Rc::clone(&ours)),
+            outputs: [Some(Rc::clone(&ours)), None],
+            terminal: Some(ours),
+            terminal_peer: Some(peer),
+        }
+    }
 }
 
 /// Why a program does not run. Worded as docker words it.
@@ -138,11 +151,7 @@ pub fn launch(
             terminal = Some(name);
             let again = || peer.try_clone().during(|| "duplicate a terminal".into());
             let stdio = [again()?, again()?, again()?];
-            let ours = Rc::new(ours);
-            streams.stdin = spec.stdin.then(|| Rc::clone(&ours));
-            streams.outputs[0] = Some(Rc::clone(&ours));
-            streams.terminal = Some(ours);
-            streams.terminal_peer = Some(peer);
+            streams = Streams::of_terminal(ours, peer, spec.stdin);
             stdio
         }
         None => {
@@ -185,13 +194,157 @@ pub fn launch(
             IN_CHILD.store(true, Ordering::Relaxed);
             let side = ChildSide { joins, stdio, terminal, hostname };
             let Err(error) = child(world, spec, side);
-            let mut text = vec![error.kind().exit_status()];
-            text.extend_from_slice(error.to_string().as_bytes());
-            text.truncate(4096); // one piece (PIPE_BUF), and fits into one report
-            let _ = rustix::io::write(&child_outcome, &text);
-            sys::exit(1);
+            fail(&child_outcome, &error)
         }
     }
+}
+
+/// The child's end without a program.
+fn fail(outcome: &OwnedFd, error: &StartError) -> ! {
+    let mut text = vec![error.kind().exit_status()];
+    text.extend_from_slice(error.to_string().as_bytes());
+    text.truncate(4096); // one piece (PIPE_BUF), and fits into one report
+    let _ = rustix::io::write(outcome, &text);
+    sys::exit(1);
+}
+
+/// A new container whose first process waits to be told what it is.
+pub struct Waiting {
+    pidfd: OwnedFd,
+    outcome: OwnedFd,
+    /// Where it is told.
+    order: OwnedFd,
+    stdin: OwnedFd,
+    outputs: [OwnedFd; 2],
+}
+
+impl Waiting {
+    /// Makes a container ahead of its first process.
+    ///
+    /// # Errors
+    /// As pipe(2) and clone(2). What fails later is told when the process is started.
+    pub fn new(world: &World) -> Result<Waiting, AgentError> {
+        let (outcome, child_outcome) = pipe()?;
+        let (child_order, order) = pipe()?;
+        let (child_stdin, stdin) = pipe()?;
+        let (stdout, child_stdout) = pipe()?;
+        let (stderr, child_stderr) = pipe()?;
+        for fd in [&outcome, &stdin, &stdout, &stderr] {
+            nonblocking(fd)?;
+        }
+        match sys::clone(sys::CONTAINER_NAMESPACES).during(|| "clone".into())? {
+            Clone::Parent(pidfd) => Ok(Waiting { pidfd, outcome, order, stdin, outputs: [stdout, stderr] }),
+            Clone::Child => {
+                IN_CHILD.store(true, Ordering::Relaxed);
+                drop((order, stdin, stdout, stderr));
+                let stdio = [child_stdin, child_stdout, child_stderr];
+                let Err(error) = wait_for_order(world, child_order, stdio);
+                fail(&child_outcome, &error)
+            }
+        }
+    }
+
+    /// Lets it become this process, which is not privileged.
+    ///
+    /// # Errors
+    /// As [`launch`].
+    pub fn launch(
+        self,
+        world: &World,
+        hostname: Option<&[u8]>,
+        spec: &StartSpec,
+    ) -> Result<Launched, AgentError> {
+        let mut streams = Streams::default();
+        let mut terminal = None;
+        match spec.tty {
+            Some(size) => {
+                let (ours, peer, name) = open_terminal(world, size)?;
+                terminal = Some(name);
+                streams = Streams::of_terminal(ours, peer, spec.stdin);
+            }
+            None => {
+                streams.stdin = spec.stdin.then(|| Rc::new(self.stdin));
+                streams.outputs = self.outputs.map(|fd| Some(Rc::new(fd)));
+            }
+        }
+        let order = Order { hostname: hostname.map(<[u8]>::to_vec), terminal, spec: spec.clone() };
+        let bytes = order.encode();
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            match rustix::io::write(&self.order, rest) {
+                Ok(len) => rest = &rest[len..],
+                Err(Errno::INTR) => {}
+                // It has failed, and says why.
+                Err(_) => break,
+            }
+        }
+        Ok(Launched { pidfd: self.pidfd, outcome: self.outcome, streams })
+    }
+}
+
+/// What a waiting process is told.
+struct Order {
+    hostname: Option<Vec<u8>>,
+    terminal: Option<String>,
+    spec: StartSpec,
+}
+
+impl Order {
+    /// Commands of the protocol serve here, too: their fields are just these.
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if let Some(name) = &self.hostname {
+            Command::Hostname { request: 0, name: name.clone() }.encode(&mut bytes);
+        }
+        if let Some(name) = &self.terminal {
+            Command::Stdin { process: 0, bytes: name.clone().into_bytes() }.encode(&mut bytes);
+        }
+        Command::Start { process: 0, spec: self.spec.clone() }.encode(&mut bytes);
+        bytes
+    }
+
+    fn read(from: &OwnedFd) -> Result<Order, AgentError> {
+        let mut decoder = Decoder::<Command>::default();
+        let (mut hostname, mut terminal) = (None, None);
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let len = match rustix::io::read(from, &mut buffer[..]) {
+                Ok(0) => return Err(AgentError::Protocol("nobody waits for this container any more")),
+                Err(Errno::INTR) => continue,
+                read => read.during(|| "read what to start".into())?,
+            };
+            let mut input = &buffer[..len];
+            while let Some(command) = decoder.next(&mut input)? {
+                match command {
+                    Command::Hostname { name, .. } => hostname = Some(name),
+                    Command::Stdin { bytes, .. } => terminal = String::from_utf8(bytes).ok(),
+                    Command::Start { spec, .. } => return Ok(Order { hostname, terminal, spec }),
+                    _ => return Err(AgentError::Protocol("no order")),
+                }
+            }
+        }
+    }
+}
+
+/// A waiting process's way to exec.
+fn wait_for_order(world: &World, order: OwnedFd, stdio: [OwnedFd; 3]) -> Result<Infallible, StartError> {
+    begin()?;
+    container::enter(false)?;
+    // So that they are in memory.
+    for name in ["/etc/passwd", "/etc/group"] {
+        let _ = std::fs::read(name);
+    }
+    let Order { hostname, terminal, spec } = Order::read(&order)?;
+    drop(order);
+    let [mut stdin, stdout, stderr] = stdio;
+    if !spec.stdin && terminal.is_none() {
+        stdin = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .during(|| "open /dev/null".into())?;
+    }
+    let side =
+        ChildSide { joins: None, stdio: [stdin, stdout, stderr], terminal, hostname: hostname.as_deref() };
+    settle(&spec, &side)?;
+    program(world, &spec, side)
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd), AgentError> {
@@ -227,9 +380,7 @@ fn open_terminal(world: &World, size: WindowSize) -> Result<(OwnedFd, OwnedFd, S
 
 /// The child's way to exec; returns only why it did not get there.
 fn child(world: &World, spec: &StartSpec, side: ChildSide<'_>) -> Result<Infallible, StartError> {
-    sys::default_signals();
-    rustix::process::setsid().during(|| "setsid".into())?;
-    let [mut stdin, mut stdout, mut stderr] = side.stdio;
+    begin()?;
     if let World::Containers { .. } = world {
         if let Some(first) = side.joins {
             let spaces = ThreadNameSpaceType::MOUNT
@@ -238,13 +389,32 @@ fn child(world: &World, spec: &StartSpec, side: ChildSide<'_>) -> Result<Infalli
             rustix::thread::move_into_thread_name_spaces(first, spaces)
                 .during(|| "join the container".into())?;
         } else {
-            container::enter(&View {
-                hostname: side.hostname,
-                terminal: side.terminal.as_deref(),
-                read_only: spec.read_only_root,
-                privileged: spec.privileged,
-            })?;
+            container::enter(spec.privileged)?;
+            settle(spec, &side)?;
         }
+    }
+    program(world, spec, side)
+}
+
+/// What every child does first.
+fn begin() -> Result<(), AgentError> {
+    sys::default_signals();
+    rustix::process::setsid().map(drop).during(|| "setsid".into())
+}
+
+/// The first process's part in its container.
+fn settle(spec: &StartSpec, side: &ChildSide<'_>) -> Result<(), AgentError> {
+    container::settle(&View {
+        hostname: side.hostname,
+        terminal: side.terminal.as_deref(),
+        read_only: spec.read_only_root,
+    })
+}
+
+/// From inside the container to exec.
+fn program(world: &World, spec: &StartSpec, side: ChildSide<'_>) -> Result<Infallible, StartError> {
+    let [mut stdin, mut stdout, mut stderr] = side.stdio;
+    if let World::Containers { .. } = world {
         if let Some(name) = &side.terminal {
             // Opened again where the container's `/dev/pts` is, so that ttyname(3) finds it.
             let open =

@@ -95,6 +95,20 @@ pub fn send_signal(pidfd: BorrowedFd<'_>, signal: u8) -> io::Result<()> {
     check(result).map(drop)
 }
 
+/// `PIDFD_GET_MNT_NAMESPACE` of linux/pidfd.h: `_IO(0xff, 3)`, since Linux 6.11.
+const PIDFD_GET_MNT_NAMESPACE: libc::c_ulong = 0xff03;
+
+/// A handle of the process's mount namespace, which lasts as long as it is held.
+///
+/// # Errors
+/// As pidfd_open(2) says of its ioctls.
+pub fn mount_namespace(pidfd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: takes no argument.
+    let fd = check(unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_MNT_NAMESPACE as _, 0) }.into())?;
+    // SAFETY: the descriptor is new and ours.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
 /// `struct rand_pool_info` of random(4) with room for one portion.
 #[repr(C)]
 struct RandomPool {

@@ -123,7 +123,7 @@ impl<'a> Repository<'a> {
     pub fn find(&self, reference: &Reference) -> Result<Descriptor, OciError> {
         let expected = reference.digest().map(parse_digest).transpose()?;
         let wanted = reference.digest().or(reference.tag()).unwrap_or("latest");
-        let (descriptor, bytes) = self.from_any(|endpoint| {
+        let (descriptor, bytes) = self.ask_each(|endpoint| {
             let (media_type, bytes, promised) = self.get_manifest(endpoint, wanted)?;
             let digest = match &expected {
                 Some(digest) => digest.clone(),
@@ -149,7 +149,7 @@ impl<'a> Repository<'a> {
     pub fn blob(&self, descriptor: &Descriptor) -> Result<File, OciError> {
         let note = |line: &str| self.watcher.note(line);
         self.cache.get_or_fetch(descriptor, &note, |file| {
-            self.from_any(|endpoint| {
+            self.ask_each(|endpoint| {
                 let name: String = descriptor.digest().digest().chars().take(12).collect();
                 let mut meter = self.watcher.begin(&format!("fetching {name}"), Some(descriptor.size()));
                 download::download(endpoint, &self.name, descriptor, file, &mut *meter)
@@ -158,7 +158,7 @@ impl<'a> Repository<'a> {
     }
 
     /// What the first server gives that gives anything; the error of the last.
-    fn from_any<T>(&self, ask: impl Fn(&Endpoint) -> Result<T, OciError>) -> Result<T, OciError> {
+    fn ask_each<T>(&self, ask: impl Fn(&Endpoint) -> Result<T, OciError>) -> Result<T, OciError> {
         let mut last = Err(OciError::NotAnImage("there is no server to ask".to_string()));
         for (index, endpoint) in self.endpoints.iter().enumerate() {
             last = ask(endpoint);
@@ -221,7 +221,7 @@ impl BlobSource for Repository<'_> {
             return Ok(Box::new(std::io::Cursor::new(bytes)));
         }
         let wanted = descriptor.digest().to_string();
-        let bytes = self.from_any(|endpoint| {
+        let bytes = self.ask_each(|endpoint| {
             let (_, bytes, _) = self.get_manifest(endpoint, &wanted)?;
             check("the manifest", &bytes, descriptor.digest())?;
             Ok(bytes)

@@ -1,0 +1,193 @@
+//! From an image with a snapshot to a machine that goes on from it.
+
+use super::prefetch::WorkingSet;
+use super::{MachineState, Saved, StateError};
+use crate::clock::HostClock;
+use crate::console::ConsoleTail;
+use crate::container::RunOptions;
+use crate::launch::{self, Launched, OWN_DEVICES, Wired};
+use crate::timeline::Timeline;
+use crate::vm::{Computer, Vm};
+use crate::volume::Volume;
+use anyhow::{Context, Result, bail};
+use c2w_agent::Session;
+use c2w_decoders::board::BoardParts;
+use c2w_decoders::{riscv64, x86_64};
+use c2w_engine::host::mapped::Piece;
+use c2w_engine::mem::ram::Ram;
+use c2w_packer::image::ram::{self, PageRun};
+use c2w_packer::image::{Arch, Image, PAGE_BYTES, SectionId};
+use std::os::unix::ffi::OsStrExt;
+
+/// How an image's machine can begin.
+pub enum Start {
+    /// It goes on from the snapshot.
+    Resumed(Box<Launched>),
+    /// It has to boot.
+    Cold(Option<Reason>),
+}
+
+/// Why a snapshot that is there is not used.
+pub enum Reason {
+    /// What the user asked for is no part of it: nothing to be told about unasked.
+    Asked(String),
+    /// It would have been used otherwise.
+    Unusable(String),
+}
+
+/// Makes the machine of the image's snapshot, if it has one that this program and these options can use.
+///
+/// # Errors
+/// The snapshot is damaged, or an option does not fit the host.
+pub fn machine(image: &Image, options: &RunOptions, timeline: &mut Timeline) -> Result<Start> {
+    if options.cold || image.header().section(SectionId::MachineState).is_none() {
+        return Ok(Start::Cold(None));
+    }
+    let path = image.path().display();
+    let saved = match Saved::decode(&image.read(SectionId::MachineState)?) {
+        Ok(saved) => saved,
+        Err(error @ StateError::OtherBuild) => {
+            let text = format!("{path}: the snapshot is not used: {error}; booting instead");
+            return Ok(Start::Cold(Some(Reason::Unusable(text))));
+        }
+        Err(error) => bail!("{path}: bad snapshot: {error}"),
+    };
+    if let Some(text) = misfit(&saved, options) {
+        let text = format!("the snapshot is not used: {text}");
+        return Ok(Start::Cold(Some(Reason::Asked(text))));
+    }
+    timeline.mark("the state is read");
+    let launched = restore(image, saved, options, timeline);
+    Ok(Start::Resumed(Box::new(launched.with_context(|| format!("{path}: bad snapshot"))?)))
+}
+
+/// What the options ask for that the snapshot does not have.
+fn misfit(saved: &Saved, options: &RunOptions) -> Option<String> {
+    if let Some(bytes) = options.memory_bytes.filter(|bytes| *bytes != saved.memory_bytes) {
+        let mib = |bytes| bytes >> 20;
+        return Some(format!("it has {} MiB of memory, not {}", mib(saved.memory_bytes), mib(bytes)));
+    }
+    if let Some(process) = saved.running.process {
+        if options.starts_otherwise() {
+            return Some("its process is running, and another start was asked for".to_string());
+        }
+        if options.tty != process.tty {
+            return Some(format!("its process has {} terminal", if process.tty { "a" } else { "no" }));
+        }
+        if options.interactive && !process.stdin {
+            return Some("its process has no standard input".to_string());
+        }
+    }
+    let places = places(saved);
+    assign(&options.volumes, &saved.running.mounted, places)
+        .is_none()
+        .then(|| format!("it has no room for {} volumes", options.volumes.len()))
+}
+
+/// Number of places for volumes.
+fn places(saved: &Saved) -> usize {
+    saved.machine.virtio().len().saturating_sub(OWN_DEVICES)
+}
+
+/// The place of each volume: that of the one that was mounted there when the machine was saved, else a free one. `None`
+/// if there are too few.
+fn assign(volumes: &[Volume], mounted: &[Vec<u8>], places: usize) -> Option<Vec<usize>> {
+    let mut free = mounted.len()..places;
+    let mut place = |volume: &Volume| {
+        let known = mounted.iter().take(places).position(|target| target == volume.guest.as_bytes());
+        known.or_else(|| free.next())
+    };
+    volumes.iter().map(&mut place).collect()
+}
+
+fn restore(image: &Image, saved: Saved, options: &RunOptions, timeline: &mut Timeline) -> Result<Launched> {
+    let section = image.section_file(SectionId::RamSnapshot)?;
+    ram::check(&saved.runs, saved.memory_bytes, section.len_bytes)?;
+    let session =
+        Session::restore(&saved.session).context("its conversation with the agent is impossible")?;
+    let arch = image.manifest().machine.arch;
+    let (mounted, places) = (&saved.running.mounted, places(&saved));
+    if mounted.len() > places {
+        bail!("it has more volumes than places for them");
+    }
+    let assigned = assign(&options.volumes, mounted, places).context("too many volumes")?;
+    let mut volumes = vec![None; places];
+    for (volume, place) in options.volumes.iter().zip(&assigned) {
+        volumes[*place] = Some(volume);
+    }
+    let wired = launch::wire(image, &volumes, Some(saved.machine.virtio()))?;
+    let jit = options.jit.clone().reserve(saved.memory_bytes)?;
+    let kernel = if jit.needs_kernel() { image.kernel()? } else { Vec::new() };
+    let pieces = pieces(&saved.runs, section.offset);
+    let mapped = jit.map(saved.memory_bytes, &section.file, &pieces).context("cannot map its memory")?;
+    let set = image.header().section(SectionId::Profile).map(|section| image.read(section.id)).transpose()?;
+    if let (Some(set), Some(prefetcher)) = (set, mapped.prefetcher) {
+        WorkingSet::decode(&set).fetch(prefetcher);
+    }
+    let (ram, vcpu) = (mapped.ram, mapped.vcpu);
+    timeline.mark("memory is mapped");
+    let Wired { attention, serial, serial_host, port_host, virtio } = wired;
+    let board = BoardParts { console: Box::new(serial), wall_clock: Box::new(launch::unix_ns), virtio };
+    let computer: Box<dyn Computer> = match (arch, saved.machine) {
+        (Arch::Riscv64, MachineState::Riscv64(state)) => {
+            use riscv64::snapshot::{RestoreParts, restore};
+            let clock = Box::new(HostClock::from(state.now_ns));
+            let ram = Ram::with_backing(riscv64::board::RAM_BASE, ram);
+            let parts = RestoreParts { ram, vcpu, board, clock, attention };
+            let machine = restore(parts, &state)?;
+            jit.apply(machine, &kernel)?
+        }
+        (Arch::X86_64, MachineState::X86_64(state)) => {
+            use x86_64::snapshot::{RestoreParts, reseed, restore};
+            let clock = Box::new(HostClock::from(state.now_ns));
+            let ram = Ram::with_backing(x86_64::board::map::RAM_BASE, ram);
+            let parts = RestoreParts { ram, vcpu, board, clock, attention };
+            let mut machine = restore(parts, &state)?;
+            reseed(&mut machine, &launch::rng_seed()?);
+            jit.apply(machine, &kernel)?
+        }
+        _ => bail!("it is of a machine of another architecture"),
+    };
+    timeline.mark("the machine is restored");
+    let process = match saved.running.process {
+        Some(how) => Some((session.processes().next().context("its process is not there")?, how)),
+        None => None,
+    };
+    let vm = Vm::with_session(computer, port_host, session);
+    Ok(Launched {
+        vm,
+        console: ConsoleTail::new(serial_host),
+        places: assigned,
+        mounted: saved.running.mounted,
+        hostname: saved.running.hostname,
+        start: launch::State::Resumed { process },
+    })
+}
+
+/// Where the runs are in the file.
+fn pieces(runs: &[PageRun], section_offset: u64) -> Vec<Piece> {
+    let mut file_offset = section_offset;
+    let piece = |run: &PageRun| {
+        let len_bytes = run.count * PAGE_BYTES;
+        let piece = Piece { ram_offset: run.first * PAGE_BYTES, file_offset, len_bytes };
+        file_offset += len_bytes;
+        piece
+    };
+    runs.iter().map(piece).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+
+    #[test]
+    fn volumes_find_the_place_that_they_had() {
+        let volumes: Vec<_> =
+            ["1:/new", "2:/b", "3:/other"].map(|text| Volume::parse(OsStr::new(text)).unwrap()).into();
+        let mounted = [b"/a".to_vec(), b"/b".to_vec()];
+        assert_eq!(assign(&volumes, &mounted, 4), Some(vec![2, 1, 3]));
+        assert_eq!(assign(&volumes, &mounted, 3), None);
+        assert_eq!(assign(&volumes, &[], 3), Some(vec![0, 1, 2]));
+    }
+}

@@ -57,7 +57,7 @@ struct Args {
     #[arg(long)]
     console: bool,
     /// Boot the guest's kernel even if the image holds a machine that has booted.
-    #[arg(long, env = "C2W_COLD")]
+    #[arg(long, env = "C2W_COLD", value_parser = clap::builder::FalseyValueParser::new())]
     cold: bool,
     /// Save the running machine as this image when SIGUSR1 arrives, or as the next option says. It runs on; the image
     /// goes on from there.

@@ -64,6 +64,12 @@ macro_rules! call_outs {
                 match self { $(CallOut::$name => $text,)* }
             }
         }
+
+        /// Calls a macro with the names of all call-outs, in the order of their numbers.
+        #[cfg(any(feature = "wasmtime", feature = "cranelift"))]
+        macro_rules! with_call_outs {
+            ($then:ident) => { $then![$($name),*] };
+        }
     };
 }
 
@@ -99,6 +105,9 @@ call_outs! {
     /// Of nothing and a [`VectorSite`].
     VectorExtract = "vector_extract",
 }
+
+#[cfg(any(feature = "wasmtime", feature = "cranelift"))]
+pub(crate) use with_call_outs;
 
 /// Where in a region a call-out is made, and the constants of the operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -34,6 +34,15 @@ pub(super) enum Tag {
     Write,
 }
 
+/// What an access demands of the bits of its address inside the page.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Demand {
+    /// All of it lies in the page.
+    Inside,
+    /// It is aligned.
+    Aligned,
+}
+
 impl Layout {
     fn at(&self, offset: usize) -> u32 {
         self.vcpu + offset as u32

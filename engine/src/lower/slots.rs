@@ -69,6 +69,29 @@ impl SlotState {
         self.valid.insert(slot);
         self.dirty.insert(slot);
     }
+
+    /// The dirty slots of the pairs that an operation on vectors names. It finds them in memory, so that the caller writes
+    /// them there: they are not dirty any more.
+    pub(super) fn take_dirty(&mut self, op: &Op) -> SlotSet {
+        let mut taken = SlotSet::EMPTY;
+        op.for_each_vector(|Slot(first)| {
+            for slot in [Slot(first), Slot(first | 1)] {
+                if self.dirty.contains(slot) {
+                    taken.insert(slot);
+                }
+            }
+        });
+        self.dirty = self.dirty.without(taken);
+        taken
+    }
+
+    /// After an operation on vectors: what it wrote is in memory only.
+    pub(super) fn forget_written(&mut self, op: &Op) {
+        if let Some(Slot(first)) = op.vector_written() {
+            self.valid.remove(Slot(first));
+            self.valid.remove(Slot(first | 1));
+        }
+    }
 }
 
 /// What a block does with slots.

@@ -18,7 +18,7 @@ use crate::ir::eval;
 use crate::ir::ops::Binary;
 use crate::ir::region::Region;
 use crate::jit::call_out::Leave;
-use crate::lower::calls::{CallOut, Site};
+use crate::lower::calls::{CallOut, Site, with_call_outs};
 use crate::lower::clif::{GO_ON, Target};
 use crate::lower::links::Plan;
 use crate::vcpu::Vcpu;
@@ -194,23 +194,7 @@ fn call_outs<G: Guest>() -> [u64; CallOut::ALL.len()] {
             }),*]
         };
     }
-    functions![
-        Load,
-        Store,
-        LoadToModify,
-        CheckCrossingWrite,
-        Amo,
-        CompareExchange,
-        LoadReserved,
-        StoreConditional,
-        Helper,
-        Look,
-        VectorLoad,
-        VectorStore,
-        Vector,
-        VectorInsert,
-        VectorExtract
-    ]
+    with_call_outs!(functions)
 }
 
 /// # Safety

@@ -15,7 +15,7 @@ use crate::host::call_out::carry_out;
 use crate::host::regions::{Cells, CodeId, Compiler, HostError, Left, LinkCell, RegionHost, prepare, settle};
 use crate::ir::region::Region;
 use crate::jit::call_out::Leave;
-use crate::lower::calls::{CallOut, LEFT, Site, unlinked};
+use crate::lower::calls::{CallOut, LEFT, Site, unlinked, with_call_outs};
 use crate::lower::links::Plan;
 use crate::lower::wasm::abi::{ENTRY, MEMORY};
 use crate::lower::wasm::{Target, dispatcher, lower};
@@ -230,23 +230,7 @@ fn call_outs<G: Guest>(store: &mut Store<Running<G>>) -> [Func; CallOut::ALL.len
             })),*]
         };
     }
-    functions![
-        Load,
-        Store,
-        LoadToModify,
-        CheckCrossingWrite,
-        Amo,
-        CompareExchange,
-        LoadReserved,
-        StoreConditional,
-        Helper,
-        Look,
-        VectorLoad,
-        VectorStore,
-        Vector,
-        VectorInsert,
-        VectorExtract
-    ]
+    with_call_outs!(functions)
 }
 
 #[inline(always)]

@@ -8,18 +8,9 @@ use crate::guest::{HelperEffects, HelperId};
 use crate::ir::block::{Args, Op, Value};
 use crate::ir::ops::{Amo, Cond};
 use crate::lower::calls::{CallOut, Site, what_access, what_amo};
-use crate::lower::layout::{ENTRY_FROM_ADDRESS, ENTRY_MASK, Tag};
+use crate::lower::layout::{Demand, ENTRY_FROM_ADDRESS, ENTRY_MASK, Tag};
 use crate::lower::slots::SlotSet;
 use cranelift_codegen::ir::{self as clif, Endianness, InstBuilder, MemFlagsData, condcodes::IntCC, types};
-
-/// What an access demands of the bits of its address inside the page.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Demand {
-    /// All of it lies in the page.
-    Inside,
-    /// It is aligned.
-    Aligned,
-}
 
 /// An access to guest memory: of any alignment.
 pub(super) fn guest() -> MemFlagsData {

@@ -5,14 +5,13 @@
 
 use super::LAYOUT;
 use super::function::{Lowering, own};
-use super::memory::{Demand, guest};
+use super::memory::guest;
 use crate::emit::{Slot, VectorExtract, VectorInsert, VectorOp};
 use crate::ir::block::{Op, Value};
 use crate::ir::vector::boxed::{BOX, NAN_S};
 use crate::lower::calls::{CallOut, VectorSite};
-use crate::lower::layout::Tag;
+use crate::lower::layout::{Demand, Tag};
 use crate::lower::moves::{moved_bytes, shifted_bytes};
-use crate::lower::slots::SlotSet;
 use cranelift_codegen::ir::{self as clif, InstBuilder, MemFlagsData, Type, condcodes::IntCC, types};
 
 /// Lanes of a comparison or an addition.
@@ -72,24 +71,13 @@ impl Lowering<'_, '_> {
             }
             _ => unreachable!("{op:?} is written elsewhere"),
         }
-        if let Some(Slot(first)) = op.vector_written() {
-            self.state.valid.remove(Slot(first));
-            self.state.valid.remove(Slot(first | 1));
-        }
+        self.state.forget_written(op);
     }
 
     /// Writes the slots of an operation's pairs to memory.
     fn settle(&mut self, op: &Op) {
-        let mut dirty = SlotSet::EMPTY;
-        op.for_each_vector(|Slot(first)| {
-            for slot in [Slot(first), Slot(first | 1)] {
-                if self.state.dirty.contains(slot) {
-                    dirty.insert(slot);
-                }
-            }
-        });
+        let dirty = self.state.take_dirty(op);
         self.store_slots(dirty);
-        self.state.dirty = self.state.dirty.without(dirty);
     }
 
     fn pair(&mut self, ty: Type, slot: Slot) -> clif::Value {

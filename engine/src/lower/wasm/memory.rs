@@ -7,7 +7,7 @@ use crate::guest::{HelperEffects, HelperId};
 use crate::ir::block::{Args, Op, Value};
 use crate::ir::ops::{Amo, Cond};
 use crate::lower::calls::{CallOut, Site, what_access, what_amo};
-use crate::lower::layout::{ENTRY_FROM_ADDRESS, ENTRY_MASK, Tag};
+use crate::lower::layout::{Demand, ENTRY_FROM_ADDRESS, ENTRY_MASK, Tag};
 use crate::lower::slots::SlotSet;
 use wasm_encoder::{BlockType, InstructionSink, MemArg, ValType};
 
@@ -23,15 +23,6 @@ pub(super) struct Held {
 pub(super) struct Looked {
     pub(super) addr: Held,
     entry: u32,
-}
-
-/// What an access demands of the bits of its address inside the page.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Demand {
-    /// All of it lies in the page.
-    Inside,
-    /// It is aligned.
-    Aligned,
 }
 
 impl Lowering<'_> {

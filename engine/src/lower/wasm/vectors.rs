@@ -4,15 +4,14 @@
 
 use super::code::aligned;
 use super::function::Lowering;
-use super::memory::{Demand, unaligned};
+use super::memory::unaligned;
 use crate::emit::{Slot, VectorExtract, VectorInsert, VectorOp};
 use crate::ir::block::{Op, Value};
 use crate::ir::vector::boxed::{BOX, NAN_S};
 use crate::ir::vector::{CARRY, ZERO};
 use crate::lower::calls::{CallOut, VectorSite};
-use crate::lower::layout::Tag;
+use crate::lower::layout::{Demand, Tag};
 use crate::lower::moves::{moved_bytes, shifted_bytes, units};
-use crate::lower::slots::SlotSet;
 use wasm_encoder::{BlockType, MemArg};
 
 impl Lowering<'_> {
@@ -27,24 +26,13 @@ impl Lowering<'_> {
             Op::VectorExtract { op, a, b } => self.vector_extract(value, op, a, b),
             _ => unreachable!("{op:?} is written elsewhere"),
         }
-        if let Some(Slot(first)) = op.vector_written() {
-            self.state.valid.remove(Slot(first));
-            self.state.valid.remove(Slot(first | 1));
-        }
+        self.state.forget_written(op);
     }
 
     /// Writes the slots of an operation's pairs to memory.
     fn settle(&mut self, op: &Op) {
-        let mut dirty = SlotSet::EMPTY;
-        op.for_each_vector(|Slot(first)| {
-            for slot in [Slot(first), Slot(first | 1)] {
-                if self.state.dirty.contains(slot) {
-                    dirty.insert(slot);
-                }
-            }
-        });
+        let dirty = self.state.take_dirty(op);
         self.store_slots(dirty);
-        self.state.dirty = self.state.dirty.without(dirty);
     }
 
     fn pair(&self, slot: Slot) -> MemArg {

@@ -43,6 +43,7 @@ impl CodeMemory {
     }
 
     /// Bytes of it all.
+    #[cfg(feature = "cranelift")]
     pub fn len_bytes(&self) -> usize {
         self.len_bytes
     }

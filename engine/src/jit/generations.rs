@@ -7,11 +7,11 @@
 //! The limit is for code and for what describes it, which takes as much again.
 
 use super::Origin;
+use super::code_cache::record::First;
 use crate::addr::Page;
 use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::emit::Slot;
 use crate::host::native::NativeCode;
-use crate::ir::region::RegionBlock;
 use crate::lower::x64::{Home, Lowered, Site, VectorHome};
 use rustix::io::Errno;
 use std::collections::HashMap;
@@ -29,6 +29,8 @@ pub(super) struct Unit {
     pub start: usize,
     /// Instructions of its first block.
     pub insns: i64,
+    /// Its length in the guest.
+    pub len_bytes: u16,
     pub homes: Vec<Home>,
     pub vector_homes: Vec<VectorHome>,
     /// What it was made from.
@@ -159,15 +161,16 @@ impl Generations {
         Numbers { unit, first_site, first_link }
     }
 
-    /// Keeps what was lowered for the numbers that [`Self::next`] gave.
+    /// Keeps what was lowered for the numbers that [`Self::next`] gave, of a region that starts at a place of its page with such
+    /// a block.
     pub fn add(
         &mut self,
         lowered: &Lowered<'_>,
-        first: &RegionBlock,
+        first: First,
         origin: Origin,
+        place: u64,
         block: BlockId,
     ) -> Result<u32, Full> {
-        let place = first.start as u64;
         let number = self.next().unit;
         let bytes = lowered.code.len() + table_bytes(lowered);
         let generation = &mut self.all[self.current];
@@ -194,6 +197,7 @@ impl Generations {
             entry: at + lowered.entry,
             start: at + lowered.start,
             insns: first.insns.into(),
+            len_bytes: first.len_bytes,
             homes: lowered.homes.to_vec(),
             vector_homes: lowered.vector_homes.to_vec(),
             origin,

@@ -4,10 +4,12 @@
 //! made from is written; [`Translator::invalidate`] ends that.
 
 use super::call_out::{Leave, carry_out};
+pub use super::code_cache::CodeCache;
+use super::code_cache::record::{self, Entry};
 use super::generations::{Full, Generations, LinkState, Numbers, SiteState, Unit};
 use super::{End, LEAST_CODE_BYTES, MOST_CODE_BYTES, Origin, TranslatorStatistics, grow, thread_ns};
-use crate::addr::{Gva, PAGE_MASK, Page};
-use crate::cache::{BlockCache, BlockId, Renumbered};
+use crate::addr::{Gpa, Gva, PAGE_MASK, Page};
+use crate::cache::{BlockCache, BlockId, Recalled, Renumbered};
 use crate::cpu::Cpu;
 use crate::eager::BlockEnd;
 use crate::emit::Slot;
@@ -15,12 +17,18 @@ use crate::guest::{Guest, HelperId};
 use crate::host::native::Helped;
 use crate::ir::block::{Block, Op};
 use crate::ir::region::{Region, RegionBlock, ways_out};
-use crate::lower::x64::{Home, Lowering, Place, Request, VectorHome, lower_jump};
+use crate::lower::x64::{Home, Lowered, Lowering, Place, Request, VectorHome, lower_jump};
+use crate::mem::ram::Ram;
 use crate::vcpu::{EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED, Vcpu};
+use std::io;
 use std::ptr::NonNull;
+use std::time::Duration;
 
 /// Runs after which a block is worth its translation even in a run that is soon over: interpreting it has cost that much.
 const HOT: u32 = 1000;
+
+/// Runs of a block after which its translation is worth being kept for a later run.
+const WARM: u32 = 2;
 
 /// What translated code was left by that did not know where to go on: it is told when the code it wants is found.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +44,8 @@ enum Waiting {
 pub struct Translator {
     lowering: Lowering,
     code: Generations,
+    /// Where code comes from that an earlier run translated, and where this one's goes.
+    kept: Option<CodeCache>,
     waiting: Waiting,
     threshold: u32,
     /// Until this many instructions have retired, code is translated only when it has run [`HOT`] times.
@@ -63,11 +73,52 @@ impl Translator {
         Some(Self {
             lowering: Lowering::new(),
             code,
+            kept: None,
             waiting: Waiting::Nothing,
             threshold,
             hesitates_until: 0,
             statistics: TranslatorStatistics::default(),
         })
+    }
+
+    /// Looks for code in a cache from now on before it translates, and keeps there what it translates.
+    pub fn keep(&mut self, cache: CodeCache) {
+        self.kept = Some(cache);
+    }
+
+    /// Writes what is to be kept. Before that, code that has run more than once is translated for the next run, the hottest
+    /// first, for so long; this run is over.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn save<G: Guest>(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        effort: Duration,
+    ) -> io::Result<()> {
+        if self.kept.is_none() {
+            return Ok(());
+        }
+        let until = thread_ns().saturating_add(effort.as_nanos() as u64);
+        let mut warm: Vec<(u32, BlockId)> = cache
+            .ids()
+            .map(|id| (cache.block(id).heat(), id))
+            .filter(|&(heat, id)| heat >= WARM && cache.is_live(id) && !cpu.ram.has_written_code())
+            .collect();
+        warm.sort_unstable_by_key(|&(heat, _)| std::cmp::Reverse(heat));
+        for (_, id) in warm {
+            let (block, context) = (cache.block(id), cache.block(id).context());
+            if thread_ns() >= until {
+                break;
+            }
+            if block.translated(context).is_none() {
+                let (page, second) = (Page::of(block.gpa()), block.second());
+                let origin = Origin { page, second, mode: block.mode(), context };
+                self.translate_for::<G>(cache, cpu, id, origin);
+            }
+        }
+        self.kept.as_mut().map_or(Ok(()), CodeCache::save)
     }
 
     /// Translates less readily until so many instructions have retired.
@@ -83,10 +134,7 @@ impl Translator {
     /// Counts a run of a block by the interpreter, and translates it when that pays.
     #[inline]
     pub fn heat_up<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
-        let heat = cache.heat_up(id);
-        if heat == 1 && self.adopt(cache, cpu, id) {
-            return;
-        }
+        let heat = cache.heat_up(id, cpu.data_context());
         if heat == self.threshold || heat == HOT {
             self.consider::<G>(cache, cpu, id, heat);
         }
@@ -112,36 +160,94 @@ impl Translator {
         }
     }
 
-    /// Lets a block that has been decoded again lead to what was translated from it before.
+    /// Lets a block that is about to be made lead to what was translated from the same code before: in this run, or in an
+    /// earlier one.
     #[cold]
     #[inline(never)]
-    fn adopt<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &Cpu<G>, id: BlockId) -> bool {
-        let (block, context) = (cache.block(id), cpu.data_context());
-        let origin =
-            Origin { page: Page::of(block.gpa()), second: block.second(), mode: cpu.mode(), context };
-        let found = self.code.adopt(origin, block.page_offset(), id);
-        if let Some(number) = found {
-            cache.set_translated(id, context, number);
+    pub fn recall<G: Guest>(&mut self, cpu: &mut Cpu<G>, gpa: Gpa, id: BlockId) -> Option<Recalled> {
+        // What crosses into another page depends on where that is mapped.
+        let (page, mode, context) = (Page::of(gpa), cpu.mode(), cpu.data_context());
+        let origin = Origin { page, second: None, mode, context };
+        let number = self.find(cpu, origin, gpa.page_offset(), id)?;
+        let unit = self.code.unit(number);
+        Some(Recalled { number, count: unit.insns as u16, len_bytes: unit.len_bytes })
+    }
+
+    /// The same for a block that has been made; gives the number of the unit.
+    #[cold]
+    #[inline(never)]
+    pub fn adopt<G: Guest>(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        id: BlockId,
+    ) -> Option<u32> {
+        let origin = origin(cache, cpu, id);
+        let place = cache.block(id).page_offset();
+        let number = match origin.second {
+            Some(_) => self.find(cpu, origin, place, id)?,
+            None => self.code.adopt(origin, place, id)?,
+        };
+        cache.set_translated(id, origin.context, number);
+        Some(number)
+    }
+
+    fn find<G: Guest>(&mut self, cpu: &mut Cpu<G>, origin: Origin, place: u64, id: BlockId) -> Option<u32> {
+        self.code.adopt(origin, place, id).or_else(|| self.load(cpu, origin, place, id))
+    }
+
+    /// Takes code from the cache.
+    fn load<G: Guest>(&mut self, cpu: &mut Cpu<G>, origin: Origin, place: u64, id: BlockId) -> Option<u32> {
+        let kept = self.kept.as_ref().filter(|_| !cpu.ram.has_written_code())?;
+        let entry = entry(origin, place);
+        let (source, made) = kept.find(&cpu.ram, entry, origin.page, origin.second)?;
+        let Numbers { first_site, first_link, .. } = self.code.next();
+        let code = made.numbered(first_site, first_link)?;
+        let lowered = Lowered {
+            code: &code,
+            site_numbers: &made.site_numbers,
+            entry: made.entry,
+            start: made.start,
+            sites: &made.sites,
+            links: &made.links,
+            homes: &made.homes,
+            vector_homes: &made.vector_homes,
+        };
+        // If there is no room it is translated when it is hot, which makes some.
+        let number = self.code.add(&lowered, made.first, origin, place, id).ok()?;
+        for range in source.ranges {
+            cpu.note_code(origin.page, range.start.into(), range.len.into());
         }
-        found.is_some()
+        if let Some(second) = origin.second {
+            cpu.note_code(second, 0, source.tail.into());
+        }
+        self.statistics.recalled += 1;
+        self.statistics.recalled_insns += u64::from(made.insns);
+        Some(number)
+    }
+
+    fn translate<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
+        self.translate_for::<G>(cache, cpu, id, origin(cache, cpu, id));
     }
 
     #[cold]
     #[inline(never)]
-    fn translate<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
+    fn translate_for<G: Guest>(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        id: BlockId,
+        origin: Origin,
+    ) {
         let began = thread_ns();
         let region = grow::grow::<G>(cache, id);
-        let context = cpu.data_context();
-        let block = cache.block(id);
-        let (page, second) = (Page::of(block.gpa()), block.second());
-        let origin = Origin { page, second, mode: cpu.mode(), context };
-        let added = self.add::<G>(&region, origin, id).or_else(|Full| {
+        let added = self.add::<G>(&region, origin, id, Some(&cpu.ram)).or_else(|Full| {
             self.advance(cache, cpu);
             // What does not fit an empty generation is left to the interpreter.
-            self.add::<G>(&region, origin, id)
+            self.add::<G>(&region, origin, id, Some(&cpu.ram))
         });
         if let Ok(number) = added {
-            cache.set_translated(id, context, number);
+            cache.set_translated(id, origin.context, number);
         }
         self.statistics.translation_ns += thread_ns() - began;
     }
@@ -155,8 +261,15 @@ impl Translator {
         }
     }
 
-    /// Lowers a region that begins with a block, and gives the number of its unit.
-    fn add<G: Guest>(&mut self, region: &Region, origin: Origin, block: BlockId) -> Result<u32, Full> {
+    /// Lowers a region that begins with a block, and gives the number of its unit. It is kept in the code cache if the guest's
+    /// code is in this RAM.
+    fn add<G: Guest>(
+        &mut self,
+        region: &Region,
+        origin: Origin,
+        block: BlockId,
+        ram: Option<&Ram>,
+    ) -> Result<u32, Full> {
         let Numbers { first_site, first_link, .. } = self.code.next();
         let request = Request {
             helpers: G::HELPERS,
@@ -168,7 +281,15 @@ impl Translator {
             first_link,
         };
         let lowered = self.lowering.lower(region, request);
-        let number = self.code.add(&lowered, &region.blocks[0], origin, block)?;
+        let place = region.blocks[0].start as u64;
+        let number = self.code.add(&lowered, record::First::of(region), origin, place, block)?;
+        if let (Some(kept), Some(ram)) = (&mut self.kept, ram)
+            && !ram.has_written_code()
+        {
+            kept.keep(ram, origin.page, origin.second, |page, second| {
+                record::encode(region, entry(origin, place), &lowered, &request, page, second)
+            });
+        }
         self.statistics.regions += 1;
         self.statistics.blocks += region.blocks.len() as u64;
         self.statistics.insns += region.blocks.iter().map(|block| u64::from(block.insns)).sum::<u64>();
@@ -187,7 +308,7 @@ impl Translator {
         let weight = if self.statistics.regions.is_multiple_of(2) { 1 << 10 } else { 1 };
         let alone = RegionBlock { block: block.clone(), start, insns, weight, ways };
         let origin = Origin { page: Page(0), second: None, mode: cpu.mode(), context: cpu.data_context() };
-        let number = self.add::<G>(&Region { blocks: vec![alone] }, origin, BlockId::NONE).ok()?;
+        let number = self.add::<G>(&Region { blocks: vec![alone] }, origin, BlockId::NONE, None).ok()?;
         // As the run loop does before it runs anything.
         cpu.looked();
         cpu.attention.take();
@@ -334,6 +455,18 @@ impl Translator {
             self.code.add_way(link, &lower_jump(place));
         }
     }
+}
+
+/// What code that begins with a block is made from, and for.
+fn origin<G: Guest>(cache: &BlockCache<G::Insn>, cpu: &Cpu<G>, id: BlockId) -> Origin {
+    let block = cache.block(id);
+    let (page, second) = (Page::of(block.gpa()), block.second());
+    Origin { page, second, mode: cpu.mode(), context: cpu.data_context() }
+}
+
+/// How code is entered that starts at a place of its page.
+fn entry(origin: Origin, place: u64) -> Entry {
+    Entry { mode: origin.mode, context: origin.context as u8, place: place as u16 }
 }
 
 /// What sites call.

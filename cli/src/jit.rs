@@ -32,6 +32,8 @@ const USERS_CODE: &str = "code";
 
 /// The part of a run's time that goes into later runs, if there is code that has not been translated yet.
 const INVESTED: u32 = 4;
+/// What goes into them at least: after a few runs of a short command nothing is left to translate.
+const LEAST_INVESTED: Duration = Duration::from_millis(20);
 
 /// How guest code is run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -91,7 +93,7 @@ impl Kept {
 pub fn save_code(computer: &mut dyn Computer, effort: Duration) {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     let spent = Duration::new(time.tv_sec as u64, time.tv_nsec as u32);
-    if let Err(error) = computer.save_code(effort.max(spent / INVESTED)) {
+    if let Err(error) = computer.save_code(effort.max(LEAST_INVESTED).max(spent / INVESTED)) {
         eprintln!("warning: the code cache cannot be written: {error}");
     }
 }

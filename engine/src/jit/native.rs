@@ -5,8 +5,9 @@
 
 use super::call_out::{Leave, carry_out};
 pub use super::code_cache::CodeCache;
-use super::code_cache::record::{self, Entry};
-use super::generations::{Full, Generations, LinkState, Numbers, SiteState, Unit};
+use super::code_cache::Found;
+use super::code_cache::record::{self, Entry, First};
+use super::generations::{Addition, Full, Generations, LinkState, Numbers, Sites, Unit};
 use super::{End, LEAST_CODE_BYTES, MOST_CODE_BYTES, Origin, TranslatorStatistics, grow, thread_ns};
 use crate::addr::{Gpa, Gva, PAGE_MASK, Page};
 use crate::cache::{BlockCache, BlockId, Recalled, Renumbered};
@@ -17,9 +18,10 @@ use crate::guest::{Guest, HelperId};
 use crate::host::native::Helped;
 use crate::ir::block::{Block, Op};
 use crate::ir::region::{Region, RegionBlock, ways_out};
-use crate::lower::x64::{Home, Lowered, Lowering, Place, Request, VectorHome, lower_jump};
+use crate::lower::x64::{Home, Lowering, Place, Request, VectorHome, lower_jump};
 use crate::mem::ram::Ram;
 use crate::vcpu::{EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED, Vcpu};
+use std::cell::OnceCell;
 use std::io;
 use std::ptr::NonNull;
 use std::time::Duration;
@@ -46,6 +48,8 @@ pub struct Translator {
     code: Generations,
     /// Where code comes from that an earlier run translated, and where this one's goes.
     kept: Option<CodeCache>,
+    /// Code from there on its way.
+    numbered: Vec<u8>,
     waiting: Waiting,
     threshold: u32,
     /// Until this many instructions have retired, code is translated only when it has run [`HOT`] times.
@@ -74,6 +78,7 @@ impl Translator {
             lowering: Lowering::new(),
             code,
             kept: None,
+            numbered: Vec::new(),
             waiting: Waiting::Nothing,
             threshold,
             hesitates_until: 0,
@@ -199,22 +204,24 @@ impl Translator {
     /// Takes code from the cache.
     fn load<G: Guest>(&mut self, cpu: &mut Cpu<G>, origin: Origin, place: u64, id: BlockId) -> Option<u32> {
         let kept = self.kept.as_ref().filter(|_| !cpu.ram.has_written_code())?;
-        let entry = entry(origin, place);
-        let (source, made) = kept.find(&cpu.ram, entry, origin.page, origin.second)?;
+        let Found { source, made, sites } =
+            kept.find(&cpu.ram, entry(origin, place), origin.page, origin.second)?;
         let Numbers { first_site, first_link, .. } = self.code.next();
-        let code = made.numbered(first_site, first_link)?;
-        let lowered = Lowered {
-            code: &code,
-            site_numbers: &made.site_numbers,
-            entry: made.entry,
-            start: made.start,
-            sites: &made.sites,
-            links: &made.links,
-            homes: &made.homes,
-            vector_homes: &made.vector_homes,
+        made.number(first_site, first_link, &mut self.numbered)?;
+        let addition = Addition {
+            code: &self.numbered,
+            entry: made.entry as usize,
+            start: made.start as usize,
+            first: made.first,
+            place,
+            sites: Sites::Kept(sites, OnceCell::new()),
+            site_count: made.site_count as usize,
+            links: made.links(),
+            homes: made.homes(),
+            vector_homes: made.vector_homes(),
         };
         // If there is no room it is translated when it is hot, which makes some.
-        let number = self.code.add(&lowered, made.first, origin, place, id).ok()?;
+        let number = self.code.add(addition, origin, id).ok()?;
         for range in source.ranges {
             cpu.note_code(origin.page, range.start.into(), range.len.into());
         }
@@ -282,7 +289,19 @@ impl Translator {
         };
         let lowered = self.lowering.lower(region, request);
         let place = region.blocks[0].start as u64;
-        let number = self.code.add(&lowered, record::First::of(region), origin, place, block)?;
+        let addition = Addition {
+            code: lowered.code,
+            entry: lowered.entry,
+            start: lowered.start,
+            first: First::of(region),
+            place,
+            sites: Sites::Lowered(lowered.sites.to_vec()),
+            site_count: lowered.sites.len(),
+            links: lowered.links.iter().copied(),
+            homes: lowered.homes.to_vec(),
+            vector_homes: lowered.vector_homes.to_vec(),
+        };
+        let number = self.code.add(addition, origin, block)?;
         if let (Some(kept), Some(ram)) = (&mut self.kept, ram)
             && !ram.has_written_code()
         {
@@ -516,7 +535,7 @@ impl<G: Guest> Run<'_, G> {
                 Some(result)
             }
             Err(trap) => {
-                let site = &self.code.site(number).site;
+                let (site, _) = self.code.site(number);
                 *countdown += i64::from(site.unretired);
                 self.left = Some(Leave::Trap(trap));
                 // SAFETY: as above.
@@ -546,8 +565,7 @@ impl<G: Guest> Run<'_, G> {
 
     /// Does what a site asks for; true if the code is to be left.
     fn site(&mut self, number: u32) -> bool {
-        let SiteState { site, unit } = self.code.site(number);
-        let Unit { homes, vector_homes, .. } = self.code.unit(*unit);
+        let (site, Unit { homes, vector_homes, .. }) = self.code.site(number);
         let vcpu = self.vcpu.as_ptr();
         // SAFETY: generated code waits for this function; of the vCPU only these fields are borrowed, and nobody else
         // borrows them.

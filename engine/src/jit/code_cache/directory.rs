@@ -23,6 +23,8 @@ const UNFINISHED: &str = ".part";
 const LOCK: &str = "lock";
 /// No segment grows by joining to more than this part of the limit, so that not all goes at once.
 const PARTS: u64 = 8;
+/// What is not worth a segment of its own: each one is looked into for code that is in none.
+const SMALL_BYTES: u64 = 2 << 20;
 /// How old a note of use may become before it is written again.
 const NOTE_OF_USE: Duration = Duration::from_secs(60 * 60);
 /// When nobody goes on writing an unfinished file.
@@ -113,14 +115,15 @@ impl Directory {
         Ok(())
     }
 
-    /// Segments that are to become one with a new one of this size: those that are not much larger than what is
-    /// joined already, so that on the whole no record is copied more often than the logarithm of their number.
+    /// Segments that are to become one with a new one of this size: small ones, and those that are not much larger than what
+    /// is joined already, so that on the whole no record is copied more often than the logarithm of their number.
     fn join(&self, mut bytes: u64) -> Vec<(PathBuf, Segment)> {
         let mut listed = self.list(|name| name.starts_with(&self.prefix()) && name.ends_with(SEGMENT));
         listed.sort_by_key(|listed| listed.bytes);
         let mut joined = Vec::new();
         for Listed { path, bytes: more, .. } in listed {
-            if more > 2 * bytes || bytes + more > self.limit_bytes / PARTS {
+            let is_small = bytes + more <= SMALL_BYTES;
+            if !is_small && more > 2 * bytes || bytes + more > self.limit_bytes / PARTS {
                 break;
             }
             if let Some((segment, _)) = self.map(&path) {
@@ -170,7 +173,9 @@ impl Directory {
         // SAFETY: files of this directory, to which only this user may write, are written under another name and never
         // changed (this module's invariant).
         let bytes = unsafe { Mmap::map(&file) }.ok()?;
-        Some((Segment::open(bytes, &self.fingerprint)?, file))
+        let segment = Segment::open(bytes, &self.fingerprint)?;
+        segment.fetch_index();
+        Some((segment, file))
     }
 
     fn list(&self, is_wanted: impl Fn(&str) -> bool) -> Vec<Listed> {

@@ -9,13 +9,15 @@ pub mod record;
 pub mod segment;
 
 use crate::addr::{Gpa, Page};
-use crate::lower::x64::Features;
+use crate::lower::x64::{Features, Site};
 use crate::mem::ram::Ram;
 use directory::Directory;
 use record::{Entry, Made, Source};
 use segment::{Fingerprint, Segment};
 use std::io;
+use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use twox_hash::XxHash3_128;
 
 /// Most bytes of new records that wait to be written: a guest that writes code for hours must not fill memory.
@@ -24,10 +26,38 @@ const MOST_FRESH_BYTES: usize = 64 << 20;
 /// A code cache that is open.
 pub struct CodeCache {
     directory: Directory,
-    segments: Vec<Segment>,
+    segments: Vec<Arc<Segment>>,
     /// Records of this run, each with its key.
     fresh: Vec<(u64, Vec<u8>)>,
     fresh_bytes: usize,
+}
+
+/// What was found.
+pub struct Found<'a> {
+    /// The code that it was made from.
+    pub source: Source<'a>,
+    /// What was made of it.
+    pub made: Made<'a>,
+    /// Its sites.
+    pub sites: KeptSites,
+}
+
+/// Sites that are taken apart when they are needed.
+#[derive(Clone)]
+pub struct KeptSites {
+    segment: Arc<Segment>,
+    range: Range<usize>,
+}
+
+impl KeptSites {
+    /// Takes them apart.
+    ///
+    /// # Panics
+    /// If a record is not what its checksum says that this build wrote.
+    pub fn decode(&self) -> Vec<Site> {
+        record::decode_sites(&self.segment.bytes()[self.range.clone()])
+            .expect("a whole record has whole sites")
+    }
 }
 
 impl CodeCache {
@@ -39,22 +69,20 @@ impl CodeCache {
     /// The host's; others than this user may write to the directory.
     pub fn open(directory: &Path, build: &[u8], limit_bytes: u64) -> io::Result<Self> {
         let directory = Directory::open(directory, fingerprint(build), limit_bytes)?;
-        let segments = directory.segments();
+        let segments = directory.segments().into_iter().map(Arc::new).collect();
         Ok(Self { directory, segments, fresh: Vec::new(), fresh_bytes: 0 })
     }
 
     /// What was made of the code that a vCPU enters in these pages.
-    pub fn find(
-        &self,
-        ram: &Ram,
-        entry: Entry,
-        page: Page,
-        second: Option<Page>,
-    ) -> Option<(Source<'_>, Made<'_>)> {
+    pub fn find(&self, ram: &Ram, entry: Entry, page: Page, second: Option<Page>) -> Option<Found<'_>> {
         let (page, second) = contents(ram, page, second)?;
         let key = entry.key(page);
-        let mut records = self.segments.iter().flat_map(|segment| segment.find(key));
-        records.find_map(|record| record::decode(record, entry, page, second))
+        self.segments.iter().find_map(|segment| {
+            let mut records = segment.find(key);
+            let (source, made) = records.find_map(|record| record::decode(record, entry, page, second))?;
+            let sites = KeptSites { segment: segment.clone(), range: segment.range(made.sites())? };
+            Some(Found { source, made, sites })
+        })
     }
 
     /// Takes in what a function makes of the contents of these pages: a key and a record.

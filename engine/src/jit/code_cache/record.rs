@@ -4,8 +4,10 @@
 //! code stand at the same place of a page: all of them are compared, so no two guests can come to each other's code by a
 //! collision. Numbers of sites and links in the code are counted from 0; who loads it adds where its own begin.
 
+use crate::emit::Slot;
 use crate::guest::Mode;
 use crate::ir::region::Region;
+use crate::lower::x64::asm::{Reg, Xmm};
 use crate::lower::x64::{Home, Link, Lowered, Request, Site, VectorHome};
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
@@ -100,59 +102,98 @@ impl First {
     }
 }
 
-/// What was made of it.
+/// What was made of it. Lists are kept as bytes, so that nothing is taken apart that is not needed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Made<'a> {
     /// The first block.
     pub first: First,
     /// Guest instructions of all blocks.
     pub insns: u32,
-    /// How many blocks.
-    pub blocks: u32,
     /// The code.
     pub code: &'a [u8],
     /// Where other code enters it.
-    pub entry: usize,
+    pub entry: u32,
     /// Where the run loop enters it.
-    pub start: usize,
-    /// Where in it numbers of sites stand.
-    pub site_numbers: Vec<u32>,
-    /// What calls out.
-    pub sites: Vec<Site>,
-    /// Ways out.
-    pub links: Vec<Link>,
-    /// Slots in registers.
-    pub homes: Vec<Home>,
-    /// Pairs of slots in vector registers.
-    pub vector_homes: Vec<VectorHome>,
+    pub start: u32,
+    /// How many sites there are.
+    pub site_count: u32,
+    /// Where in the code their numbers stand: four bytes each.
+    site_numbers: &'a [u8],
+    /// [`Site`]s, encoded.
+    sites: &'a [u8],
+    /// Ways out: where the jump is, where it leads while it is not linked, and where it leads in the guest; four bytes each.
+    links: &'a [u8],
+    /// Slots in registers: two bytes each.
+    homes: &'a [u8],
+    /// Pairs of slots in vector registers: three bytes each.
+    vector_homes: &'a [u8],
 }
 
 /// Bytes from the link's stub to the four-byte number in it: behind the operation code of a move to EAX.
 const LINK_NUMBER: usize = 1;
 
-impl Made<'_> {
-    /// The code with sites and links numbered from these.
+fn number(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes(bytes.try_into().expect("a number is four bytes"))
+}
+
+impl<'a> Made<'a> {
+    /// Writes the code to `to`, with sites and links numbered from these.
     ///
-    /// `None` if there is no code where the numbers are said to stand.
-    pub fn numbered(&self, first_site: u32, first_link: u32) -> Option<Vec<u8>> {
-        let mut code = self.code.to_vec();
-        renumber(&mut code, &self.site_numbers, &self.links, first_site, first_link)?;
-        let inside = |at: usize| at.checked_add(4).is_some_and(|end| end <= code.len());
-        let links_fit = self.links.iter().all(|link| inside(link.jump) && link.unlinked < code.len());
-        (links_fit && self.entry < code.len() && self.start < code.len()).then_some(code)
+    /// `None` if there is no code where something is said to stand.
+    pub fn number(&self, first_site: u32, first_link: u32, to: &mut Vec<u8>) -> Option<()> {
+        to.clear();
+        to.extend_from_slice(self.code);
+        let sites = self.site_numbers.chunks_exact(4).map(number);
+        renumber(to, sites, self.links(), first_site, first_link)?;
+        let inside = |at: usize| at.checked_add(4).is_some_and(|end| end <= self.code.len());
+        let len = self.code.len() as u32;
+        (self.links().all(|link| inside(link.jump)) && self.entry < len && self.start < len).then_some(())
     }
+
+    /// Ways out.
+    pub fn links(&self) -> impl Iterator<Item = Link> + Clone + use<'a> {
+        self.links.chunks_exact(12).map(|link| Link {
+            jump: number(&link[..4]) as usize,
+            unlinked: number(&link[4..8]) as usize,
+            to: i64::from(number(&link[8..]) as i32),
+        })
+    }
+
+    /// Slots in registers.
+    pub fn homes(&self) -> Vec<Home> {
+        let homes = self.homes.chunks_exact(2);
+        homes.map(|home| Home { slot: Slot(home[0]), reg: Reg(home[1] & 0xf) }).collect()
+    }
+
+    /// Pairs of slots in vector registers.
+    pub fn vector_homes(&self) -> Vec<VectorHome> {
+        let homes = self.vector_homes.chunks_exact(3);
+        homes
+            .map(|home| VectorHome { slot: Slot(home[0]), reg: Xmm(home[1] & 0xf), is_scratch: home[2] != 0 })
+            .collect()
+    }
+
+    /// What calls out, encoded: [`decode_sites`] takes it apart.
+    pub fn sites(&self) -> &'a [u8] {
+        self.sites
+    }
+}
+
+/// Takes sites apart.
+pub fn decode_sites(sites: &[u8]) -> Option<Vec<Site>> {
+    postcard::from_bytes(sites).ok()
 }
 
 /// Adds to the numbers of sites and links.
 fn renumber(
     code: &mut [u8],
-    site_numbers: &[u32],
-    links: &[Link],
+    sites: impl Iterator<Item = u32>,
+    links: impl Iterator<Item = Link>,
     first_site: u32,
     first_link: u32,
 ) -> Option<()> {
-    let sites = site_numbers.iter().map(|&at| (at as usize, first_site));
-    let links = links.iter().map(|link| (link.unlinked.wrapping_add(LINK_NUMBER), first_link));
+    let sites = sites.map(|at| (at as usize, first_site));
+    let links = links.map(|link| (link.unlinked.wrapping_add(LINK_NUMBER), first_link));
     for (at, add) in sites.chain(links) {
         let number: &mut [u8; 4] = code.get_mut(at..)?.first_chunk_mut()?;
         *number = u32::from_le_bytes(*number).wrapping_add(add).to_le_bytes();
@@ -200,20 +241,32 @@ pub fn encode(
     let mut code = lowered.code.to_vec();
     let [minus_site, minus_link] =
         [request.first_site, request.first_link].map(|first| 0u32.wrapping_sub(first));
-    renumber(&mut code, lowered.site_numbers, lowered.links, minus_site, minus_link)
+    let numbers = lowered.site_numbers.iter().copied();
+    renumber(&mut code, numbers, lowered.links.iter().copied(), minus_site, minus_link)
         .expect("numbers stand in the code");
+    let bytes_of =
+        |numbers: &[u32]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
+    let links: Vec<u32> = lowered
+        .links
+        .iter()
+        .flat_map(|link| [link.jump as u32, link.unlinked as u32, link.to as i32 as u32])
+        .collect();
+    let homes: Vec<u8> = lowered.homes.iter().flat_map(|home| [home.slot.0, home.reg.0]).collect();
+    let vector_home = |home: &VectorHome| [home.slot.0, home.reg.0, home.is_scratch.into()];
+    let vector_homes: Vec<u8> = lowered.vector_homes.iter().flat_map(vector_home).collect();
+    let sites = postcard::to_stdvec(lowered.sites).expect("memory is all that encoding needs");
     let made = Made {
         first: First::of(region),
         insns: region.blocks.iter().map(|block| block.insns).sum(),
-        blocks: region.blocks.len() as u32,
         code: &code,
-        entry: lowered.entry,
-        start: lowered.start,
-        site_numbers: lowered.site_numbers.to_vec(),
-        sites: lowered.sites.to_vec(),
-        links: lowered.links.to_vec(),
-        homes: lowered.homes.to_vec(),
-        vector_homes: lowered.vector_homes.to_vec(),
+        entry: lowered.entry as u32,
+        start: lowered.start as u32,
+        site_count: lowered.sites.len() as u32,
+        site_numbers: &bytes_of(lowered.site_numbers),
+        sites: &sites,
+        links: &bytes_of(&links),
+        homes: &homes,
+        vector_homes: &vector_homes,
     };
     let record = postcard::to_extend(&source, Vec::new())
         .and_then(|record| postcard::to_extend(&made, record))

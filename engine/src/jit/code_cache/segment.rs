@@ -8,6 +8,7 @@
 
 use memmap2::Mmap;
 use std::collections::HashSet;
+use std::ops::Range;
 use twox_hash::XxHash3_64;
 
 /// The first bytes of every segment; the digit is the version of this layout.
@@ -28,6 +29,19 @@ pub type Fingerprint = [u8; 16];
 pub struct Segment<B = Mmap> {
     bytes: B,
     log2_places: u32,
+}
+
+impl Segment {
+    /// Lets the host provide the index, which is read all over, at once.
+    pub fn fetch_index(&self) {
+        // Where the advice is not known nothing is lost.
+        #[cfg(target_os = "linux")]
+        let _ = self.bytes.advise_range(
+            memmap2::Advice::PopulateRead,
+            0,
+            HEADER_BYTES + (PLACE_BYTES << self.log2_places),
+        );
+    }
 }
 
 fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
@@ -57,6 +71,18 @@ impl<B: AsRef<[u8]>> Segment<B> {
     /// Bytes of it all.
     pub fn len_bytes(&self) -> u64 {
         self.bytes.as_ref().len() as u64
+    }
+
+    /// All of it.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+
+    /// Where in it bytes are that it gave.
+    pub fn range(&self, part: &[u8]) -> Option<Range<usize>> {
+        let start = part.as_ptr().addr().checked_sub(self.bytes().as_ptr().addr())?;
+        let end = start.checked_add(part.len())?;
+        (end <= self.bytes().len()).then_some(start..end)
     }
 
     /// What a place of the index says: the key and, if the record is whole, the record. `None` for a free place.

@@ -29,7 +29,7 @@ impl Reg {
 }
 
 /// A vector register, by its number in encodings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Xmm(pub u8);
 
 /// A place in memory: base + index + displacement.

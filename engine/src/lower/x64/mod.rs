@@ -89,7 +89,7 @@ pub struct Site {
 }
 
 /// A way out of a region that can be linked to other code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
     /// Where in the code the four-byte displacement of its jump is.
     pub jump: usize,
@@ -100,7 +100,7 @@ pub struct Link {
 }
 
 /// A register that holds a slot all through a region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Home {
     /// The slot.
     pub slot: Slot,
@@ -109,7 +109,7 @@ pub struct Home {
 }
 
 /// A vector register that holds a pair of slots all through a region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VectorHome {
     /// The first of the pair.
     pub slot: Slot,

@@ -79,6 +79,8 @@ pub struct Block {
     heat: u32,
     /// Context of data accesses that it did so in.
     context: u8,
+    /// It was come to from elsewhere than from its page.
+    entered: bool,
 }
 
 impl Block {
@@ -96,6 +98,7 @@ impl Block {
             fresh: 0,
             heat: 0,
             context: 0,
+            entered: false,
         }
     }
 
@@ -108,6 +111,11 @@ impl Block {
     /// Context of data accesses in which the interpreter ran it last.
     pub fn context(&self) -> usize {
         self.context.into()
+    }
+
+    /// Whether it was come to from elsewhere than from its page.
+    pub fn was_entered(&self) -> bool {
+        self.entered
     }
 
     /// The mode that its code is for.
@@ -226,6 +234,11 @@ impl<I: Copy> BlockCache<I> {
         block.context = context as u8;
         block.heat = block.heat.saturating_add(1);
         block.heat
+    }
+
+    /// Notes that a block was come to from elsewhere than from its page.
+    pub fn note_entered(&mut self, id: BlockId) {
+        self.blocks[id.0 as usize].entered = true;
     }
 
     /// Notes the translated code that starts with a block.
@@ -544,8 +557,9 @@ fn next_page(gva: Gva) -> Gva {
     gva.page_start().offset(PAGE_BYTES)
 }
 
+/// Whether addresses are in one page.
 #[inline]
-fn same_page(a: Gva, b: Gva) -> bool {
+pub fn same_page(a: Gva, b: Gva) -> bool {
     (a.0 ^ b.0) & !PAGE_MASK == 0
 }
 

@@ -3,7 +3,7 @@
 //! `run` returns at block boundaries and never blocks: waiting for time or input is the caller's business.
 
 use crate::addr::{Gpa, Gva};
-use crate::cache::{BlockCache, BlockId};
+use crate::cache::{BlockCache, BlockId, same_page};
 use crate::cpu::Cpu;
 use crate::eager::BlockEnd;
 use crate::guest::Guest;
@@ -276,6 +276,9 @@ impl<G: Guest> Machine<G> {
                     Ok(id) => {
                         if let Some((from, from_pc)) = came_from {
                             self.cache.link(from, from_pc, pc, id);
+                        }
+                        if came_from.is_none_or(|(_, from_pc)| !same_page(from_pc, pc)) {
+                            self.cache.note_entered(id);
                         }
                         id
                     }

@@ -22,6 +22,7 @@ use crate::lower::x64::{Home, Lowering, Place, Request, VectorHome, lower_jump};
 use crate::mem::ram::Ram;
 use crate::vcpu::{EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED, Vcpu};
 use std::cell::OnceCell;
+use std::collections::HashSet;
 use std::io;
 use std::ptr::NonNull;
 use std::time::Duration;
@@ -106,21 +107,25 @@ impl Translator {
             return Ok(());
         }
         let until = thread_ns().saturating_add(effort.as_nanos() as u64);
-        let mut warm: Vec<(u32, BlockId)> = cache
+        let mut warm: Vec<BlockId> = cache
             .ids()
-            .map(|id| (cache.block(id).heat(), id))
-            .filter(|&(heat, id)| heat >= WARM && cache.is_live(id) && !cpu.ram.has_written_code())
+            .filter(|&id| cache.block(id).heat() >= WARM && cache.is_live(id) && !cpu.ram.has_written_code())
             .collect();
-        warm.sort_unstable_by_key(|&(heat, _)| std::cmp::Reverse(heat));
-        for (_, id) in warm {
+        // What is come to by a static way from the same page is part of what begins there, most likely.
+        warm.sort_by_key(|&id| (!cache.block(id).was_entered(), std::cmp::Reverse(cache.block(id).heat())));
+        let mut covered = HashSet::new();
+        for id in warm {
             let (block, context) = (cache.block(id), cache.block(id).context());
             if thread_ns() >= until {
                 break;
             }
-            if block.translated(context).is_none() {
-                let (page, second) = (Page::of(block.gpa()), block.second());
-                let origin = Origin { page, second, mode: block.mode(), context };
-                self.translate_for::<G>(cache, cpu, id, origin);
+            let (page, second) = (Page::of(block.gpa()), block.second());
+            let origin = Origin { page, second, mode: block.mode(), context };
+            let is_covered =
+                !block.was_entered() && covered.contains(&(page, block.page_offset(), origin.mode));
+            if block.translated(context).is_none() && !is_covered {
+                let region = self.translate_for::<G>(cache, cpu, id, origin);
+                covered.extend(region.blocks.iter().map(|block| (page, block.start as u64, origin.mode)));
             }
         }
         self.kept.as_mut().map_or(Ok(()), CodeCache::save)
@@ -245,7 +250,7 @@ impl Translator {
         cpu: &mut Cpu<G>,
         id: BlockId,
         origin: Origin,
-    ) {
+    ) -> Region {
         let began = thread_ns();
         let region = grow::grow::<G>(cache, id);
         let added = self.add::<G>(&region, origin, id, Some(&cpu.ram)).or_else(|Full| {
@@ -257,6 +262,7 @@ impl Translator {
             cache.set_translated(id, origin.context, number);
         }
         self.statistics.translation_ns += thread_ns() - began;
+        region
     }
 
     /// Begins the next generation, in the place of the oldest.

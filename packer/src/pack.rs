@@ -4,7 +4,7 @@
 //! so no error, full disk or kill leaves half of one behind.
 
 use crate::image::{
-    Arch, ByteString, ContainerConfig, ImageError, ImageWriter, MachineConfig, Manifest, Provenance,
+    self, Arch, ByteString, ContainerConfig, ImageError, ImageWriter, MachineConfig, Manifest, Provenance,
     SectionId,
 };
 use crate::rootfs::erofs::{self, FileRange, Reader, ReaderError, Written};
@@ -35,6 +35,8 @@ pub struct PackOptions {
     pub initrd: Vec<u8>,
     /// Whom the files of a source directory belong to in the guest.
     pub owners: Owners,
+    /// Whether the image is written in compressed form.
+    pub compress: bool,
 }
 
 /// What was packed.
@@ -119,7 +121,14 @@ pub fn pack_with<E: From<PackError>>(
 ) -> Result<PackSummary, E> {
     let (mut writer, summary) = build(source, options)?;
     add(&mut writer)?;
-    let image_bytes = writer.finish().map_err(PackError::Image)?;
+    let finish = || {
+        if options.compress {
+            // The plain image never gets a name.
+            return image::compress(&writer.preview()?, &options.output);
+        }
+        writer.finish()
+    };
+    let image_bytes = finish().map_err(PackError::Image)?;
     Ok(PackSummary { image_bytes, ..summary })
 }
 

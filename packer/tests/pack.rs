@@ -75,6 +75,7 @@ impl Fixture {
             kernel: self.path("kernel"),
             initrd: b"agent".to_vec(),
             owners: Owners::Keep,
+            compress: false,
         };
         Job { source: Source::Rootfs(self.path(source)), options }
     }

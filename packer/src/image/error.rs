@@ -1,6 +1,7 @@
 //! What can be wrong with an image file, or with writing one. Each message is one line and names
 //! the file.
 
+use super::chunks::ChunkError;
 use super::format::SectionId;
 use std::io;
 use std::path::PathBuf;
@@ -71,6 +72,17 @@ pub enum FormatError {
     /// A section's bytes do not match its hash.
     #[error("corrupt: section {0} does not match its checksum")]
     SectionChecksum(SectionId),
+    /// A compressed section cannot be decompressed.
+    #[error("corrupt: section {section} cannot be decompressed: {problem}")]
+    Compressed {
+        /// Which section.
+        section: SectionId,
+        /// What is wrong with it.
+        problem: ChunkError,
+    },
+    /// A section is needed as a range of the file.
+    #[error("section {0} is compressed and has to be expanded first")]
+    NotExpanded(SectionId),
     /// A byte between sections is not zero.
     #[error("corrupt: the padding at byte {offset} is not zero")]
     Padding {

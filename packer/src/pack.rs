@@ -7,6 +7,7 @@ use crate::image::{
     self, Arch, ByteString, ContainerConfig, ImageError, ImageWriter, MachineConfig, Manifest, Provenance,
     SectionId,
 };
+use crate::oci::Platform;
 use crate::rootfs::erofs::{self, FileRange, Reader, ReaderError, Written};
 use crate::rootfs::{DataStore, DirectoryOptions, FsTree, Owners, RootfsError};
 use std::fs;
@@ -67,7 +68,7 @@ pub enum PackError {
         error: ReaderError,
     },
     /// The root filesystem's programs are for another architecture.
-    #[error("{source_name}: {program} is a program for {found}, not for {wanted}")]
+    #[error("{source_name}: {program} is a program for {found}, not for {wanted}{hint}")]
     RootfsArch {
         /// The source as the user named it.
         source_name: String,
@@ -77,6 +78,8 @@ pub enum PackError {
         found: String,
         /// The architecture asked for.
         wanted: Arch,
+        /// What to do instead.
+        hint: String,
     },
     /// The kernel cannot be read.
     #[error("{}: {error}", path.display())]
@@ -243,6 +246,7 @@ fn check_programs(
                 program: crate::rootfs::escape(path),
                 found: machine_name(machine),
                 wanted: options.arch,
+                hint: Platform::hint(&platforms_of(machine)),
             });
         }
         break;
@@ -278,6 +282,18 @@ fn elf_machine(start: &[u8]) -> Option<u16> {
         }),
         _ => None,
     }
+}
+
+/// The platforms whose machines run programs for this one.
+fn platforms_of(machine: u16) -> Vec<String> {
+    let machine = if machine == EM_386 { Arch::X86_64.elf_machine() } else { machine };
+    let runs = |arch: &Arch| arch.elf_machine() == machine;
+    [Arch::Riscv64, Arch::X86_64]
+        .into_iter()
+        .find(runs)
+        .map(|arch| Platform::of(arch).to_string())
+        .into_iter()
+        .collect()
 }
 
 fn machine_name(machine: u16) -> String {

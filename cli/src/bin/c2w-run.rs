@@ -105,7 +105,10 @@ fn main() -> ExitCode {
             save: args.snapshot.map(|output| SaveOptions { output, when: args.snapshot_when }),
             command: args.command,
         };
-        run(&image, &options)
+        let status = run(&image, &options);
+        // Whatever came out of it may come from that.
+        image.check_unchanged()?;
+        status
     });
     match result {
         Ok(status) => ExitCode::from(status),

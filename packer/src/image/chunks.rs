@@ -358,7 +358,12 @@ mod tests {
         let table = table(&stream(&content(), &[])).unwrap();
         assert_eq!(table.for_each(|number| if number == 2 { Err(number) } else { Ok(()) }), Err(2));
         let done = AtomicUsize::new(0);
-        table.for_each(|number| Ok::<_, ()>(drop(done.fetch_add(1 << number, Ordering::Relaxed)))).unwrap();
+        table
+            .for_each(|number| {
+                done.fetch_add(1 << number, Ordering::Relaxed);
+                Ok::<_, ()>(())
+            })
+            .unwrap();
         assert_eq!(done.into_inner(), 0b1111);
     }
 }

@@ -92,8 +92,8 @@ pub enum FormatError {
     /// The manifest's bytes are what was written, but they are not a manifest.
     #[error("bad manifest: {0}")]
     Manifest(String),
-    /// The file was written to while it was being checked.
-    #[error("the file changed while it was being read")]
+    /// The file was written to while it was being checked, or while its machine ran.
+    #[error("the file changed or was cut short while it was in use")]
     Changed,
 }
 

@@ -31,6 +31,8 @@ pub struct Image {
     file: File,
     header: Header,
     manifest: Manifest,
+    /// The file's when it was opened.
+    identity: FileIdentity,
 }
 
 /// A section as a range of the open file, e.g. for a read-only block device.
@@ -68,7 +70,8 @@ impl Image {
     pub(super) fn of_file(file: File, path: &Path) -> Result<Self, ImageError> {
         let read = |error| ImageError::Read { path: path.to_path_buf(), error };
         let format = |error| ImageError::Format { path: path.to_path_buf(), error };
-        let len_bytes = file.metadata().map_err(read)?.len();
+        let identity = FileIdentity::of(&file).map_err(read)?;
+        let len_bytes = identity.len_bytes();
         let start = read_start(&file, len_bytes).map_err(read)?;
         let header = Header::parse(&start, len_bytes).map_err(format)?;
         let json = read_section(&file, &header, SectionId::Manifest, MAX_MANIFEST_BYTES).map_err(
@@ -83,7 +86,7 @@ impl Image {
                 "its architecture differs from the header's".to_string(),
             )));
         }
-        Ok(Image { path: path.to_path_buf(), file, header, manifest })
+        Ok(Image { path: path.to_path_buf(), file, header, manifest, identity })
     }
 
     /// The path it was opened by.
@@ -238,6 +241,30 @@ impl Image {
         if let Err(error) = identity.and_then(|identity| seen.remember(&identity)) {
             tracing::debug!(%error, "cannot remember that the image was verified");
         }
+    }
+
+    /// Whether the file is as it was when it was opened; a machine that ran from it may have gone wrong otherwise.
+    ///
+    /// # Errors
+    /// [`FormatError::Changed`].
+    pub fn check_unchanged(&self) -> Result<(), ImageError> {
+        let now = FileIdentity::of(&self.file).map_err(|error| self.read_error(error))?;
+        if self.identity.same_content(&now) { Ok(()) } else { Err(self.changed()) }
+    }
+
+    /// That the file changed while it was in use, as an error.
+    pub fn changed(&self) -> ImageError {
+        self.format_error(FormatError::Changed)
+    }
+
+    /// Length of a section's content; less than that is in the file if it is compressed.
+    ///
+    /// # Errors
+    /// As [`Image::content`].
+    pub fn content_bytes(&self, section: &Section) -> Result<u64, ImageError> {
+        let file = self.file.try_clone().map_err(|error| self.read_error(error))?;
+        let content = Content::open(file, section, Vec::new());
+        content.map(|content| content.len_bytes()).map_err(|error| self.content_error(error))
     }
 
     fn section(&self, id: SectionId) -> Result<&Section, ImageError> {

@@ -22,7 +22,9 @@ fn content(seed: u32) -> Vec<u8> {
 fn section(id: SectionId) -> Vec<u8> {
     match id {
         // As RAM has its kernel.
-        SectionId::RamSnapshot => [&content(1)[..], &content(2)[..4096 * 3]].concat(),
+        SectionId::RamSnapshot => {
+            [&content(SectionId::Kernel as u32)[8192..], &content(99)[..4096 * 3]].concat()
+        }
         SectionId::MachineState => b"state".to_vec(),
         id => content(id as u32),
     }
@@ -259,5 +261,7 @@ fn forged_frames_are_found_and_named() {
     let mut bytes = good.clone();
     bytes[..HEADER_BYTES].copy_from_slice(&header.to_bytes());
     fs::write(&path, bytes).unwrap();
-    assert!(Image::open(&path).is_err());
+    let error = Image::open(&path).unwrap().read(SectionId::RamSnapshot).unwrap_err().to_string();
+    assert!(error.ends_with("image.c2w: the image has no kernel section"), "{error}");
+    assert!(expanded(&cache, &path).is_err());
 }

@@ -12,7 +12,6 @@ use super::seen::SeenImages;
 use super::writer::ImageWriter;
 use crate::cache::{Cache, Kept, trim};
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -46,14 +45,14 @@ impl ExpandedImages {
             return Ok(image);
         }
         let path = self.path(&image);
-        if let Some(found) = find(&image, &path, &seen)? {
+        if let Some(found) = find(&image, &path, &seen) {
             return Ok(found);
         }
         // A cache that cannot be written, e.g. of a read-only home, is no reason not to run.
         let Ok(lock) = self.cache.lock(&path.with_extension(LOCK), note) else {
             return image.expand_for_now();
         };
-        if let Some(found) = find(&image, &path, &seen)? {
+        if let Some(found) = find(&image, &path, &seen) {
             return Ok(found);
         }
         image.verify_stored()?;
@@ -92,23 +91,14 @@ impl ExpandedImages {
 }
 
 /// What the image was expanded to before, if it is there and whole.
-fn find(image: &Image, path: &Path, seen: &SeenImages) -> Result<Option<Image>, ImageError> {
-    let found = match open(image, path) {
-        Ok(found) => found,
-        Err(ImageError::Read { error, .. }) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(ImageError::Format { .. }) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    match found.ensure_verified(seen) {
-        Ok(_) => {}
-        Err(ImageError::Format { .. }) => return Ok(None),
-        Err(error) => return Err(error),
-    }
+fn find(image: &Image, path: &Path, seen: &SeenImages) -> Option<Image> {
+    let found = open(image, path).ok()?;
+    found.ensure_verified(seen).ok()?;
     // Only says when it was last of use; a read-only cache does without.
     if let Ok(lock) = File::options().append(true).open(path.with_extension(LOCK)) {
         let _ = lock.set_modified(SystemTime::now());
     }
-    Ok(Some(found))
+    Some(found)
 }
 
 /// An expanded image, which goes by the name of the compressed one.

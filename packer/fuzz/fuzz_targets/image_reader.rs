@@ -35,7 +35,7 @@ static GOOD: LazyLock<[Good; 2]> = LazyLock::new(|| {
     for id in SECTIONS {
         // More than one chunk of the first, little of the others.
         let len = if id == SectionId::Kernel { (1 << 20) + 5000 } else { 3000 };
-        let text: Vec<u8> = (0..len as u32).map(|at| (at / 7 * at) as u8 & 7).collect();
+        let text: Vec<u8> = (0..len as u32).map(|at| (at / 7).wrapping_mul(at) as u8 & 7).collect();
         writer.add_bytes(id, &text).expect("written");
     }
     writer.finish().expect("written");

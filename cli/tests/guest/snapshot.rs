@@ -93,7 +93,7 @@ fn a_compressed_image_is_expanded_once_and_does_the_same() {
     // What is saved from it is plain, and of its own.
     let saved = scratch().join("from-compressed.c2w");
     let options = ["--snapshot", saved.to_str().unwrap(), "--snapshot-when", "mark"];
-    assert_eq!(parts(&run(&[&options[..], &["sh", "-c", "echo mark; echo after"]].concat())).0, 0);
+    assert_eq!(parts(&run(&[&options[..], &["sh", "-c", "echo mark; sleep 1; echo after"]].concat())).0, 0);
     assert_eq!(stdout(&resume(&saved, &[])), "after\n");
     // What only looks at it expands nothing.
     let look = |arguments: &[&str]| {

@@ -109,7 +109,9 @@ impl FromStr for Platform {
         let variant = parts.next().map(str::to_string);
         let runs = |variant: &str| match name {
             "amd64" => AMD64_VARIANTS.contains(&Some(variant)),
-            _ => !variant.is_empty(),
+            _ => {
+                (1..=32).contains(&variant.len()) && variant.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            }
         };
         if parts.next().is_some() || variant.as_deref().is_some_and(|variant| !runs(variant)) {
             return Err(bad());
@@ -170,6 +172,8 @@ mod tests {
             ("linux/amd64/v3", None),
             ("linux/amd64/v2/x", None),
             ("386/", None),
+            ("386/a ", None),
+            ("386/\t", None),
             ("linux/riscv64/", None),
             ("linux/riscv64/rva23", Some("linux/riscv64/rva23")),
             ("linux", None),

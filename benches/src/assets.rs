@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use c2w::commands::pack::{GuestParts, image, progress};
+use c2w::snapshot::pack::SnapshotOptions;
 use c2w_packer::demo;
 use c2w_packer::image::{Arch, ContainerConfig, Image};
 use c2w_packer::pack::Source;
@@ -47,7 +48,8 @@ impl Assets {
         match given {
             Some(path) => Self::of_image(path, arch, BULK_BYTES, scratch()?),
             None => {
-                Self::of_rootfs(demo::rootfs_with(arch, &["python3-minimal"], &progress)?, arch, BULK_BYTES)
+                let rootfs = demo::rootfs_with(arch, &["python3-minimal"], &progress)?;
+                Self::of_rootfs(rootfs, arch, BULK_BYTES, None)
             }
         }
     }
@@ -56,11 +58,16 @@ impl Assets {
     ///
     /// # Errors
     /// What could not be had.
-    pub fn of_rootfs(rootfs: PathBuf, arch: Arch, bulk_bytes: u64) -> Result<Self> {
+    pub fn of_rootfs(
+        rootfs: PathBuf,
+        arch: Arch,
+        bulk_bytes: u64,
+        snapshot: Option<SnapshotOptions>,
+    ) -> Result<Self> {
         let directory = scratch()?;
         let path = directory.path().join("image.c2w");
         let (config, parts) = (ContainerConfig::default(), GuestParts::default());
-        image(&Source::Rootfs(rootfs), &path, arch, config, MEMORY_BYTES, &parts, None)?;
+        image(&Source::Rootfs(rootfs), &path, arch, config, MEMORY_BYTES, &parts, snapshot)?;
         Self::of_image(&path, arch, bulk_bytes, directory)
     }
 

@@ -2,9 +2,10 @@
 //! disk to read and a directory to share.
 
 use anyhow::{Context, Result, ensure};
-use c2w::commands::pack::{GuestParts, image, progress};
+use c2w::commands::pack::{ImageOptions, image, progress};
+use c2w::snapshot::pack::SnapshotOptions;
 use c2w_packer::demo;
-use c2w_packer::image::{Arch, ContainerConfig, Image};
+use c2w_packer::image::{Arch, Image};
 use c2w_packer::pack::Source;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -17,6 +18,10 @@ pub const MEMORY_BYTES: u64 = 512 << 20;
 pub const BULK_BYTES: u64 = 256 << 20;
 /// Name of the file of the same length in the shared directory.
 pub const SHARED_FILE: &str = "bulk";
+
+/// Bytes of the last page of an initial RAM disk; tables of 1 KiB or so come behind it.
+const INITRD_TAIL: usize = 512;
+const PAGE: usize = 4096;
 
 /// The files. They are gone when this is dropped.
 pub struct Assets {
@@ -47,7 +52,8 @@ impl Assets {
         match given {
             Some(path) => Self::of_image(path, arch, BULK_BYTES, scratch()?),
             None => {
-                Self::of_rootfs(demo::rootfs_with(arch, &["python3-minimal"], &progress)?, arch, BULK_BYTES)
+                let rootfs = demo::rootfs_with(arch, &["python3-minimal"], &progress)?;
+                Self::of_rootfs(rootfs, arch, BULK_BYTES, None)
             }
         }
     }
@@ -56,11 +62,16 @@ impl Assets {
     ///
     /// # Errors
     /// What could not be had.
-    pub fn of_rootfs(rootfs: PathBuf, arch: Arch, bulk_bytes: u64) -> Result<Self> {
+    pub fn of_rootfs(
+        rootfs: PathBuf,
+        arch: Arch,
+        bulk_bytes: u64,
+        snapshot: Option<SnapshotOptions>,
+    ) -> Result<Self> {
         let directory = scratch()?;
         let path = directory.path().join("image.c2w");
-        let (config, parts) = (ContainerConfig::default(), GuestParts::default());
-        image(&Source::Rootfs(rootfs), &path, arch, config, MEMORY_BYTES, &parts, None)?;
+        let options = ImageOptions { memory_bytes: MEMORY_BYTES, snapshot, ..ImageOptions::of(arch) };
+        image(&Source::Rootfs(rootfs), &path, &options)?;
         Self::of_image(&path, arch, bulk_bytes, directory)
     }
 
@@ -71,7 +82,9 @@ impl Assets {
         ensure!(found == arch, "{}: is for {found}, not {arch}", path.display());
         let [kernel, initrd, rootfs, disk, share] = ["kernel", "initrd", "rootfs", "disk", "share"].map(at);
         fs::write(&kernel, parts.kernel()?)?;
-        fs::write(&initrd, parts.initrd()?.context("the image has an initial RAM disk")?)?;
+        let mut cpio = parts.initrd()?.context("the image has an initial RAM disk")?;
+        pad_initrd(&mut cpio);
+        fs::write(&initrd, cpio)?;
         let mut section = parts.rootfs()?;
         section.file.seek(SeekFrom::Start(section.offset))?;
         let copied = io::copy(&mut section.file.take(section.len_bytes), &mut File::create(&rootfs)?)?;
@@ -82,6 +95,15 @@ impl Assets {
         let image = path.to_path_buf();
         Ok(Self { arch, image, kernel, initrd, rootfs, disk, share, _directory: directory })
     }
+}
+
+/// Lengthens an initial RAM disk by zeros, which its format allows at the end, until it ends early in a page.
+///
+/// QEMU's `microvm` puts it below the end of memory, where its ACPI tables are, too, and only the rest of the last page keeps
+/// it from being written over them. The guest then finds no devices.
+fn pad_initrd(cpio: &mut Vec<u8>) {
+    let len = cpio.len() + (INITRD_TAIL + PAGE - cpio.len() % PAGE) % PAGE;
+    cpio.resize(len, 0);
 }
 
 fn scratch() -> Result<TempDir> {
@@ -98,4 +120,20 @@ fn bulk(path: &Path, len_bytes: u64) -> Result<()> {
     }
     // Written back now rather than while something is measured.
     Ok(file.sync_all()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_initial_ram_disk_leaves_most_of_its_last_page() {
+        for (before, after) in
+            [(0, 512), (512, 512), (513, 4096 + 512), (4096, 4096 + 512), (8191, 8192 + 512)]
+        {
+            let mut cpio = vec![7; before];
+            pad_initrd(&mut cpio);
+            assert_eq!((cpio.len(), cpio.iter().filter(|byte| **byte == 7).count()), (after, before));
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //! timed, by the same code.
 
 use crate::assets::SHARED_FILE;
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use c2w_agent::{Event, MountSpec, Session, StartSpec};
 use std::time::{Duration, Instant};
 
@@ -14,22 +14,38 @@ const SHARE_TARGET: &str = "/share";
 const SHARE_MSIZE: u32 = 512_000;
 const SHARE_OPTIONS: &[u8] = b"cache=mmap";
 
+/// How long anything may take that is not told otherwise; what takes longer hangs.
+pub const LIMIT: Duration = Duration::from_secs(600);
+
+/// What was asked of a guest or a program is not done in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("has not ended after {} s: it hangs, or --timeout is too short", .0.as_secs_f64())]
+pub struct TimedOut(pub Duration);
+
 /// A running machine with the agent in it.
 pub trait Guest {
     /// The conversation with the agent.
     fn session(&mut self) -> &mut Session;
 
-    /// Lets the guest run until the agent has said something.
+    /// Lets the guest run until the agent has said something; `None` if it has not by then.
     ///
     /// # Errors
     /// When the machine ended or the agent broke the protocol.
-    fn next_event(&mut self) -> Result<Event>;
+    fn next_event(&mut self, deadline: Instant) -> Result<Option<Event>>;
 
     /// Processor time that the machine has used on the host, all threads together.
     ///
     /// # Errors
     /// When the host does not tell.
     fn cpu_time(&self) -> Result<Duration>;
+
+    /// Most memory that the process which emulates the machine has had at a time, if it does nothing else.
+    fn peak_bytes(&self) -> Option<u64>;
+}
+
+/// As [`Guest::next_event`], for something that may take so long and began at `start`.
+fn next_event(guest: &mut dyn Guest, start: Instant, limit: Duration) -> Result<Event> {
+    guest.next_event(start + limit)?.context(TimedOut(limit))
 }
 
 /// How long something took.
@@ -46,7 +62,8 @@ pub struct Took {
 /// # Errors
 /// As [`Guest::next_event`].
 pub fn wait_ready(guest: &mut dyn Guest) -> Result<()> {
-    while !matches!(guest.next_event()?, Event::Ready(_)) {}
+    let start = Instant::now();
+    while !matches!(next_event(guest, start, LIMIT).context("the boot")?, Event::Ready(_)) {}
     Ok(())
 }
 
@@ -63,9 +80,9 @@ pub fn furnish(guest: &mut dyn Guest) -> Result<()> {
         msize: SHARE_MSIZE,
         options: SHARE_OPTIONS.to_vec(),
     };
-    let request = guest.session().mount(mount);
+    let (start, request) = (Instant::now(), guest.session().mount(mount));
     loop {
-        match guest.next_event()? {
+        match next_event(guest, start, LIMIT)? {
             Event::Done(done) if done == request => break,
             Event::Failed(failed, why) if failed == request => bail!("cannot mount the share: {why}"),
             _ => {}
@@ -83,14 +100,14 @@ pub fn furnish(guest: &mut dyn Guest) -> Result<()> {
 /// # Errors
 /// When it could not be started or did not exit with status 0.
 pub fn run(guest: &mut dyn Guest, script: &str) -> Result<Took> {
-    execute(guest, &["sh", "-c", script]).map(|(took, _)| took)
+    execute(guest, &["sh", "-c", script], LIMIT).map(|(took, _)| took)
 }
 
 /// Runs a program and tells how long it took, from the request to the news of its end, and what it said.
 ///
 /// # Errors
-/// When it could not be started or did not exit with status 0.
-pub fn execute(guest: &mut dyn Guest, argv: &[&str]) -> Result<(Took, String)> {
+/// When it could not be started, did not exit with status 0, or not within `limit`: then it goes on.
+pub fn execute(guest: &mut dyn Guest, argv: &[&str], limit: Duration) -> Result<(Took, String)> {
     let spec = StartSpec {
         argv: argv.iter().map(|word| word.as_bytes().to_vec()).collect(),
         env: vec![b"PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_vec(), b"LC_ALL=C".to_vec()],
@@ -101,7 +118,7 @@ pub fn execute(guest: &mut dyn Guest, argv: &[&str]) -> Result<(Took, String)> {
     let process = guest.session().start(spec);
     let mut said = Vec::new();
     loop {
-        match guest.next_event()? {
+        match next_event(guest, start, limit)? {
             Event::Output(of, output, bytes) => {
                 guest.session().consumed(of, output, bytes.len());
                 said.extend(bytes);

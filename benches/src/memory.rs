@@ -23,6 +23,13 @@ pub fn resident(pid: u32, ram_bytes: u64) -> Result<Resident> {
     parse(&text, ram_bytes).with_context(|| format!("{path}: no mapping of {ram_bytes} bytes"))
 }
 
+/// Most resident memory that a process has had at a time, the guest's RAM included.
+pub fn peak_bytes(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix(" kB")?;
+    kib.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
 /// `None` if no mapping is large enough for RAM.
 fn parse(smaps: &str, ram_bytes: u64) -> Option<Resident> {
     let (mut total, mut size, mut ram) = (0, 0, None::<(u64, u64)>);
@@ -48,6 +55,13 @@ fn parse(smaps: &str, ram_bytes: u64) -> Option<Resident> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_peak_is_at_least_what_is_kept() {
+        let ours = vec![1u8; 8 << 20];
+        assert!(peak_bytes(std::process::id()).unwrap() >= ours.iter().map(|byte| u64::from(*byte)).sum());
+        assert_eq!(peak_bytes(u32::MAX), None);
+    }
 
     #[test]
     fn ram_is_told_from_the_rest() {

@@ -22,7 +22,7 @@ use rustix::time::{ClockId, clock_gettime};
 use std::fs::{self, File};
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The kernel's command line, on both machines.
 pub const CMDLINE: &str = "console=ttyS0 quiet panic=-1";
@@ -88,15 +88,17 @@ impl Guest for Ours {
         &mut self.vm.session
     }
 
-    fn next_event(&mut self) -> Result<Event> {
-        loop {
+    fn next_event(&mut self, deadline: Instant) -> Result<Option<Event>> {
+        while Instant::now() < deadline {
             if let Some(event) = self.vm.next_event()? {
-                return Ok(event);
+                return Ok(Some(event));
             }
             self.console.take(false);
             match self.vm.step() {
                 Step::Ran => {}
-                Step::Idle(Some(time)) => thread::sleep(time),
+                Step::Idle(Some(time)) => {
+                    thread::sleep(time.min(deadline.saturating_duration_since(Instant::now())));
+                }
                 Step::Idle(None) => bail!("the guest waits for nothing\n{}", self.console.describe()),
                 Step::Diverged => bail!("{}", self.vm.computer().divergence().unwrap_or_default()),
                 Step::Ended(request) => {
@@ -104,9 +106,14 @@ impl Guest for Ours {
                 }
             }
         }
+        Ok(None)
     }
 
     fn cpu_time(&self) -> Result<Duration> {
         Ok(Self::process_cpu_time())
+    }
+
+    fn peak_bytes(&self) -> Option<u64> {
+        None
     }
 }

@@ -3,21 +3,22 @@
 
 use crate::assets::{Assets, MEMORY_BYTES};
 use crate::guest::{Guest, SHARE_TAG};
+use crate::memory;
 use crate::ours::CMDLINE;
+use crate::process::{self, poll_until};
 use crate::tsc;
 use anyhow::{Context, Result, bail};
 use c2w_agent::{Event, PORT_NAME, Session};
 use c2w_packer::image::Arch;
 use c2w_packer::toolchain::QemuSystem;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::{FdFlags, fcntl_setfd};
-use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes read from the socket at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -111,8 +112,8 @@ impl Qemu {
         self.process.id()
     }
 
-    /// Writes what is to be said and reads what was said, or waits until one of them can be done.
-    fn exchange(&mut self) -> Result<()> {
+    /// Writes what is to be said and reads what was said, or waits until one of them can be done, or time is up.
+    fn exchange(&mut self, deadline: Instant) -> Result<()> {
         while !self.session.outgoing().is_empty() {
             match self.socket.write(self.session.outgoing()) {
                 Ok(len) => self.session.sent(len),
@@ -130,7 +131,7 @@ impl Qemu {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 let mut flags = PollFlags::IN;
                 flags.set(PollFlags::OUT, !self.session.outgoing().is_empty());
-                poll(&mut [PollFd::new(&self.socket, flags)], None)?;
+                poll_until(&mut [PollFd::new(&self.socket, flags)], deadline)?;
                 Ok(())
             }
             Err(error) => Err(error).context("cannot read from QEMU"),
@@ -148,26 +149,25 @@ impl Guest for Qemu {
         &mut self.session
     }
 
-    fn next_event(&mut self) -> Result<Event> {
+    fn next_event(&mut self, deadline: Instant) -> Result<Option<Event>> {
         loop {
             let mut rest = &self.inbox[self.taken..];
             let event = self.session.next_event(&mut rest)?;
             self.taken = self.inbox.len() - rest.len();
             match event {
-                Some(event) => return Ok(event),
-                None => self.exchange()?,
+                Some(event) => return Ok(Some(event)),
+                None if Instant::now() >= deadline => return Ok(None),
+                None => self.exchange(deadline)?,
             }
         }
     }
 
     fn cpu_time(&self) -> Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
-        // proc(5): after the name in parentheses, which may hold spaces, come the fields from the third on.
-        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-        let (utime, stime) = (14, 15);
-        let ticks: u64 =
-            fields.skip(utime - 3).take(stime - utime + 1).map(str::parse::<u64>).sum::<Result<_, _>>()?;
-        Ok(Duration::from_secs(ticks) / rustix::param::clock_ticks_per_second() as u32)
+        process::cpu_time(self.pid())
+    }
+
+    fn peak_bytes(&self) -> Option<u64> {
+        memory::peak_bytes(self.pid())
     }
 }
 

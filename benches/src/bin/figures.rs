@@ -11,14 +11,13 @@ use c2w_benches::figure::{Side, Table, Unit};
 use c2w_benches::guest::{self, Guest};
 use c2w_benches::memory::{self, Resident};
 use c2w_benches::ours::Ours;
-use c2w_benches::process::Program;
+use c2w_benches::process::{Program, load};
 use c2w_benches::qemu::{self, Qemu};
 use c2w_benches::tasks::TASKS;
 use c2w_packer::cache::Cache;
 use c2w_packer::image::Arch;
 use c2w_packer::toolchain::{QemuSystem, qemu_system};
 use clap::Parser;
-use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -125,10 +124,4 @@ fn rest(table: &mut Table, side: Side, name: &'static str, resident: Resident) {
 
 fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
-}
-
-/// Load averages over 1, 5 and 15 minutes.
-fn load() -> Result<String> {
-    let text = fs::read_to_string("/proc/loadavg")?;
-    Ok(text.split_whitespace().take(3).collect::<Vec<_>>().join(" "))
 }

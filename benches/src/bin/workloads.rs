@@ -1,9 +1,17 @@
-//! Runs the suite of small programs in `benches/guest` under c2w, under QEMU's translator on the same kernel, initial RAM
-//! disk and root file system, and on the host itself, and prints how their speeds compare. A chart is written, too.
+//! Runs the suite of small programs in `benches/guest` under c2w in each of its ways, under QEMU's translator on the same
+//! kernel, initial RAM disk and root file system, and on the host itself, and prints how their speeds compare. A chart is
+//! written, too. `cargo build --release -p c2w` first.
 //!
 //! In every round the guests boot; then each program runs on one side and at once on the next, so that what else the host
 //! does hits all. Every side has to compute the same. The host runs the very programs of an x86_64 guest where it is one
-//! itself.
+//! itself. A program that has not ended in time is named, and its side starts anew.
+//!
+//! Then come whole commands of which most code runs once, by `c2w-run` with an empty directory for translated code (the
+//! group `cold`), and again with the same directory (`code cache warm`). QEMU keeps nothing, and has one time for both: in a
+//! guest that has booted, as c2w's goes on from the image's snapshot; only in `boot` both boot.
+//!
+//! Below the table stand the geometric means next to what is aimed at, and what explains them, from `c2w-run --stats` while
+//! it boots and runs every program once more.
 //!
 //! # Other emulators
 //!
@@ -35,14 +43,18 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use c2w::jit::Jit;
+use c2w::snapshot::pack::SnapshotOptions;
 use c2w_benches::assets::Assets;
 use c2w_benches::ours::Ours;
+use c2w_benches::process::{c2w_run, load};
 use c2w_benches::qemu::{self, Qemu};
 use c2w_benches::workloads::build::{self, add_to_rootfs, programs};
 use c2w_benches::workloads::chart;
-use c2w_benches::workloads::list::WORKLOADS;
+use c2w_benches::workloads::cold::{self, COLD};
+use c2w_benches::workloads::list::{Group, INDIRECT, WORKLOADS, Workload};
+use c2w_benches::workloads::report::{Report, Translation};
 use c2w_benches::workloads::results::{Results, Role, Side};
-use c2w_benches::workloads::runner::{Agent, Programs, Runner, peer};
+use c2w_benches::workloads::runner::{Agent, Outcome, Programs, Runner, peer};
 use c2w_benches::workloads::template::Template;
 use c2w_packer::cache::Cache;
 use c2w_packer::demo;
@@ -50,6 +62,7 @@ use c2w_packer::image::Arch;
 use c2w_packer::toolchain::{QemuSystem, qemu_system};
 use clap::Parser;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Length of the disk and the shared file that QEMU and c2w are also given; no program here reads them.
 const BULK_BYTES: u64 = 1 << 20;
@@ -69,6 +82,12 @@ struct Args {
     /// Make runs so many times longer.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     scale: f64,
+    /// How c2w runs guest code, a column for each; the first is compared in more ways.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "native,wasm,cranelift,off")]
+    engines: Vec<Jit>,
+    /// Seconds in which a program has to end on any side.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    timeout: u64,
     /// Also measure another emulator; see the head of this program's source.
     #[arg(long, value_name = "NAME=COMMAND")]
     peer: Vec<Template>,
@@ -78,9 +97,9 @@ struct Args {
     /// Do without c2w.
     #[arg(long)]
     no_c2w: bool,
-    /// How c2w runs guest code.
-    #[arg(long, value_enum, default_value_t)]
-    jit: Jit,
+    /// Leave out what is told below the table.
+    #[arg(long)]
+    no_report: bool,
     /// Print JSON with every sample instead of a table.
     #[arg(long)]
     json: bool,
@@ -94,55 +113,98 @@ enum Start<'a> {
     Native(PathBuf),
     Qemu(QemuSystem),
     Peer(&'a Template),
-    C2w,
+    C2w(Jit),
+}
+
+/// Everything that does not change from round to round.
+struct Suite<'a> {
+    starts: Vec<Start<'a>>,
+    assets: Assets,
+    programs: PathBuf,
+    workloads: Vec<(Workload, u64)>,
+    limit: Duration,
+}
+
+/// What comes out.
+struct Found {
+    results: Results,
+    report: Report,
+    failures: Vec<String>,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
     let guest_programs = programs(Some(args.arch))?;
-    let mut starts = vec![(native(args.arch, &guest_programs)?, "native".to_string(), Role::Native)];
-    if !args.no_qemu {
-        let qemu = qemu_system(&Cache::of_user()?, args.arch, &|line| eprintln!("workloads: {line}"))?;
-        starts.push((Start::Qemu(qemu), "QEMU".to_string(), Role::Peer));
-    }
-    for template in &args.peer {
-        starts.push((Start::Peer(template), template.name.clone(), Role::Peer));
-    }
-    if !args.no_c2w {
-        starts.push((Start::C2w, "c2w".to_string(), Role::C2w));
-    }
-    let wanted = |text: &str| text.contains(&args.only);
-    let workloads = WORKLOADS
-        .iter()
-        .filter(|workload| workload.runs_on(Some(args.arch)))
-        .filter(|workload| wanted(workload.name) || wanted(&workload.group.to_string()))
-        .map(|workload| (*workload, workload.scaled(args.scale)));
-    let sides = starts.iter().map(|(_, name, role)| Side { name: name.clone(), role: *role });
-    let mut results = Results::new(sides.collect(), workloads);
-    ensure!(!results.workloads().is_empty(), "no program's name or group contains {:?}", args.only);
-    let assets = assets(args.arch, &guest_programs)?;
-    let mut failures = Vec::new();
+    let (starts, sides): (Vec<_>, Vec<_>) = sides(&args, &guest_programs)?.into_iter().unzip();
+    let wanted =
+        |name: &str, group: Group| name.contains(&args.only) || group.to_string().contains(&args.only);
+    let workloads = WORKLOADS.iter().filter(|workload| workload.runs_on(Some(args.arch)));
+    let workloads = workloads.filter(|workload| wanted(workload.name, workload.group));
+    let workloads: Vec<_> = workloads.map(|workload| (*workload, workload.scaled(args.scale))).collect();
+    let lines = workloads.iter().map(|(workload, repeats)| (workload.name, workload.group, *repeats));
+    let cold = cold::lines().filter(|(name, group, ..)| wanted(name, *group));
+    let lines: Vec<_> = lines.chain(cold.map(|(name, group, ..)| (name, group, 1))).collect();
+    ensure!(!lines.is_empty(), "no program's name or group contains {:?}", args.only);
+    let count = sides.len();
+    let mut found =
+        Found { results: Results::new(sides, lines), report: Report::new(count), failures: Vec::new() };
+    let has_cold = COLD.iter().any(|cold| cold.names.iter().any(|name| found.results.row(name).is_some()));
+    let assets = assets(args.arch, &guest_programs, has_cold)?;
+    let limit = Duration::from_secs(args.timeout);
+    let suite = Suite { starts, assets, programs: guest_programs, workloads, limit };
+    let before = load()?;
     for round in 1..=args.rounds {
         eprintln!("workloads: round {round} of {}", args.rounds);
-        let runners = starts.iter().map(|(start, name, _)| {
-            runner(start, &assets, &guest_programs, args.jit).with_context(|| name.clone())
-        });
-        measure(&mut runners.collect::<Result<Vec<_>>>()?, &mut results, &mut failures);
+        suite.programs(&mut found, !args.no_report);
+        suite.commands(&mut found);
+    }
+    if !args.no_report {
+        suite.translations(&mut found);
     }
     let title = format!("{} guest", args.arch);
     let beside = std::env::current_exe()?.with_file_name(format!("workloads-{}.svg", args.arch));
     let path = args.chart.unwrap_or(beside);
+    let Found { results, report, failures } = found;
     chart::write(&results, &title, &path)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&results.json())?);
+        let mut json = results.json();
+        json["report"] = serde_json::to_value(&report)?;
+        println!("{}", serde_json::to_string_pretty(&json)?);
     } else {
-        println!("{title}, {} rounds\n{results}", args.rounds);
+        println!("{title}, {} rounds; load average before: {before}, after: {}", args.rounds, load()?);
+        println!("{results}\n\n{}", results.aims());
+        if !args.no_report {
+            println!("{}", report.table(&results));
+        }
         println!("chart: {}", path.display());
     }
     if !failures.is_empty() {
         bail!("{} runs failed:\n{}", failures.len(), failures.join("\n"));
     }
     Ok(())
+}
+
+/// Who is compared: the host, QEMU, other emulators, c2w.
+fn sides<'a>(args: &'a Args, guest_programs: &Path) -> Result<Vec<(Start<'a>, Side)>> {
+    let side = |name: &str, role| Side { name: name.to_string(), role, jit: None };
+    let mut sides = vec![(native(args.arch, guest_programs)?, side("host", Role::Native))];
+    if !args.no_qemu {
+        let qemu = qemu_system(&Cache::of_user()?, args.arch, &|line| eprintln!("workloads: {line}"))?;
+        sides.push((Start::Qemu(qemu), side("QEMU", Role::Peer)));
+    }
+    let peers = args.peer.iter();
+    sides.extend(peers.map(|template| (Start::Peer(template), side(&template.name, Role::Peer))));
+    let engines = args.engines.iter().filter(|_| !args.no_c2w);
+    sides.extend(engines.map(|jit| {
+        let name = match jit {
+            Jit::Native => "c2w",
+            Jit::Wasm => "wasm",
+            Jit::Cranelift => "cranelift",
+            Jit::Off => "interpreter",
+        };
+        (Start::C2w(*jit), Side { jit: Some(*jit), ..side(name, Role::C2w) })
+    }));
+    Ok(sides)
 }
 
 /// The host's own programs, which are the guest's where the architectures are the same.
@@ -153,42 +215,155 @@ fn native(guest: Arch, guest_programs: &Path) -> Result<Start<'static>> {
     }))
 }
 
-/// What the guests are given: the small Debian with the programs in it.
-fn assets(arch: Arch, guest_programs: &Path) -> Result<Assets> {
-    let base = demo::rootfs(arch, &|line| eprintln!("workloads: {line}"))?;
+/// What the guests are given: the small Debian with the programs in it, and what the commands need.
+fn assets(arch: Arch, guest_programs: &Path, has_cold: bool) -> Result<Assets> {
+    let packages = if has_cold { &cold::PACKAGES[..] } else { &[] };
+    let base = demo::rootfs_with(arch, packages, &|line| eprintln!("workloads: {line}"))?;
     let directory = tempfile::tempdir()?;
     let rootfs = directory.path().join("rootfs.tar");
     add_to_rootfs(&base, guest_programs, &rootfs)?;
-    Assets::of_rootfs(rootfs, arch, BULK_BYTES)
+    let snapshot = SnapshotOptions { jit: Jit::default(), warm: Vec::new(), when: None };
+    Assets::of_rootfs(rootfs, arch, BULK_BYTES, Some(snapshot))
 }
 
-fn runner(start: &Start<'_>, assets: &Assets, programs: &Path, jit: Jit) -> Result<Box<dyn Runner>> {
-    Ok(match start {
-        Start::Native(directory) => Box::new(Programs::native(directory.clone())),
-        Start::Qemu(qemu) => Box::new(Agent::boot(Qemu::start(qemu, assets, &qemu::cmdline(assets.arch)?)?)?),
-        Start::Peer(template) => peer(template, assets, programs)?,
-        Start::C2w => Box::new(Agent::boot(Ours::start(assets, jit)?)?),
-    })
-}
-
-/// One round.
-fn measure(runners: &mut [Box<dyn Runner>], results: &mut Results, failures: &mut Vec<String>) {
-    for (row, (workload, repeats)) in results.workloads().into_iter().enumerate() {
-        for (side, runner) in runners.iter_mut().enumerate() {
-            let Side { name, role } = &results.sides()[side];
-            // Not every host has what a guest has.
-            if *role == Role::Native && !workload.runs_on(build::host()) {
-                continue;
+impl Suite<'_> {
+    fn runner(&self, side: usize) -> Result<Box<dyn Runner>> {
+        let (assets, programs) = (&self.assets, &self.programs);
+        Ok(match &self.starts[side] {
+            Start::Native(directory) => Box::new(Programs::native(directory.clone())),
+            Start::Qemu(qemu) => {
+                Box::new(Agent::boot(Qemu::start(qemu, assets, &qemu::cmdline(assets.arch)?)?)?)
             }
-            let what = format!("{}, {name}", workload.name);
-            let added = runner.run(&workload, repeats).and_then(|outcome| {
-                eprintln!("workloads: {what}: {:.3} s", outcome.wall.as_secs_f64());
-                Ok(results.add(row, side, &outcome)?)
-            });
-            if let Err(error) = added {
-                eprintln!("workloads: {what}: {error:#}");
-                failures.push(format!("{what}: {error:#}"));
+            Start::Peer(template) => peer(template, assets, programs)?,
+            Start::C2w(jit) => Box::new(Agent::boot(Ours::start(assets, *jit)?)?),
+        })
+    }
+
+    /// One round of the programs.
+    fn programs(&self, found: &mut Found, with_indirect: bool) {
+        if self.workloads.is_empty() {
+            return;
+        }
+        let mut runners: Vec<Option<Box<dyn Runner>>> = self.starts.iter().map(|_| None).collect();
+        let indirect = with_indirect.then_some((INDIRECT, INDIRECT.repeats));
+        for (workload, repeats) in self.workloads.iter().copied().chain(indirect) {
+            for (side, runner) in runners.iter_mut().enumerate() {
+                // Not every host has what a guest has.
+                let role = found.results.sides()[side].role;
+                if role == Role::Native && !workload.runs_on(build::host()) {
+                    continue;
+                }
+                let outcome = match runner {
+                    Some(runner) => runner.run(&workload, repeats, self.limit),
+                    None => self
+                        .runner(side)
+                        .context("cannot start")
+                        .and_then(|started| runner.insert(started).run(&workload, repeats, self.limit)),
+                };
+                if outcome.is_err() {
+                    // It may be in any state.
+                    *runner = None;
+                }
+                found.report.indirect_ns[side].extend(outcome.as_ref().ok().and_then(|outcome| outcome.ns));
+                found.add(workload.name, side, outcome);
             }
         }
+        for (side, runner) in runners.iter().enumerate() {
+            let peak = runner.as_ref().and_then(|runner| runner.peak_bytes());
+            found.report.peak_bytes[side] = found.report.peak_bytes[side].max(peak);
+        }
+    }
+
+    /// One round of the commands.
+    fn commands(&self, found: &mut Found) {
+        let is_wanted = |cold: &&cold::Cold| cold.names.iter().any(|name| found.results.row(name).is_some());
+        let wanted: Vec<_> = COLD.iter().filter(is_wanted).collect();
+        if wanted.is_empty() {
+            return;
+        }
+        for (side, start) in self.starts.iter().enumerate() {
+            match start {
+                Start::Qemu(qemu) => {
+                    let start = Instant::now();
+                    let guest = qemu::cmdline(self.assets.arch)
+                        .and_then(|cmdline| Qemu::start(qemu, &self.assets, &cmdline));
+                    let mut guest = match guest {
+                        Ok(guest) => guest,
+                        Err(error) => {
+                            found.add(COLD[0].names[0], side, Err(error));
+                            continue;
+                        }
+                    };
+                    // All of them, for each to find the guest as it is after the one before.
+                    for cold in &COLD {
+                        let outcome = cold::theirs(&mut guest, start, cold, self.limit);
+                        if let Ok(outcome) = &outcome {
+                            found.add(cold.names[1], side, Ok(*outcome));
+                        }
+                        found.add(cold.names[0], side, outcome);
+                    }
+                }
+                Start::C2w(jit) if *jit != Jit::Off => {
+                    for &cold in &wanted {
+                        if let Err(error) = self.command(found, side, *jit, cold) {
+                            found.add(cold.names[0], side, Err(error));
+                        }
+                    }
+                }
+                Start::Native(_) | Start::Peer(_) | Start::C2w(_) => {}
+            }
+        }
+    }
+
+    /// A command under c2w, with and without what its first run leaves.
+    fn command(&self, found: &mut Found, side: usize, jit: Jit, cold: &cold::Cold) -> Result<()> {
+        let (program, code) = (c2w_run()?, tempfile::tempdir()?);
+        for name in cold.names {
+            let outcome = cold::ours(&program, &self.assets.image, jit, code.path(), cold, self.limit);
+            found.add(name, side, outcome);
+        }
+        Ok(())
+    }
+
+    /// What the translators did.
+    fn translations(&self, found: &mut Found) {
+        for (side, start) in self.starts.iter().enumerate() {
+            let Start::C2w(jit) = start else { continue };
+            if *jit == Jit::Off || self.workloads.is_empty() {
+                continue;
+            }
+            let count = u32::try_from(self.workloads.len()).unwrap_or(u32::MAX);
+            let limit = self.limit.saturating_mul(count);
+            let measured = c2w_run().and_then(|program| {
+                Translation::measure(&program, &self.assets.image, *jit, &self.workloads, limit)
+            });
+            match measured {
+                Ok(translation) => found.report.translations[side] = Some(translation),
+                Err(error) => found.fail("statistics", side, &error),
+            }
+        }
+    }
+}
+
+impl Found {
+    /// Takes note of a run; one of a program that is no line of the table only has to be good.
+    fn add(&mut self, name: &str, side: usize, outcome: Result<Outcome>) {
+        let added = outcome.and_then(|outcome| {
+            if let Some(row) = self.results.row(name) {
+                let side_name = &self.results.sides()[side].name;
+                eprintln!("workloads: {name}, {side_name}: {:.3} s", outcome.wall.as_secs_f64());
+                self.results.add(row, side, &outcome)?;
+            }
+            Ok(())
+        });
+        if let Err(error) = added {
+            self.fail(name, side, &error);
+        }
+    }
+
+    fn fail(&mut self, name: &str, side: usize, error: &anyhow::Error) {
+        let text = format!("{name}, {}: {error:#}", self.results.sides()[side].name);
+        eprintln!("workloads: {text}");
+        self.failures.push(text);
     }
 }

@@ -1,6 +1,7 @@
 //! From C text to programs, kept in the user's cache until the text, the options or the compiler changes.
 
-use super::list::{HEADER, WORKLOADS, Workload};
+use super::cold;
+use super::list::{self, HEADER, Workload};
 use anyhow::{Context, Result};
 use c2w::commands::pack::progress;
 use c2w_packer::cache::{Cache, CacheError, CommandError, Key};
@@ -64,7 +65,7 @@ pub fn programs(arch: Option<Arch>) -> Result<PathBuf> {
     };
     let version = Command::new(&gcc).arg("--version").output().with_context(|| gcc.clone())?.stdout;
     let options = [&OPTIONS, target].concat();
-    let list: Vec<&Workload> = WORKLOADS.iter().filter(|workload| workload.runs_on(arch)).collect();
+    let list: Vec<Workload> = list::programs(arch).collect();
     let mut key = Key::new("workloads")
         .with("compiler", version)
         .with("options", options.join(" "))
@@ -101,7 +102,8 @@ fn options_of(arch: Arch) -> &'static [&'static str] {
     }
 }
 
-/// Writes a root file system to `path`: that of the archive `base`, which is not compressed, and the programs.
+/// Writes a root file system to `path`: that of the archive `base`, which is not compressed, the programs, and the text that
+/// a compiler is given in the guest.
 ///
 /// # Errors
 /// A file cannot be read or written.
@@ -126,6 +128,7 @@ pub fn add_to_rootfs(base: &Path, programs: &Path, path: &Path) -> Result<()> {
         archive.append_data(&mut header, directory.join(name), content)
     };
     add(Path::new(CONSOLE_INIT), CONSOLE_INIT_TEXT.as_bytes())?;
+    add(Path::new(cold::SOURCE), cold::source_text().as_bytes())?;
     for entry in fs::read_dir(programs)? {
         let entry = entry?;
         add(Path::new(&entry.file_name()), &fs::read(entry.path())?)?;

@@ -29,9 +29,9 @@ const COLOURS: [RGBColor; 6] = [
 /// The file cannot be written.
 pub fn write(results: &Results, title: &str, path: &Path) -> Result<()> {
     let Some(baseline) = results.baseline() else { return Ok(()) };
-    let workloads = results.workloads();
+    let names = results.names();
     let sides: Vec<usize> = (0..results.sides().len()).filter(|side| *side != baseline).collect();
-    let bars: Vec<(usize, usize, f64)> = (0..workloads.len())
+    let bars: Vec<(usize, usize, f64)> = (0..names.len())
         .flat_map(|row| sides.iter().enumerate().map(move |(at, side)| (row, at, *side)))
         .filter_map(|(row, at, side)| Some((row, at, results.speed(row, side, baseline)?)))
         .collect();
@@ -40,7 +40,7 @@ pub fn write(results: &Results, title: &str, path: &Path) -> Result<()> {
     }
     // Each program has a place of height 1, in which the bars are side by side with a gap below.
     let place = sides.len() as f64 + 1.0;
-    let height = (place * f64::from(BAR)) as u32 * workloads.len() as u32 + MARGINS;
+    let height = (place * f64::from(BAR)) as u32 * names.len() as u32 + MARGINS;
     let root = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();
     let fail = |error: &dyn std::fmt::Display| anyhow!("{}: {error}", path.display());
     root.fill(&WHITE).map_err(|error| fail(&error))?;
@@ -50,7 +50,7 @@ pub fn write(results: &Results, title: &str, path: &Path) -> Result<()> {
         .margin(12)
         .x_label_area_size(40)
         .y_label_area_size(NAMES)
-        .build_cartesian_2d(scale(&bars).log_scale(), 0.0..workloads.len() as f64)
+        .build_cartesian_2d(scale(&bars).log_scale(), 0.0..names.len() as f64)
         .map_err(|error| fail(&error))?;
     chart
         .configure_mesh()
@@ -60,7 +60,7 @@ pub fn write(results: &Results, title: &str, path: &Path) -> Result<()> {
         .x_label_formatter(&|speed| speed.to_string())
         .draw()
         .map_err(|error| fail(&error))?;
-    let y = |row: usize, at: f64| (workloads.len() - row) as f64 - at / place;
+    let y = |row: usize, at: f64| (names.len() - row) as f64 - at / place;
     for (at, side) in sides.iter().enumerate() {
         let colour = COLOURS[at % COLOURS.len()];
         let mine = bars.iter().filter(|(_, bar, _)| *bar == at).map(|(row, bar, speed)| {
@@ -73,12 +73,12 @@ pub fn write(results: &Results, title: &str, path: &Path) -> Result<()> {
             .label(results.sides()[*side].name.clone())
             .legend(move |(x, y)| Rectangle::new([(x, y - 4), (x + 14, y + 4)], colour.filled()));
     }
-    let names = workloads.iter().enumerate().map(|(row, (workload, _))| {
+    let places = names.iter().enumerate().map(|(row, name)| {
         let style = ("sans-serif", 12).into_text_style(&root);
         let (_, from_top) = chart.backend_coord(&(1.0, y(row, place / 2.0)));
-        (Text::new(workload.name, (12, from_top - 6), style), workload)
+        Text::new(*name, (12, from_top - 6), style)
     });
-    for (name, _) in names.collect::<Vec<_>>() {
+    for name in places.collect::<Vec<_>>() {
         root.draw(&name).map_err(|error| fail(&error))?;
     }
     chart
@@ -120,14 +120,15 @@ mod tests {
     #[test]
     fn programs_and_sides_are_named() {
         let sides = [("QEMU", Role::Peer), ("c2w", Role::C2w)];
-        let sides = sides.map(|(name, role)| Side { name: name.to_string(), role });
-        let mut results = Results::new(sides.to_vec(), [(WORKLOADS[0], 1), (WORKLOADS[1], 1)]);
+        let sides = sides.map(|(name, role)| Side { name: name.to_string(), role, jit: None });
+        let mut results =
+            Results::new(sides.to_vec(), [0, 1].map(|at| (WORKLOADS[at].name, WORKLOADS[at].group, 1)));
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("chart.svg");
         write(&results, "nothing", &path).unwrap();
         assert!(!path.exists());
         for (side, wall_ms) in [(0, 100), (1, 50)] {
-            let outcome = Outcome { wall: Duration::from_millis(wall_ms), cpu: None, checksum: 1 };
+            let outcome = Outcome { wall: Duration::from_millis(wall_ms), cpu: None, checksum: 1, ns: None };
             results.add(1, side, &outcome).unwrap();
         }
         write(&results, "a title", &path).unwrap();

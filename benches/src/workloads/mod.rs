@@ -1,9 +1,12 @@
 //! The suite of small programs by which translators are compared: what there is (`list`), how it is compiled (`build`),
-//! where it runs (`runner`, `template`), and what comes out (`results`, `chart`).
+//! where it runs (`runner`, `template`), commands that need translation above all (`cold`), and what comes out (`results`,
+//! `chart`, `report`).
 
 pub mod build;
 pub mod chart;
+pub mod cold;
 pub mod list;
+pub mod report;
 pub mod results;
 pub mod runner;
 pub mod template;

@@ -1,10 +1,11 @@
 //! What was measured of each program on each side, and the table of it.
 
-use super::list::{Group, Workload};
+use super::list::Group;
 use super::runner::Outcome;
 use crate::figure::{median, number};
+use c2w::jit::Jit;
 use serde::Serialize;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// Who runs the programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -25,6 +26,9 @@ pub struct Side {
     pub name: String,
     /// What it is.
     pub role: Role,
+    /// How c2w runs guest code, if it is c2w.
+    #[serde(skip)]
+    pub jit: Option<Jit>,
 }
 
 /// Measurements of one program on one side.
@@ -37,7 +41,8 @@ struct Samples {
 /// Measurements of one program.
 #[derive(Clone, Debug)]
 struct Row {
-    workload: Workload,
+    name: &'static str,
+    group: Group,
     repeats: u64,
     /// What the first side computed, and which it was; every other one has to compute the same.
     checksum: Option<(u64, usize)>,
@@ -51,24 +56,21 @@ pub struct Results {
     rows: Vec<Row>,
 }
 
-/// A quotient of two medians that is a column of the table.
+/// A quotient of two medians that is a column of the table: how many times faster a side is than another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ratio {
-    /// How many times faster c2w is than the first peer.
-    Peer,
-    /// The same by processor time, which a busy host distorts less.
-    PeerByCpu,
-    /// Which part of the host's speed c2w has.
-    Native,
+struct Ratio {
+    side: usize,
+    than: usize,
+    /// By processor time, which a busy host distorts less than wall time.
+    by_cpu: bool,
 }
 
-const RATIOS: [Ratio; 3] = [Ratio::Peer, Ratio::PeerByCpu, Ratio::Native];
-
 impl Results {
-    /// Nothing yet, of these programs with these counts.
-    pub fn new(sides: Vec<Side>, workloads: impl IntoIterator<Item = (Workload, u64)>) -> Self {
-        let rows = workloads.into_iter().map(|(workload, repeats)| Row {
-            workload,
+    /// Nothing yet, of programs with these names, of these groups, with these counts.
+    pub fn new(sides: Vec<Side>, programs: impl IntoIterator<Item = (&'static str, Group, u64)>) -> Self {
+        let rows = programs.into_iter().map(|(name, group, repeats)| Row {
+            name,
+            group,
             repeats,
             checksum: None,
             samples: vec![Samples::default(); sides.len()],
@@ -81,9 +83,14 @@ impl Results {
         &self.sides
     }
 
-    /// The programs and their counts.
-    pub fn workloads(&self) -> Vec<(Workload, u64)> {
-        self.rows.iter().map(|row| (row.workload, row.repeats)).collect()
+    /// The programs' names.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.rows.iter().map(|row| row.name).collect()
+    }
+
+    /// The number of the program with this name.
+    pub fn row(&self, name: &str) -> Option<usize> {
+        self.rows.iter().position(|row| row.name == name)
     }
 
     /// Takes note of one run of the program with this number on this side.
@@ -95,7 +102,7 @@ impl Results {
         let (expected, first) = *row.checksum.get_or_insert((outcome.checksum, side));
         if expected != outcome.checksum {
             return Err(Different {
-                workload: row.workload.name,
+                workload: row.name,
                 expected,
                 first: self.sides[first].name.clone(),
                 found: outcome.checksum,
@@ -122,40 +129,79 @@ impl Results {
         quotient(&samples[than].wall_s, &samples[side].wall_s)
     }
 
-    fn ratio(&self, row: &Row, ratio: Ratio) -> Option<f64> {
-        let than = match ratio {
-            Ratio::Peer | Ratio::PeerByCpu => self.side(Role::Peer)?,
-            Ratio::Native => self.side(Role::Native)?,
-        };
-        let (c2w, than) = (&row.samples[self.side(Role::C2w)?], &row.samples[than]);
-        match ratio {
-            Ratio::Peer | Ratio::Native => quotient(&than.wall_s, &c2w.wall_s),
-            Ratio::PeerByCpu => quotient(&than.cpu_s, &c2w.cpu_s),
-        }
+    /// Every side of c2w next to the first peer; the first of them also by processor time, and next to the host.
+    fn ratios(&self) -> Vec<Ratio> {
+        let c2w = (0..self.sides.len()).filter(|side| self.sides[*side].role == Role::C2w);
+        let ratio = |by_cpu| move |(side, than)| Ratio { side, than, by_cpu };
+        let first = c2w.clone().next();
+        let to_peer = c2w.filter_map(|side| Some((side, self.side(Role::Peer)?))).map(ratio(false));
+        let by_cpu = first.zip(self.side(Role::Peer)).map(ratio(true));
+        to_peer.chain(by_cpu).chain(first.zip(self.side(Role::Native)).map(ratio(false))).collect()
+    }
+
+    fn title(&self, ratio: Ratio) -> String {
+        let name = |side: usize| &self.sides[side].name;
+        format!("{}/{}{}", name(ratio.side), name(ratio.than), if ratio.by_cpu { " cpu" } else { "" })
+    }
+
+    fn ratio(row: &Row, ratio: Ratio) -> Option<f64> {
+        let (side, than) = (&row.samples[ratio.side], &row.samples[ratio.than]);
+        if ratio.by_cpu { quotient(&than.cpu_s, &side.cpu_s) } else { quotient(&than.wall_s, &side.wall_s) }
+    }
+
+    fn rows_of(&self, group: Option<Group>) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(move |row| group.is_none_or(|group| row.group == group))
     }
 
     /// The geometric mean of a ratio over a group, or over everything.
     fn mean(&self, group: Option<Group>, ratio: Ratio) -> Option<f64> {
-        let rows = self.rows.iter().filter(|row| group.is_none_or(|group| row.workload.group == group));
-        geometric_mean(rows.filter_map(|row| self.ratio(row, ratio)))
+        geometric_mean(self.rows_of(group).filter_map(|row| Self::ratio(row, ratio)))
+    }
+
+    /// What each side of c2w is to reach in every group, next to what it does.
+    pub fn aims(&self) -> String {
+        let mut text = String::new();
+        for ratio in self.ratios().into_iter().filter(|ratio| !ratio.by_cpu) {
+            let side = &self.sides[ratio.side];
+            let (Role::Peer, Some(jit)) = (self.sides[ratio.than].role, side.jit) else { continue };
+            for group in Group::ALL {
+                let (Some(aim), Some(mean)) = (group.aim(jit), self.mean(Some(group), ratio)) else {
+                    continue;
+                };
+                let each =
+                    self.rows_of(Some(group)).filter_map(|row| Some((Self::ratio(row, ratio)?, row.name)));
+                let Some((least, name)) = each.min_by(|(a, _), (b, _)| a.total_cmp(b)) else { continue };
+                let verdict = if mean >= aim { "reached" } else { "missed" };
+                let _ = writeln!(
+                    text,
+                    "{:<10} {:<16} {:>5}, aim {:>5}: {verdict:<8} least: {name} {}",
+                    side.name,
+                    group,
+                    number(mean),
+                    number(aim),
+                    number(least),
+                );
+            }
+        }
+        text
     }
 
     /// Every sample, medians and ratios.
     pub fn json(&self) -> serde_json::Value {
-        let ratios = |ratio: &dyn Fn(Ratio) -> Option<f64>| {
-            let [peer, cpu, native] = RATIOS.map(ratio);
-            serde_json::json!({ "to_peer": peer, "to_peer_by_cpu": cpu, "to_native": native })
+        let ratios = |value: &dyn Fn(Ratio) -> Option<f64>| -> serde_json::Value {
+            let all = self.ratios().into_iter().map(|ratio| (self.title(ratio), value(ratio).into()));
+            all.collect::<serde_json::Map<_, _>>().into()
         };
         let rows = self.rows.iter().map(|row| {
             let medians = row.samples.iter().map(|samples| median(&samples.wall_s));
             serde_json::json!({
-                "name": row.workload.name,
-                "group": row.workload.group.to_string(),
+                "name": row.name,
+                "group": row.group.to_string(),
                 "repeats": row.repeats,
                 "checksum": row.checksum.map(|(checksum, _)| format!("{checksum:016x}")),
                 "samples": row.samples,
                 "wall_median_s": medians.collect::<Vec<_>>(),
-                "speed": ratios(&|ratio| self.ratio(row, ratio)),
+                "speed": ratios(&|ratio| Self::ratio(row, ratio)),
             })
         });
         let groups =
@@ -193,36 +239,39 @@ fn geometric_mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
 
 impl fmt::Display for Results {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let peer = self.side(Role::Peer).map_or("peer", |side| &self.sides[side].name);
         let seconds = self.sides.iter().map(|side| format!("{} s", side.name));
-        let ratios = [format!("c2w/{peer}"), "by cpu".to_string(), "c2w/native".to_string()];
-        let header: Vec<String> = seconds.chain(ratios).collect();
+        let ratios = self.ratios();
+        let header: Vec<String> = seconds.chain(ratios.iter().map(|ratio| self.title(*ratio))).collect();
         line(f, &header, "workload", &header)?;
         let shown = |ratio: Option<f64>| ratio.map_or_else(|| "-".to_string(), ratio_text);
         let mean = |f: &mut fmt::Formatter<'_>, name: &str, group| {
             let seconds = self.sides.iter().map(|_| String::new());
-            let means = RATIOS.map(|ratio| shown(self.mean(group, ratio)));
+            let means = ratios.iter().map(|ratio| shown(self.mean(group, *ratio)));
             line(f, &header, name, &seconds.chain(means).collect::<Vec<_>>())
         };
         for group in Group::ALL {
-            let rows: Vec<&Row> = self.rows.iter().filter(|row| row.workload.group == group).collect();
-            for row in &rows {
+            for row in self.rows_of(Some(group)) {
                 let seconds = row.samples.iter().map(|samples| median(&samples.wall_s));
                 let seconds = seconds.map(|median| median.map_or_else(|| "-".to_string(), seconds_text));
-                let ratios = RATIOS.map(|ratio| shown(self.ratio(row, ratio)));
-                line(f, &header, row.workload.name, &seconds.chain(ratios).collect::<Vec<_>>())?;
+                let ratios = ratios.iter().map(|ratio| shown(Self::ratio(row, *ratio)));
+                line(f, &header, row.name, &seconds.chain(ratios).collect::<Vec<_>>())?;
             }
-            if !rows.is_empty() {
+            if self.rows_of(Some(group)).next().is_some() {
                 mean(f, &format!("= {group}"), Some(group))?;
             }
         }
         mean(f, "= all", None)?;
-        write!(f, "c2w/X: how many times faster c2w is than X; = geometric mean")
+        write!(f, "X/Y: how many times faster X is than Y; = geometric mean")
     }
 }
 
 /// A line of cells, each as wide as its header, or a number.
-fn line(f: &mut fmt::Formatter<'_>, header: &[String], name: &str, cells: &[String]) -> fmt::Result {
+pub(super) fn line(
+    f: &mut fmt::Formatter<'_>,
+    header: &[String],
+    name: &str,
+    cells: &[String],
+) -> fmt::Result {
     let cells = header.iter().zip(cells).map(|(header, cell)| format!(" {cell:>0$}", header.len().max(8)));
     writeln!(f, "{name:<18}{}", cells.collect::<String>())
 }
@@ -243,14 +292,17 @@ mod tests {
     use std::time::Duration;
 
     fn outcome(wall_ms: u64, cpu_ms: Option<u64>, checksum: u64) -> Outcome {
-        Outcome { wall: Duration::from_millis(wall_ms), cpu: cpu_ms.map(Duration::from_millis), checksum }
+        let cpu = cpu_ms.map(Duration::from_millis);
+        Outcome { wall: Duration::from_millis(wall_ms), cpu, checksum, ns: None }
     }
 
     /// Two programs of the first group, one of the second.
     fn results() -> Results {
-        let sides = [("native", Role::Native), ("QEMU", Role::Peer), ("c2w", Role::C2w)];
-        let sides = sides.map(|(name, role)| Side { name: name.to_string(), role });
-        Results::new(sides.to_vec(), [0, 1, 8].map(|at| (WORKLOADS[at], 10)))
+        let sides =
+            [("host", Role::Native, None), ("QEMU", Role::Peer, None), ("c2w", Role::C2w, Some(Jit::Native))];
+        let sides = sides.map(|(name, role, jit)| Side { name: name.to_string(), role, jit });
+        let programs = [0, 1, 8].map(|at| (WORKLOADS[at].name, WORKLOADS[at].group, 10));
+        Results::new(sides.to_vec(), programs)
     }
 
     #[test]
@@ -271,17 +323,22 @@ mod tests {
         }
         assert_eq!(
             results.to_string(),
-            "workload           native s   QEMU s    c2w s c2w/QEMU   by cpu c2w/native\n\
-             sieve                 0.100     1.00    0.500     2.00     4.00       0.20\n\
-             sort                  0.100     1.00     2.00     0.50     1.00     0.0500\n\
-             = integer                                         1.00     2.00       0.10\n\
-             nbody-f32             0.010     4.00     1.00     4.00     8.00     0.0100\n\
-             = floating point                                  4.00     8.00     0.0100\n\
-             = all                                             1.59     3.17     0.0464\n\
-             c2w/X: how many times faster c2w is than X; = geometric mean"
+            "workload            host s   QEMU s    c2w s c2w/QEMU c2w/QEMU cpu c2w/host\n\
+             sieve                0.100     1.00    0.500     2.00         4.00     0.20\n\
+             sort                 0.100     1.00     2.00     0.50         1.00   0.0500\n\
+             = integer                                        1.00         2.00     0.10\n\
+             nbody-f32            0.010     4.00     1.00     4.00         8.00   0.0100\n\
+             = floating point                                 4.00         8.00   0.0100\n\
+             = all                                            1.59         3.17   0.0464\n\
+             X/Y: how many times faster X is than Y; = geometric mean"
+        );
+        assert_eq!(
+            results.aims(),
+            "c2w        integer           1.00, aim  2.00: missed   least: sort 0.50\n\
+             c2w        floating point    4.00, aim  4.00: reached  least: nbody-f32 4.00\n"
         );
         assert_eq!(results.speed(2, 0, 1), Some(400.0));
-        assert_eq!(results.json()["workloads"][1]["speed"]["to_peer"], 0.5);
+        assert_eq!(results.json()["workloads"][1]["speed"]["c2w/QEMU"], 0.5);
     }
 
     #[test]
@@ -291,8 +348,14 @@ mod tests {
         results.add(1, 1, &outcome(100, Some(0), 7)).unwrap();
         results.add(1, 2, &outcome(100, Some(0), 7)).unwrap();
         let text = results.to_string();
-        assert!(text.contains("sieve                     -        -    0.100        -        -"), "{text}");
-        assert!(text.contains("= all                                             1.00        -"), "{text}");
+        assert!(
+            text.contains("sieve                    -        -    0.100        -            -"),
+            "{text}"
+        );
+        assert!(
+            text.contains("= all                                            1.00            -"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -302,7 +365,7 @@ mod tests {
         let error = results.add(0, 2, &outcome(1, None, 0xac)).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "sieve: the checksum is 00000000000000ac instead of 00000000000000ab as on native"
+            "sieve: the checksum is 00000000000000ac instead of 00000000000000ab as on host"
         );
         assert_eq!(results.speed(0, 2, 0), None);
     }

@@ -5,12 +5,14 @@ use super::build::{CONSOLE_INIT, GUEST_DIRECTORY};
 use super::list::Workload;
 use super::template::{Drive, Placeholder, Template};
 use crate::assets::{Assets, MEMORY_BYTES};
-use crate::guest::{self, Guest};
+use crate::guest::{self, Guest, LIMIT, TimedOut};
 use crate::ours::CMDLINE;
+use crate::process::{self, poll_until};
 use crate::qemu::Qemu;
 use anyhow::{Context, Result, bail, ensure};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::{FdFlags, fcntl_setfd};
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -34,6 +36,20 @@ pub struct Outcome {
     pub cpu: Option<Duration>,
     /// What the program computed.
     pub checksum: u64,
+    /// What it measured itself, for [`super::list::INDIRECT`].
+    pub ns: Option<f64>,
+}
+
+impl Outcome {
+    /// From the lines that a program has said.
+    fn new<'a>(
+        wall: Duration,
+        cpu: Option<Duration>,
+        said: impl Iterator<Item = &'a str> + Clone,
+    ) -> Result<Self> {
+        let ns = said.clone().find_map(|line| line.trim().strip_prefix("ns ")?.parse().ok());
+        Ok(Self { wall, cpu, checksum: checksum(said)?, ns })
+    }
 }
 
 /// Something that runs workloads.
@@ -41,8 +57,13 @@ pub trait Runner {
     /// Runs one, which does its work so many times.
     ///
     /// # Errors
-    /// It did not end well, or the whole machine did not.
-    fn run(&mut self, workload: &Workload, repeats: u64) -> Result<Outcome>;
+    /// It did not end well, not within `limit`, or the whole machine did not; then nothing else can be run.
+    fn run(&mut self, workload: &Workload, repeats: u64, limit: Duration) -> Result<Outcome>;
+
+    /// Most memory that a process which emulates a machine has had at a time, if that is known.
+    fn peak_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// A guest with the agent in it.
@@ -61,10 +82,14 @@ impl<G: Guest> Agent<G> {
 }
 
 impl<G: Guest> Runner for Agent<G> {
-    fn run(&mut self, workload: &Workload, repeats: u64) -> Result<Outcome> {
+    fn run(&mut self, workload: &Workload, repeats: u64, limit: Duration) -> Result<Outcome> {
         let program = format!("/{GUEST_DIRECTORY}/{}", workload.name);
-        let (took, said) = guest::execute(&mut self.0, &[&program, &repeats.to_string()])?;
-        Ok(Outcome { wall: took.wall, cpu: Some(took.cpu), checksum: checksum(said.lines())? })
+        let (took, said) = guest::execute(&mut self.0, &[&program, &repeats.to_string()], limit)?;
+        Outcome::new(took.wall, Some(took.cpu), said.lines())
+    }
+
+    fn peak_bytes(&self) -> Option<u64> {
+        self.0.peak_bytes()
     }
 }
 
@@ -100,7 +125,7 @@ impl Programs {
 }
 
 impl Runner for Programs {
-    fn run(&mut self, workload: &Workload, repeats: u64) -> Result<Outcome> {
+    fn run(&mut self, workload: &Workload, repeats: u64, limit: Duration) -> Result<Outcome> {
         let words = self.template.fill(|placeholder| {
             Ok(match placeholder {
                 Placeholder::Program => self.directory.join(workload.name).display().to_string(),
@@ -108,13 +133,10 @@ impl Runner for Programs {
                 other => bail!("{other:?} is for emulators that boot"),
             })
         })?;
-        let start = Instant::now();
-        let output = command(&words).output().with_context(|| words[0].clone())?;
-        let wall = start.elapsed();
-        let said = String::from_utf8_lossy(&output.stdout);
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "`{}` ended with {}: {complaint}", words.join(" "), output.status);
-        Ok(Outcome { wall, cpu: None, checksum: checksum(said.lines())? })
+        let ended = process::run(&mut command(&words), limit)?;
+        let (status, complaint) = (ended.status, ended.stderr);
+        ensure!(status.success(), "`{}` ended with {status}: {complaint}", words.join(" "));
+        Outcome::new(ended.took.wall, Some(ended.took.cpu), ended.stdout.lines())
     }
 }
 
@@ -204,52 +226,68 @@ fn accept(listener: &UnixListener, process: &mut Child) -> Result<UnixStream> {
 struct Console {
     process: Child,
     input: ChildStdin,
-    output: BufReader<ChildStdout>,
+    output: ChildStdout,
+    /// What was read beyond the last line.
+    rest: Vec<u8>,
 }
 
 impl Console {
     fn boot(command: &mut Command) -> Result<Self> {
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let input = process.stdin.take().context("a pipe")?;
-        let output = BufReader::new(process.stdout.take().context("a pipe")?);
-        let mut console = Self { process, input, output };
-        console.lines_until(|line| (line == CONSOLE_READY).then_some(()))?;
-        console.obey(&warm_up())?;
+        let output = process.stdout.take().context("a pipe")?;
+        let mut console = Self { process, input, output, rest: Vec::new() };
+        console.lines_until(LIMIT, |line| (line == CONSOLE_READY).then_some(())).context("the boot")?;
+        console.obey(&warm_up(), LIMIT)?;
         Ok(console)
     }
 
     /// Has a line obeyed and returns what was said meanwhile.
-    fn obey(&mut self, line: &str) -> Result<Vec<String>> {
+    fn obey(&mut self, line: &str, limit: Duration) -> Result<Vec<String>> {
         writeln!(self.input, "{line}")
             .and_then(|()| self.input.flush())
             .context("cannot write to the console")?;
-        let (said, status) = self.lines_until(|line| line.strip_prefix(CONSOLE_END).map(str::to_string))?;
+        let (said, status) =
+            self.lines_until(limit, |line| line.strip_prefix(CONSOLE_END).map(str::to_string))?;
         ensure!(status == "0", "`{line}` ended with {status}: {}", said.join("\n"));
         Ok(said)
     }
 
     /// Lines before one of which `end` says something, and what it says.
-    fn lines_until<T>(&mut self, end: impl Fn(&str) -> Option<T>) -> Result<(Vec<String>, T)> {
+    fn lines_until<T>(
+        &mut self,
+        limit: Duration,
+        end: impl Fn(&str) -> Option<T>,
+    ) -> Result<(Vec<String>, T)> {
+        let deadline = Instant::now() + limit;
         let mut said = Vec::new();
         loop {
-            let mut line = Vec::new();
-            let len = self.output.read_until(b'\n', &mut line).context("cannot read from the console")?;
-            let line = String::from_utf8_lossy(&line).trim().to_string();
-            if let Some(end) = end(&line) {
-                return Ok((said, end));
+            while let Some(newline) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=newline).collect();
+                let line = String::from_utf8_lossy(&line).trim().to_string();
+                if let Some(end) = end(&line) {
+                    return Ok((said, end));
+                }
+                said.push(line);
             }
-            ensure!(len > 0, "the emulator has ended: {}", said.join("\n"));
-            said.push(line);
+            let is_there = poll_until(&mut [PollFd::new(&self.output, PollFlags::IN)], deadline)?;
+            ensure!(is_there, TimedOut(limit));
+            let mut chunk = [0; 4096];
+            let len = self.output.read(&mut chunk).context("cannot read from the console")?;
+            self.rest.extend(&chunk[..len]);
+            if len == 0 {
+                said.push(String::from_utf8_lossy(&self.rest).trim().to_string());
+                bail!("the emulator has ended: {}", said.join("\n"));
+            }
         }
     }
 }
 
 impl Runner for Console {
-    fn run(&mut self, workload: &Workload, repeats: u64) -> Result<Outcome> {
+    fn run(&mut self, workload: &Workload, repeats: u64, limit: Duration) -> Result<Outcome> {
         let start = Instant::now();
-        let said = self.obey(&format!("/{GUEST_DIRECTORY}/{} {repeats}", workload.name))?;
-        let wall = start.elapsed();
-        Ok(Outcome { wall, cpu: None, checksum: checksum(said.iter().map(String::as_str))? })
+        let said = self.obey(&format!("/{GUEST_DIRECTORY}/{} {repeats}", workload.name), limit)?;
+        Outcome::new(start.elapsed(), None, said.iter().map(String::as_str))
     }
 }
 
@@ -280,9 +318,13 @@ mod tests {
         let words: Vec<String> = ["sh", "-c", script].map(str::to_string).to_vec();
         let mut console = Console::boot(&mut command(&words)).unwrap();
         let sieve = super::super::list::WORKLOADS[0];
-        assert_eq!(console.run(&sieve, 1).unwrap().checksum, 42);
-        let error = console.run(&super::super::list::WORKLOADS[1], 1).unwrap_err();
+        assert_eq!(console.run(&sieve, 1, LIMIT).unwrap().checksum, 42);
+        let error = console.run(&super::super::list::WORKLOADS[1], 1, LIMIT).unwrap_err();
         assert!(error.to_string().contains("127: no"), "{error}");
+        let mut hangs =
+            command(&["sh", "-c", "echo c2w-ready; echo c2w-end 0; exec sleep 3600"].map(str::to_string));
+        let error = Console::boot(&mut hangs).unwrap().run(&sieve, 1, Duration::from_millis(50)).unwrap_err();
+        assert_eq!(error.downcast_ref(), Some(&TimedOut(Duration::from_millis(50))));
         let mut gone = command(&["sh", "-c", "echo bad"].map(str::to_string));
         assert!(Console::boot(&mut gone).is_err_and(|error| error.to_string().contains("bad")));
     }

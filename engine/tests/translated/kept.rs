@@ -76,11 +76,12 @@ fn it_runs_at_any_address_but_at_no_other_place_of_a_page() {
     let mut moved = keeping(directory.path(), "a", &[]);
     moved.cpu.ram.write(Gpa(RAM + PAGE_BYTES), SUM.as_flattened()).unwrap();
     assert_eq!(run(&mut moved, RAM + PAGE_BYTES, 9), 18);
-    assert!(statistics(&moved).recalled > 0);
+    assert_eq!(statistics(&moved).regions, 0);
     let mut shifted = keeping(directory.path(), "a", &[]);
     shifted.cpu.ram.write(Gpa(RAM + PAGE_BYTES + 64), SUM.as_flattened()).unwrap();
     assert_eq!(run(&mut shifted, RAM + PAGE_BYTES + 64, 9), 18);
-    assert_eq!(statistics(&shifted).recalled, 0);
+    // All but what the trap leads to.
+    assert!(statistics(&shifted).regions > 0 && statistics(&shifted).recalled <= 1);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::cpu::Cpu;
 use crate::guest::{Guest, Mode, Trap};
 use crate::mem::tlb::MAX_CONTEXTS;
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher};
 
 /// Longest block, in instructions.
 const MAX_INSNS: usize = 64;
@@ -16,6 +17,11 @@ const MAX_INSNS: usize = 64;
 const MAX_CACHED_INSNS: usize = 1 << 20;
 /// Entries of the direct-mapped front of the index. A power of two.
 const FRONT_ENTRIES: usize = 1 << 14;
+/// Instructions that there is room for from the start, without moving those that are there: what a short run decodes. Room
+/// that is not used is never touched and costs nothing.
+const ROOM_INSNS: usize = 1 << 17;
+/// The same for blocks.
+const ROOM_BLOCKS: usize = 1 << 15;
 /// Bytes that hold the longest instruction of any guest.
 const MAX_INSN_BYTES: usize = 16;
 
@@ -118,10 +124,42 @@ pub struct BlockCache<I> {
     offsets: Vec<u16>,
     blocks: Vec<Block>,
     front: Box<[(u64, u32)]>,
-    index: HashMap<u64, u32>,
-    pages: HashMap<Page, Vec<u32>>,
+    index: HashMap<u64, u32, KeyHasher>,
+    pages: HashMap<Page, Vec<u32>, KeyHasher>,
     decoded: u64,
     invalidated_pages: u64,
+}
+
+/// Hashes what is one number: addresses, which a guest that chooses them badly only makes itself slow with.
+#[derive(Clone, Copy, Default)]
+struct KeyHasher;
+
+/// What [`KeyHasher`] has hashed.
+#[derive(Default)]
+struct KeyHash(u64);
+
+impl BuildHasher for KeyHasher {
+    type Hasher = KeyHash;
+
+    fn build_hasher(&self) -> KeyHash {
+        KeyHash(0)
+    }
+}
+
+impl Hasher for KeyHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(byte.into()));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // Fibonacci hashing; tables take their bits from both ends.
+        let product = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = product ^ product >> 32;
+    }
 }
 
 /// Index key of code at `gpa` in `mode`. Physical addresses are below 2^48.
@@ -137,12 +175,12 @@ fn front_slot(key: u64) -> usize {
 impl<I: Copy> Default for BlockCache<I> {
     fn default() -> Self {
         Self {
-            insns: Vec::new(),
-            offsets: Vec::new(),
-            blocks: Vec::new(),
+            insns: Vec::with_capacity(ROOM_INSNS),
+            offsets: Vec::with_capacity(ROOM_INSNS),
+            blocks: Vec::with_capacity(ROOM_BLOCKS),
             front: vec![(u64::MAX, NONE); FRONT_ENTRIES].into_boxed_slice(),
-            index: HashMap::new(),
-            pages: HashMap::new(),
+            index: HashMap::with_capacity_and_hasher(ROOM_BLOCKS / 2, KeyHasher),
+            pages: HashMap::with_hasher(KeyHasher),
             decoded: 0,
             invalidated_pages: 0,
         }

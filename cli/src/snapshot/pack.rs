@@ -4,7 +4,7 @@
 use super::live::TextWatch;
 use super::prefetch::WorkingSet;
 use super::resume::{self, Start};
-use super::{Process, Running, take};
+use super::{Process, Running, programs, take};
 use crate::console::ConsoleTail;
 use crate::container::{self, RunOptions};
 use crate::jit::Jit;
@@ -49,7 +49,7 @@ pub fn append(writer: &mut ImageWriter, options: &SnapshotOptions) -> Result<()>
     };
     let hostname = match process {
         Some(_) => None,
-        None => Some(prepare(vm, console).context("cannot make the snapshot")?),
+        None => Some(prepare(vm, console, &image).context("cannot make the snapshot")?),
     };
     take::settle(vm, console, SETTLE).context("cannot make the snapshot")?;
     let running = Running { process, mounted: Vec::new(), hostname };
@@ -76,9 +76,11 @@ fn boot(image: &Image, options: &SnapshotOptions) -> Result<Launched> {
 }
 
 /// Does what need not be done at every start: gives the next container its usual host name, makes it, and has the guest do
-/// a start once, of nothing, so that what that takes is in its memory.
-fn prepare(vm: &mut Vm, console: &mut ConsoleTail) -> Result<Vec<u8>> {
+/// a start once, of nothing, and read the programs that are likely to be started, so that what that takes is in its memory.
+fn prepare(vm: &mut Vm, console: &mut ConsoleTail, image: &Image) -> Result<Vec<u8>> {
     start_nothing(vm, console)?;
+    let request = vm.session.read_files(programs::likely(image)?);
+    answer(vm, console, request)?;
     let hostname = container::hostname(&RunOptions::default()).to_vec();
     name(vm, console, &hostname)?;
     let request = vm.session.prepare();

@@ -7,9 +7,10 @@
 use crate::addr::{Gpa, Gva, PAGE_BYTES, PAGE_MASK, Page};
 use crate::cpu::Cpu;
 use crate::guest::{Guest, Mode, Trap};
+use crate::host::large_pages;
+use crate::keys::KeyHasher;
 use crate::mem::tlb::MAX_CONTEXTS;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher};
 
 /// Longest block, in instructions.
 const MAX_INSNS: usize = 64;
@@ -130,38 +131,6 @@ pub struct BlockCache<I> {
     invalidated_pages: u64,
 }
 
-/// Hashes what is one number: addresses, which a guest that chooses them badly only makes itself slow with.
-#[derive(Clone, Copy, Default)]
-struct KeyHasher;
-
-/// What [`KeyHasher`] has hashed.
-#[derive(Default)]
-struct KeyHash(u64);
-
-impl BuildHasher for KeyHasher {
-    type Hasher = KeyHash;
-
-    fn build_hasher(&self) -> KeyHash {
-        KeyHash(0)
-    }
-}
-
-impl Hasher for KeyHash {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&byte| self.write_u64(byte.into()));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        // Fibonacci hashing; tables take their bits from both ends.
-        let product = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = product ^ product >> 32;
-    }
-}
-
 /// Index key of code at `gpa` in `mode`. Physical addresses are below 2^48.
 fn key(gpa: Gpa, mode: Mode) -> u64 {
     gpa.0 | (mode.0 as u64) << 48
@@ -174,10 +143,13 @@ fn front_slot(key: u64) -> usize {
 
 impl<I: Copy> Default for BlockCache<I> {
     fn default() -> Self {
+        let (insns, blocks) = (Vec::with_capacity(ROOM_INSNS), Vec::with_capacity(ROOM_BLOCKS));
+        large_pages::advise(&insns);
+        large_pages::advise(&blocks);
         Self {
-            insns: Vec::with_capacity(ROOM_INSNS),
+            insns,
             offsets: Vec::with_capacity(ROOM_INSNS),
-            blocks: Vec::with_capacity(ROOM_BLOCKS),
+            blocks,
             front: vec![(u64::MAX, NONE); FRONT_ENTRIES].into_boxed_slice(),
             index: HashMap::with_capacity_and_hasher(ROOM_BLOCKS / 2, KeyHasher),
             pages: HashMap::with_hasher(KeyHasher),

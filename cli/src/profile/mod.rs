@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 pub use symbols::Symbols;
 
 /// Instructions from one sample to the next, on average. A power of two.
-const PERIOD: u64 = 1 << 8;
+const PERIOD: u64 = 1 << 16;
 
 /// A machine that is watched.
 pub struct Profiled<G: Guest> {

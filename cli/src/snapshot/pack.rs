@@ -17,8 +17,9 @@ use c2w_packer::image::{ContainerConfig, Image, ImageWriter};
 use std::io::Write;
 use std::time::Duration;
 
-/// How long the machine runs on after the agent is ready: the kernel has work of its own to finish.
-const SETTLE: Duration = Duration::from_millis(300);
+/// How long the machine runs on after the agent is ready: the kernel has work of its own to finish, some of which it puts
+/// off for a second after it has booted.
+const SETTLE: Duration = Duration::from_millis(1200);
 
 /// How a snapshot is made.
 #[derive(Clone, Debug, Default)]

@@ -12,6 +12,7 @@ use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::emit::Slot;
 use crate::host::native::NativeCode;
 use crate::ir::region::RegionBlock;
+use crate::keys::KeyHasher;
 use crate::lower::x64::{Home, Lowered, Site, VectorHome};
 use rustix::io::Errno;
 use std::collections::HashMap;
@@ -79,9 +80,9 @@ pub(super) struct Generations {
     /// Most bytes of each.
     limit_bytes: usize,
     /// Live units by the page that they were made from.
-    pages: HashMap<Page, Vec<u32>>,
+    pages: HashMap<Page, Vec<u32>, KeyHasher>,
     /// Live units by what they were made from and the place in its page.
-    entries: HashMap<(Origin, u64), u32>,
+    entries: HashMap<(Origin, u64), u32, KeyHasher>,
 }
 
 /// Numbers of what the next unit has.
@@ -108,8 +109,8 @@ impl Generations {
             all: (0..GENERATIONS).map(|_| Generation::default()).collect(),
             current: 0,
             limit_bytes: len_bytes / GENERATIONS,
-            pages: HashMap::new(),
-            entries: HashMap::new(),
+            pages: HashMap::with_hasher(KeyHasher),
+            entries: HashMap::with_hasher(KeyHasher),
         })
     }
 

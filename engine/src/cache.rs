@@ -7,7 +7,6 @@
 use crate::addr::{Gpa, Gva, PAGE_BYTES, PAGE_MASK, Page};
 use crate::cpu::Cpu;
 use crate::guest::{Guest, Mode, Trap};
-use crate::host::large_pages;
 use crate::keys::KeyHasher;
 use crate::mem::tlb::MAX_CONTEXTS;
 use std::collections::HashMap;
@@ -143,13 +142,10 @@ fn front_slot(key: u64) -> usize {
 
 impl<I: Copy> Default for BlockCache<I> {
     fn default() -> Self {
-        let (insns, blocks) = (Vec::with_capacity(ROOM_INSNS), Vec::with_capacity(ROOM_BLOCKS));
-        large_pages::advise(&insns);
-        large_pages::advise(&blocks);
         Self {
-            insns,
+            insns: Vec::with_capacity(ROOM_INSNS),
             offsets: Vec::with_capacity(ROOM_INSNS),
-            blocks,
+            blocks: Vec::with_capacity(ROOM_BLOCKS),
             front: vec![(u64::MAX, NONE); FRONT_ENTRIES].into_boxed_slice(),
             index: HashMap::with_capacity_and_hasher(ROOM_BLOCKS / 2, KeyHasher),
             pages: HashMap::with_hasher(KeyHasher),

@@ -6,11 +6,6 @@ mod call_out;
 mod code_memory;
 #[cfg(feature = "cranelift")]
 pub mod cranelift;
-#[cfg(target_os = "linux")]
-pub(crate) mod large_pages;
-#[cfg(not(target_os = "linux"))]
-#[path = "no_large_pages.rs"]
-pub(crate) mod large_pages;
 #[cfg(unix)]
 pub mod mapped;
 #[cfg(all(unix, target_arch = "x86_64"))]

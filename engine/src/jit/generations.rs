@@ -210,6 +210,12 @@ impl Generations {
         Ok(number)
     }
 
+    /// Whether any live unit was made from this page: asked of every new block, so it is to cost next to nothing.
+    #[inline]
+    pub fn knows(&self, page: Page) -> bool {
+        self.pages.contains_key(&page)
+    }
+
     /// The live unit that was made from this; it belongs to this block from now on.
     pub fn adopt(&mut self, origin: Origin, place: u64, block: BlockId) -> Option<u32> {
         let number = *self.entries.get(&(origin, place))?;

@@ -117,6 +117,9 @@ impl Translator {
     #[inline(never)]
     fn adopt<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &Cpu<G>, id: BlockId) -> bool {
         let (block, context) = (cache.block(id), cpu.data_context());
+        if !self.code.knows(Page::of(block.gpa())) {
+            return false;
+        }
         let origin =
             Origin { page: Page::of(block.gpa()), second: block.second(), mode: cpu.mode(), context };
         let found = self.code.adopt(origin, block.page_offset(), id);

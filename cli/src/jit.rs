@@ -62,7 +62,8 @@ pub enum Kept {
 }
 
 impl Kept {
-    fn parse(text: &str) -> Result<Self, Infallible> {
+    /// Reads what an option says.
+    pub fn parse(text: &str) -> Result<Self, Infallible> {
         Ok(match text {
             "" => Self::InUsersCache,
             "off" => Self::Not,
@@ -129,7 +130,7 @@ impl Default for JitOptions {
 
 impl From<Jit> for JitOptions {
     fn from(how: Jit) -> Self {
-        Self { how, memory_bytes: CODE_BYTES, code_cache: Kept::default(), verify: false, profile: None }
+        Self { how, memory_bytes: CODE_BYTES, code_cache: Kept::Not, verify: false, profile: None }
     }
 }
 

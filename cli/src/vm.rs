@@ -15,6 +15,11 @@ use std::time::Duration;
 
 /// Instructions between two looks at the host: well below a millisecond of guest code.
 const SLICE: u64 = 100_000;
+/// The same while most of them are interpreted: what a short command prints, and that it has ended, waits for the end of
+/// a slice.
+const FIRST_SLICE: u64 = 10_000;
+/// For how many instructions a machine with an agent runs in such slices.
+const FIRST: u64 = 20_000_000;
 /// Room in each direction of the agent's port and of a serial console.
 pub const CHANNEL_BYTES: usize = 256 * 1024;
 /// Bytes taken from the agent's port at a time.
@@ -116,7 +121,11 @@ pub enum Step {
 
 /// Runs one slice of a machine without an agent.
 pub fn step(computer: &mut dyn Computer) -> Step {
-    match computer.run(SLICE) {
+    run(computer, SLICE)
+}
+
+fn run(computer: &mut dyn Computer, slice: u64) -> Step {
+    match computer.run(slice) {
         Exit::Budget => Step::Ran,
         Exit::Waiting { deadline_ns } => Step::Idle(
             deadline_ns.map(|deadline| Duration::from_nanos(deadline.saturating_sub(computer.now_ns()))),
@@ -129,6 +138,8 @@ pub fn step(computer: &mut dyn Computer) -> Step {
 /// A machine whose agent this program talks to.
 pub struct Vm {
     computer: Box<dyn Computer>,
+    /// When so many instructions have retired, slices are long.
+    first_until: u64,
     port: CharHost,
     /// The conversation with the agent.
     pub session: Session,
@@ -146,7 +157,9 @@ impl Vm {
 
     /// The same with an agent that was talked to before.
     pub fn with_session(computer: Box<dyn Computer>, port: CharHost, session: Session) -> Self {
-        Self { computer, port, session, inbox: vec![0; PORT_BYTES].into_boxed_slice(), filled: 0, taken: 0 }
+        let first_until = computer.statistics().retired.saturating_add(FIRST);
+        let inbox = vec![0; PORT_BYTES].into_boxed_slice();
+        Self { computer, first_until, port, session, inbox, filled: 0, taken: 0 }
     }
 
     /// The machine.
@@ -170,7 +183,8 @@ impl Vm {
     /// Runs the guest for a slice. Idle only if nothing waits to be sent to it.
     pub fn step(&mut self) -> Step {
         let sent = self.send();
-        match step(&mut *self.computer) {
+        let is_first = self.computer.statistics().retired < self.first_until;
+        match run(&mut *self.computer, if is_first { FIRST_SLICE } else { SLICE }) {
             Step::Idle(_) if sent || !self.session.outgoing().is_empty() && self.send() => Step::Ran,
             other => other,
         }

@@ -7,6 +7,7 @@
 use crate::addr::{Gpa, Gva, PAGE_BYTES, PAGE_MASK, Page};
 use crate::cpu::Cpu;
 use crate::guest::{Guest, Mode, Trap};
+use crate::keys::KeyHasher;
 use crate::mem::tlb::MAX_CONTEXTS;
 use std::collections::HashMap;
 
@@ -16,6 +17,11 @@ const MAX_INSNS: usize = 64;
 const MAX_CACHED_INSNS: usize = 1 << 20;
 /// Entries of the direct-mapped front of the index. A power of two.
 const FRONT_ENTRIES: usize = 1 << 14;
+/// Instructions that there is room for from the start, without moving those that are there: what a short run decodes. Room
+/// that is not used is never touched and costs nothing.
+const ROOM_INSNS: usize = 1 << 17;
+/// The same for blocks.
+const ROOM_BLOCKS: usize = 1 << 15;
 /// Bytes that hold the longest instruction of any guest.
 const MAX_INSN_BYTES: usize = 16;
 
@@ -167,8 +173,8 @@ pub struct BlockCache<I> {
     offsets: Vec<u16>,
     blocks: Vec<Block>,
     front: Box<[(u64, u32)]>,
-    index: HashMap<u64, u32>,
-    pages: HashMap<Page, Vec<u32>>,
+    index: HashMap<u64, u32, KeyHasher>,
+    pages: HashMap<Page, Vec<u32>, KeyHasher>,
     /// Blocks that were not decoded when they were made.
     recalled: usize,
     decoded: u64,
@@ -188,12 +194,12 @@ fn front_slot(key: u64) -> usize {
 impl<I: Copy> Default for BlockCache<I> {
     fn default() -> Self {
         Self {
-            insns: Vec::new(),
-            offsets: Vec::new(),
-            blocks: Vec::new(),
+            insns: Vec::with_capacity(ROOM_INSNS),
+            offsets: Vec::with_capacity(ROOM_INSNS),
+            blocks: Vec::with_capacity(ROOM_BLOCKS),
             front: vec![(u64::MAX, NONE); FRONT_ENTRIES].into_boxed_slice(),
-            index: HashMap::new(),
-            pages: HashMap::new(),
+            index: HashMap::with_capacity_and_hasher(ROOM_BLOCKS / 2, KeyHasher),
+            pages: HashMap::with_hasher(KeyHasher),
             recalled: 0,
             decoded: 0,
             invalidated_pages: 0,

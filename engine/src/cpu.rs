@@ -456,7 +456,8 @@ impl<G: Guest> Cpu<G> {
     /// Notes that code was decoded from a page: from now on its stores take the slow path.
     pub fn note_code(&mut self, page: Page, offset: u64, len_bytes: u64) {
         debug_assert!(offset + len_bytes <= PAGE_BYTES);
-        if self.ram.note_code(page, offset, len_bytes) {
+        // A page that was never written has no write tag; looking for one costs more than decoding a block.
+        if self.ram.note_code(page, offset, len_bytes) && self.ram.is_dirty(page) {
             self.tlb.withhold_writes(self.ram.host_page(page));
         }
     }

@@ -16,6 +16,7 @@ pub mod host;
 pub mod ir;
 pub mod irq;
 pub mod jit;
+mod keys;
 pub mod lower;
 pub mod machine;
 pub mod mem;

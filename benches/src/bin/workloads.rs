@@ -222,7 +222,7 @@ fn assets(arch: Arch, guest_programs: &Path, has_cold: bool) -> Result<Assets> {
     let directory = tempfile::tempdir()?;
     let rootfs = directory.path().join("rootfs.tar");
     add_to_rootfs(&base, guest_programs, &rootfs)?;
-    let snapshot = SnapshotOptions { jit: Jit::default(), warm: Vec::new(), when: None };
+    let snapshot = SnapshotOptions::default();
     Assets::of_rootfs(rootfs, arch, BULK_BYTES, Some(snapshot))
 }
 

@@ -1,7 +1,7 @@
 //! `c2w pack`: a container's files, the guest kernel and the agent into one image.
 
 use crate::config_args::{ConfigArgs, split_command};
-use crate::jit::Jit;
+use crate::jit::{Jit, Kept};
 use crate::progress::TransferBars;
 use crate::size;
 use crate::snapshot::{self, pack::SnapshotOptions};
@@ -53,6 +53,10 @@ pub struct Args {
     /// How guest code is run for the snapshot.
     #[arg(long, value_enum, default_value_t, env = "C2W_JIT")]
     jit: Jit,
+    /// Directory for code that is translated on the way, for the first runs of the image on this machine. By default in the
+    /// user's cache; `off` for none.
+    #[arg(long, value_name = "DIR", env = "C2W_CODE_CACHE", value_parser = Kept::parse, default_value = "")]
+    code_cache: Kept,
     /// A guest kernel of your own instead of the one c2w builds.
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
@@ -65,6 +69,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let warm = args.warm.as_deref().map(|text| split_command("--warm", text)).transpose()?;
     let snapshot = (!args.no_snapshot).then(|| SnapshotOptions {
         jit: args.jit,
+        code_cache: args.code_cache.clone(),
         warm: warm.unwrap_or_default().into_iter().map(|word| word.0).collect(),
         when: args.snapshot_when.clone(),
     });

@@ -30,7 +30,7 @@ use std::time::Duration;
 pub use symbols::Symbols;
 
 /// Instructions from one sample to the next, on average. A power of two.
-const PERIOD: u64 = 1 << 16;
+const PERIOD: u64 = 1 << 14;
 
 /// A machine that is watched.
 pub struct Profiled<G: Guest> {
@@ -56,6 +56,7 @@ impl<G: Guest> Profiled<G> {
     pub fn new(machine: Machine<G>, path: &Path, kernel: Symbols) -> Result<Self> {
         let cannot = || format!("--profile: cannot write {}", path.display());
         let file = File::create(path).with_context(cannot)?;
+        let counted = machine.cpu.retired;
         Ok(Self {
             machine,
             path: path.into(),
@@ -65,7 +66,7 @@ impl<G: Guest> Profiled<G> {
             counts: HashMap::new(),
             left: PERIOD,
             random: 0x2545_f491_4f6c_dd1d,
-            counted: 0,
+            counted,
         })
     }
 

@@ -10,6 +10,7 @@
 pub mod live;
 pub mod pack;
 pub mod prefetch;
+pub mod programs;
 pub mod resume;
 pub mod take;
 

@@ -4,10 +4,10 @@
 use super::live::TextWatch;
 use super::prefetch::WorkingSet;
 use super::resume::{self, Start};
-use super::{Process, Running, take};
+use super::{Process, Running, programs, take};
 use crate::console::ConsoleTail;
 use crate::container::{self, RunOptions};
-use crate::jit::{self, Jit};
+use crate::jit::{self, Jit, JitOptions, Kept};
 use crate::launch::{self, Launched, MOST_VOLUMES, State};
 use crate::timeline::Timeline;
 use crate::vm::Vm;
@@ -17,20 +17,29 @@ use c2w_packer::image::{ContainerConfig, Image, ImageWriter};
 use std::io::Write;
 use std::time::Duration;
 
-/// How long the machine runs on after the agent is ready: the kernel has work of its own to finish.
+/// How long the machine runs on after the agent is ready: the kernel has work of its own to finish, some of which it puts
+/// off for a second after it has booted.
+const SETTLE: Duration = Duration::from_millis(1200);
 /// What translating for the first run of the image on this host may take.
 const EFFORT: Duration = Duration::from_secs(2);
-const SETTLE: Duration = Duration::from_millis(300);
 
 /// How a snapshot is made.
 #[derive(Clone, Debug, Default)]
 pub struct SnapshotOptions {
     /// How guest code is run.
     pub jit: Jit,
+    /// Where translated code is kept.
+    pub code_cache: Kept,
     /// Run this in a container first, so that what it reads is in the guest's memory.
     pub warm: Vec<Vec<u8>>,
     /// Start the image's command, and take the snapshot when it prints this.
     pub when: Option<String>,
+}
+
+impl SnapshotOptions {
+    fn jit(&self) -> JitOptions {
+        JitOptions { code_cache: self.code_cache.clone(), ..self.jit.into() }
+    }
 }
 
 /// Boots the image's machine and appends the snapshot.
@@ -51,7 +60,7 @@ pub fn append(writer: &mut ImageWriter, options: &SnapshotOptions) -> Result<()>
     };
     let hostname = match process {
         Some(_) => None,
-        None => Some(prepare(vm, console).context("cannot make the snapshot")?),
+        None => Some(prepare(vm, console, &image).context("cannot make the snapshot")?),
     };
     take::settle(vm, console, SETTLE).context("cannot make the snapshot")?;
     let running = Running { process, mounted: Vec::new(), hostname };
@@ -69,7 +78,7 @@ fn words(command: &[Vec<u8>]) -> Vec<std::ffi::OsString> {
 
 /// Boots up to the agent's being ready.
 fn boot(image: &Image, options: &SnapshotOptions) -> Result<Launched> {
-    let mut launched = launch::cold(image, &[None; MOST_VOLUMES], None, options.jit.into())?;
+    let mut launched = launch::cold(image, &[None; MOST_VOLUMES], None, options.jit())?;
     let Launched { vm, console, .. } = &mut launched;
     // It says so when it has booted and as the answer to the session's greeting.
     for _ in 0..2 {
@@ -79,9 +88,11 @@ fn boot(image: &Image, options: &SnapshotOptions) -> Result<Launched> {
 }
 
 /// Does what need not be done at every start: gives the next container its usual host name, makes it, and has the guest do
-/// a start once, of nothing, so that what that takes is in its memory.
-fn prepare(vm: &mut Vm, console: &mut ConsoleTail) -> Result<Vec<u8>> {
+/// a start once, of nothing, and read the programs that are likely to be started, so that what that takes is in its memory.
+fn prepare(vm: &mut Vm, console: &mut ConsoleTail, image: &Image) -> Result<Vec<u8>> {
     start_nothing(vm, console)?;
+    let request = vm.session.read_files(programs::likely(image)?);
+    answer(vm, console, request)?;
     let hostname = container::hostname(&RunOptions::default()).to_vec();
     name(vm, console, &hostname)?;
     let request = vm.session.prepare();
@@ -184,7 +195,7 @@ fn run_process(
 /// Goes on from the snapshot as a run would, and tells what that touches: the command that warmed it once more, or else
 /// a start of nothing, so that no program of the image has an effect.
 fn trial(image: &Image, options: &SnapshotOptions) -> Result<WorkingSet> {
-    let run = RunOptions { jit: options.jit.into(), command: words(&options.warm), ..RunOptions::default() };
+    let run = RunOptions { jit: options.jit(), command: words(&options.warm), ..RunOptions::default() };
     let look = RunOptions { command: Vec::new(), ..run.clone() };
     let Start::Resumed(mut launched) = resume::machine(image, &look, &mut Timeline::default())? else {
         bail!("it is not usable")

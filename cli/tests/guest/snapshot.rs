@@ -4,7 +4,7 @@
 use crate::ARCH;
 use crate::common::{C2W, C2W_RUN, finish, image, parts, rootfs, scratch};
 use c2w::snapshot::resume::{self, Start};
-use c2w::snapshot::{MachineState, Saved, take};
+use c2w::snapshot::{MachineState, Saved, programs, take};
 use c2w::{container::RunOptions, launch::Launched, timeline::Timeline};
 use c2w_devices::virtio::mmio::VirtioMmioState;
 use c2w_packer::image::{Image, ImageWriter, SectionId};
@@ -114,6 +114,28 @@ fn a_compressed_image_is_expanded_once_and_does_the_same() {
 fn the_same_input_is_compressed_to_the_same_bytes() {
     let bytes = |name: &str| fs::read(packed(name, &["--compress", "--no-snapshot"])).unwrap();
     assert!(bytes("small-one.c2w") == bytes("small-two.c2w"));
+}
+
+#[test]
+fn the_shell_and_what_it_needs_are_likely_to_be_started() {
+    let paths = programs::likely(&Image::open(image()).unwrap()).unwrap();
+    let paths: Vec<_> = paths.iter().map(|path| String::from_utf8_lossy(path)).collect();
+    let has = |name: &str| paths.iter().any(|path| path.ends_with(name));
+    assert!(has("/bin/sh") && has("/libc.so.6"), "{paths:?}");
+    assert!(paths.iter().any(|path| path.contains("/ld-linux-")), "{paths:?}");
+}
+
+#[test]
+fn the_shell_is_in_memory_before_it_is_started() {
+    // The third number is of sectors read (Documentation/block/stat.rst). The shell is longer than `cat`, which nobody
+    // expected to be started: it would have read more of them.
+    let sectors = |command: &[&str]| {
+        let text = stdout(&resume(image(), command));
+        text.split_whitespace().nth(2).unwrap().parse::<u64>().unwrap()
+    };
+    let of_shell = sectors(&["sh", "-c", "read line < /sys/block/vda/stat; echo $line"]);
+    let of_cat = sectors(&["cat", "/sys/block/vda/stat"]);
+    assert!(of_shell < of_cat, "{of_shell} sectors, {of_cat} with cat");
 }
 
 #[test]

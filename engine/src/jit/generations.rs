@@ -13,6 +13,7 @@ use crate::addr::Page;
 use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::emit::Slot;
 use crate::host::native::NativeCode;
+use crate::keys::KeyHasher;
 use crate::lower::x64::{Home, Link, Site, VectorHome};
 use rustix::io::Errno;
 use std::cell::OnceCell;
@@ -116,9 +117,9 @@ pub(super) struct Generations {
     /// Most bytes of each.
     limit_bytes: usize,
     /// Live units by the page that they were made from.
-    pages: HashMap<Page, Vec<u32>>,
+    pages: HashMap<Page, Vec<u32>, KeyHasher>,
     /// Live units by what they were made from and the place in its page.
-    entries: HashMap<(Origin, u64), u32>,
+    entries: HashMap<(Origin, u64), u32, KeyHasher>,
 }
 
 /// Numbers of what the next unit has.
@@ -145,8 +146,8 @@ impl Generations {
             all: (0..GENERATIONS).map(|_| Generation::default()).collect(),
             current: 0,
             limit_bytes: len_bytes / GENERATIONS,
-            pages: HashMap::new(),
-            entries: HashMap::new(),
+            pages: HashMap::with_hasher(KeyHasher),
+            entries: HashMap::with_hasher(KeyHasher),
         })
     }
 
@@ -252,6 +253,10 @@ impl Generations {
 
     /// The live unit that was made from this; it belongs to this block from now on.
     pub fn adopt(&mut self, origin: Origin, place: u64, block: BlockId) -> Option<u32> {
+        // Asked of every new block, of which nearly none has one: hashing a page costs less than hashing an origin.
+        if !self.pages.contains_key(&origin.page) {
+            return None;
+        }
         let number = *self.entries.get(&(origin, place))?;
         self.unit_mut(number).block = block;
         Some(number)

@@ -359,6 +359,11 @@ impl Ram {
         std::mem::take(&mut self.written_code)
     }
 
+    /// Whether a page has been marked dirty: every page that has a TLB write tag was.
+    pub fn is_dirty(&self, page: Page) -> bool {
+        self.dirty[self.index(page)]
+    }
+
     /// Marks a page dirty that gets a TLB write tag.
     #[inline]
     pub fn mark_dirty(&mut self, page: Page) {

@@ -173,6 +173,14 @@ pub enum Command {
         /// Number repeated in the answer.
         request: u32,
     },
+    /// Read these files of the container, so that they are in memory when they are needed. Answered; what is no file is
+    /// passed over.
+    Read {
+        /// Number repeated in the answer.
+        request: u32,
+        /// Absolute paths.
+        paths: Vec<Vec<u8>>,
+    },
     /// Stop every process of the container, without its noticing, until `Thaw`. Answered.
     Freeze {
         /// Number repeated in the answer.

@@ -24,6 +24,7 @@ mod kind {
     pub const FREEZE: u8 = 0x21;
     pub const THAW: u8 = 0x22;
     pub const PREPARE: u8 = 0x23;
+    pub const READ: u8 = 0x24;
 
     pub const READY: u8 = 0x81;
     pub const DONE: u8 = 0x82;
@@ -186,6 +187,7 @@ impl Message for Command {
                 put(out, kind::CLOSE_OUTPUT, *process, |out| out.push(output.code()));
             }
             Command::Prepare { request } => put(out, kind::PREPARE, *request, |_| {}),
+            Command::Read { request, paths } => put(out, kind::READ, *request, |out| put_list(out, paths)),
             Command::Freeze { request } => put(out, kind::FREEZE, *request, |_| {}),
             Command::Thaw { request } => put(out, kind::THAW, *request, |_| {}),
             Command::Shutdown { power } => {
@@ -214,6 +216,7 @@ impl Message for Command {
             kind::SIGNAL => Command::Signal { process: id, signal: f.u8()? },
             kind::CLOSE_OUTPUT => Command::CloseOutput { process: id, output: Output::parse(&mut f)? },
             kind::PREPARE => Command::Prepare { request: id },
+            kind::READ => Command::Read { request: id, paths: f.list()? },
             kind::FREEZE => Command::Freeze { request: id },
             kind::THAW => Command::Thaw { request: id },
             kind::SHUTDOWN => Command::Shutdown {

@@ -247,6 +247,11 @@ impl Session {
         self.request(|request| Command::Prepare { request })
     }
 
+    /// Reads files of the container into the guest's memory.
+    pub fn read_files(&mut self, paths: Vec<Vec<u8>>) -> RequestId {
+        self.request(|request| Command::Read { request, paths })
+    }
+
     /// Stops the processes of the container, without their noticing, until [`Session::thaw`].
     pub fn freeze(&mut self) -> RequestId {
         self.request(|request| Command::Freeze { request })

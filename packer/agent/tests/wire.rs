@@ -73,6 +73,7 @@ fn command() -> impl Strategy<Value = Command> {
         any::<(u32, u8)>().prop_map(|(process, signal)| Command::Signal { process, signal }),
         (any::<u32>(), output()).prop_map(|(process, output)| Command::CloseOutput { process, output }),
         any::<u32>().prop_map(|request| Command::Prepare { request }),
+        (any::<u32>(), vec(bytes(), 0..9)).prop_map(|(request, paths)| Command::Read { request, paths }),
         any::<u32>().prop_map(|request| Command::Freeze { request }),
         any::<u32>().prop_map(|request| Command::Thaw { request }),
         prop_oneof![Just(Power::Off), Just(Power::Reboot)].prop_map(|power| Command::Shutdown { power }),

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use c2w_agent::FileSpec;
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::error::{AgentError, During};
@@ -91,6 +91,20 @@ pub fn write(root: BorrowedFd<'_>, file: &FileSpec) -> Result<(), AgentError> {
         rest = &rest[written..];
     }
     rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode)).during(action)
+}
+
+/// Reads a file of the container from its beginning to its end, so that the kernel has it in memory. Twice: what was used
+/// but once the kernel moves to another list at the next use, page by page. It only saves time: what cannot be read is
+/// left.
+pub fn read_through(root: BorrowedFd<'_>, path: &[u8]) {
+    let Ok(file) = open(root, path, OFlags::RDONLY | OFlags::NONBLOCK, 0) else { return };
+    let is_file = rustix::fs::fstat(&file)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+    let mut buffer = vec![0; 1 << 16];
+    for _ in 0..if is_file { 2 } else { 0 } {
+        while rustix::io::read(&file, &mut buffer).is_ok_and(|len| len > 0) {}
+        let _ = rustix::fs::seek(&file, SeekFrom::Start(0));
+    }
 }
 
 /// The path of the directory that `path` is in.

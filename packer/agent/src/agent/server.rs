@@ -172,6 +172,11 @@ impl Server {
                 let result = self.prepare();
                 self.answer(request, result);
             }
+            Command::Read { request, paths } => {
+                let result = root(&self.world)
+                    .map(|root| paths.iter().for_each(|path| path::read_through(root, path)));
+                self.answer(request, result);
+            }
             Command::Freeze { request } => self.answer(request, freeze::freeze()),
             Command::Thaw { request } => self.answer(request, freeze::thaw()),
             Command::Start { process, spec } => self.start(process, &spec)?,

@@ -129,6 +129,8 @@ struct ChildSide<'a> {
     /// The terminal's name, as the container sees it.
     terminal: Option<String>,
     hostname: Option<&'a [u8]>,
+    /// Its limits and capabilities are those of a container already.
+    is_confined: bool,
 }
 
 /// Starts a process: in the container of the process `joins`, or as the first of a new one.
@@ -192,7 +194,7 @@ pub fn launch(
         Clone::Parent(pidfd) => Ok(Launched { pidfd, outcome, streams }),
         Clone::Child => {
             IN_CHILD.store(true, Ordering::Relaxed);
-            let side = ChildSide { joins, stdio, terminal, hostname };
+            let side = ChildSide { joins, stdio, terminal, hostname, is_confined: false };
             let Err(error) = child(world, spec, side);
             fail(&child_outcome, &error)
         }
@@ -330,6 +332,9 @@ impl Order {
 fn wait_for_order(world: &World, order: OwnedFd, stdio: [OwnedFd; 3]) -> Result<Infallible, StartError> {
     begin()?;
     container::enter(false)?;
+    limits()?;
+    // From what the program may have; this process keeps what it has.
+    container::drop_capabilities()?;
     // So that they are in memory.
     for name in ["/etc/passwd", "/etc/group"] {
         let _ = std::fs::read(name);
@@ -341,8 +346,13 @@ fn wait_for_order(world: &World, order: OwnedFd, stdio: [OwnedFd; 3]) -> Result<
         stdin = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .during(|| "open /dev/null".into())?;
     }
-    let side =
-        ChildSide { joins: None, stdio: [stdin, stdout, stderr], terminal, hostname: hostname.as_deref() };
+    let side = ChildSide {
+        joins: None,
+        stdio: [stdin, stdout, stderr],
+        terminal,
+        hostname: hostname.as_deref(),
+        is_confined: true,
+    };
     settle(&spec, &side)?;
     program(world, &spec, side)
 }
@@ -423,7 +433,9 @@ fn program(world: &World, spec: &StartSpec, side: ChildSide<'_>) -> Result<Infal
             stdout = open().during(|| format!("open {name}"))?;
             stderr = open().during(|| format!("open {name}"))?;
         }
-        limits()?;
+        if !side.is_confined {
+            limits()?;
+        }
     }
     if side.terminal.is_some() {
         rustix::process::ioctl_tiocsctty(&stdin).during(|| "take the terminal".into())?;
@@ -439,7 +451,10 @@ fn program(world: &World, spec: &StartSpec, side: ChildSide<'_>) -> Result<Infal
         make_cwd(&spec.cwd)?;
     }
     if rustix::process::geteuid().is_root() {
-        become_user(world, spec, &user)?;
+        if matches!(world, World::Containers { .. }) && !spec.privileged && !side.is_confined {
+            container::drop_capabilities()?;
+        }
+        become_user(spec, &user)?;
     }
     let cwd = if spec.cwd.is_empty() { b"/" } else { spec.cwd.as_slice() };
     if !matches!(world, World::Plain) || !spec.cwd.is_empty() {
@@ -492,7 +507,7 @@ fn make_cwd(cwd: &[u8]) -> Result<(), StartError> {
     Ok(())
 }
 
-fn become_user(world: &World, spec: &StartSpec, user: &user::User) -> Result<(), AgentError> {
+fn become_user(spec: &StartSpec, user: &user::User) -> Result<(), AgentError> {
     let action = || format!("become user {}", user.uid);
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     // So that the program can open /dev/stdout and its like, whoever it runs as.
@@ -503,9 +518,6 @@ fn become_user(world: &World, spec: &StartSpec, user: &user::User) -> Result<(),
         if ours && stat.st_uid != user.uid {
             rustix::fs::fchown(fd, Some(uid), None).during(action)?;
         }
-    }
-    if matches!(world, World::Containers { .. }) && !spec.privileged {
-        container::drop_capabilities()?;
     }
     let groups: Vec<Gid> = user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     rustix::thread::set_thread_groups(&groups).during(action)?;

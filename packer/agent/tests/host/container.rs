@@ -160,6 +160,11 @@ fn files(host: &mut Host) {
         let error = host.answer(request).expect_err(path);
         assert!(error.contains(why), "{path}: {error}");
     }
+    // What is no file is passed over, and a pipe is not waited for.
+    output(host, sh("mkfifo /pipe"));
+    let paths = ["/bin/sh", "/etc", "/no/such/file", "/pipe", "/etc-link/hosts", "relative"];
+    let request = host.session.read_files(paths.map(|path| path.as_bytes().to_vec()).into());
+    assert_eq!(host.answer(request), Ok(()));
     let long = host.session.set_hostname(&[b'x'; 65]);
     assert!(host.answer(long).is_err());
 }

@@ -4,8 +4,8 @@ use crate::container::{self, RunOptions};
 use crate::image_files::ImageFiles;
 use anyhow::Result;
 use c2w_agent::DEFAULT_PATH;
-use c2w_packer::image::Image;
-use c2w_packer::rootfs::erofs::{EntryKind, FileRange, Inode, Reader};
+use c2w_packer::image::{Content, Image};
+use c2w_packer::rootfs::erofs::{EntryKind, Inode, Reader};
 use object::elf::{DT_NEEDED, DT_RPATH, DT_RUNPATH, FileHeader64};
 use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _};
 use object::{Endianness, StringTable};
@@ -45,7 +45,7 @@ pub fn likely(image: &Image) -> Result<Vec<Vec<u8>>> {
 }
 
 struct Search<'a> {
-    reader: Reader<FileRange<'a>>,
+    reader: Reader<&'a Content>,
     multiarch: String,
     paths: BTreeSet<Vec<u8>>,
     /// Those of them that may name others.

@@ -2,10 +2,10 @@
 //! disk to read and a directory to share.
 
 use anyhow::{Context, Result, ensure};
-use c2w::commands::pack::{GuestParts, image, progress};
+use c2w::commands::pack::{ImageOptions, image, progress};
 use c2w::snapshot::pack::SnapshotOptions;
 use c2w_packer::demo;
-use c2w_packer::image::{Arch, ContainerConfig, Image};
+use c2w_packer::image::{Arch, Image};
 use c2w_packer::pack::Source;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -70,8 +70,8 @@ impl Assets {
     ) -> Result<Self> {
         let directory = scratch()?;
         let path = directory.path().join("image.c2w");
-        let (config, parts) = (ContainerConfig::default(), GuestParts::default());
-        image(&Source::Rootfs(rootfs), &path, arch, config, MEMORY_BYTES, &parts, snapshot)?;
+        let options = ImageOptions { memory_bytes: MEMORY_BYTES, snapshot, ..ImageOptions::of(arch) };
+        image(&Source::Rootfs(rootfs), &path, &options)?;
         Self::of_image(&path, arch, bulk_bytes, directory)
     }
 

@@ -4,7 +4,7 @@
 use crate::console::ConsoleTail;
 use crate::exit;
 use crate::host_io::{self, HostEvent, HostIo, Stream};
-use crate::jit::JitOptions;
+use crate::jit::{self, JitOptions};
 use crate::launch::{self, Launched, State};
 use crate::snapshot::Process;
 use crate::snapshot::live::{SaveOptions, Saver};
@@ -136,6 +136,7 @@ pub fn run(image: &Image, options: &RunOptions) -> Result<u8> {
     let status = run.until_end(start);
     drop(raw);
     run.vm.computer().write_profile()?;
+    jit::save_code(run.vm.computer_mut(), Duration::ZERO);
     if options.stats {
         eprint!("{}{}", stats::describe(run.vm.computer(), before), run.timeline.describe());
     }

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, bail};
 use c2w_packer::cache::Cache;
-use c2w_packer::image::{Image, SectionFile, SeenImages};
-use c2w_packer::rootfs::erofs::{FileRange, Inode, Reader};
+use c2w_packer::image::{Content, ExpandedImages, Image, SectionId, SeenImages};
+use c2w_packer::rootfs::erofs::{Inode, Reader};
 use c2w_packer::rootfs::escape;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -23,10 +23,22 @@ pub fn open_verified(path: &Path) -> Result<Image> {
     Ok(image)
 }
 
+/// The same for an image whose machine is to run: what is compressed is expanded, unless that was done before.
+///
+/// # Errors
+/// One line that names the file.
+pub fn open_runnable(path: &Path, note: &dyn Fn(&str)) -> Result<Image> {
+    let image = Image::open(path)?;
+    Ok(match Cache::of_user() {
+        Ok(cache) => ExpandedImages::new(cache).of(image, note)?,
+        Err(_) => image.expand_for_now()?,
+    })
+}
+
 /// The root file system of an image.
 pub struct ImageFiles {
     name: String,
-    section: SectionFile,
+    content: Content,
 }
 
 impl ImageFiles {
@@ -35,24 +47,25 @@ impl ImageFiles {
     /// # Errors
     /// One line that names the file.
     pub fn of(image: &Image) -> Result<ImageFiles> {
-        Ok(ImageFiles { name: image.path().display().to_string(), section: image.rootfs()? })
+        Ok(ImageFiles {
+            name: image.path().display().to_string(),
+            content: image.content(SectionId::Rootfs)?,
+        })
     }
 
     /// Reads them.
     ///
     /// # Errors
     /// One line that names the file.
-    pub fn reader(&self) -> Result<Reader<FileRange<'_>>> {
-        let SectionFile { file, offset, len_bytes } = &self.section;
-        let range = FileRange { file, offset: *offset, len_bytes: *len_bytes };
-        Reader::open(range).with_context(|| format!("{}: root file system", self.name))
+    pub fn reader(&self) -> Result<Reader<&Content>> {
+        Reader::open(&self.content).with_context(|| format!("{}: root file system", self.name))
     }
 
     /// What a path inside leads to, links followed.
     ///
     /// # Errors
     /// One line that names the image and the path.
-    pub fn find(&self, reader: &Reader<FileRange<'_>>, path: &OsStr) -> Result<Inode> {
+    pub fn find(&self, reader: &Reader<&Content>, path: &OsStr) -> Result<Inode> {
         let place = || format!("{}: {}", self.name, escape(path.as_bytes()));
         match reader.lookup(path.as_bytes()).with_context(place)? {
             Some(inode) => Ok(inode),

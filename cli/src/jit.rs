@@ -10,17 +10,30 @@ use c2w_engine::host::mapped::{MappedRam, Piece, Prefetcher};
 use c2w_engine::host::{cranelift, wasmtime};
 use c2w_engine::jit::any::AnyTranslator;
 use c2w_engine::jit::compiled::{self, CompiledTranslator};
-use c2w_engine::jit::{CODE_BYTES, LEAST_CODE_BYTES, MOST_CODE_BYTES, THRESHOLD};
+use c2w_engine::jit::{
+    CODE_BYTES, CODE_CACHE_BYTES, CodeCache, LEAST_CODE_BYTES, MOST_CODE_BYTES, THRESHOLD,
+};
 use c2w_engine::machine::{Backing, Machine};
 use c2w_engine::mem::ram::RamBacking;
 use c2w_engine::vcpu::VcpuBacking;
+use c2w_packer::cache::Cache;
 use clap::ValueEnum;
+use std::convert::Infallible;
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Instructions that a machine retires before it translates readily: what most commands are over with.
 const HESITATION: u64 = 20_000_000;
+
+/// Where in the user's cache translated code is.
+const USERS_CODE: &str = "code";
+
+/// The part of a run's time that goes into later runs, if there is code that has not been translated yet.
+const INVESTED: u32 = 4;
+/// What goes into them at least: after a few runs of a short command nothing is left to translate.
+const LEAST_INVESTED: Duration = Duration::from_millis(20);
 
 /// How guest code is run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -36,6 +49,55 @@ pub enum Jit {
     Off,
 }
 
+/// Where translated code is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Kept {
+    /// In the user's cache, if there is one.
+    #[default]
+    InUsersCache,
+    /// In a directory that was named.
+    In(PathBuf),
+    /// Nowhere.
+    Not,
+}
+
+impl Kept {
+    fn parse(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            "" => Self::InUsersCache,
+            "off" => Self::Not,
+            directory => Self::In(directory.into()),
+        })
+    }
+
+    /// Opens it, for this build and guest. A cache that cannot be used is none.
+    fn open(&self, guest: &str) -> Option<CodeCache> {
+        let build = [env!("C2W_BUILD"), guest].join(" ");
+        let open = |directory: &Path| CodeCache::open(directory, build.as_bytes(), CODE_CACHE_BYTES);
+        match self {
+            Self::Not => None,
+            Self::InUsersCache => open(&Cache::of_user().ok()?.root().join(USERS_CODE)).ok(),
+            Self::In(directory) => open(directory)
+                .inspect_err(|error| {
+                    eprintln!("warning: --code-cache {}: {error}; it is not used", directory.display());
+                })
+                .ok(),
+        }
+    }
+}
+
+/// Writes what a machine translated to its code cache, when it has run for the last time. A run does not fail by that.
+///
+/// Most runs are over before much of their code is hot. A part of the time that this one took goes into what the next one
+/// will not have to do; `effort` is what it may take at least.
+pub fn save_code(computer: &mut dyn Computer, effort: Duration) {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let spent = Duration::new(time.tv_sec as u64, time.tv_nsec as u32);
+    if let Err(error) = computer.save_code(effort.max(LEAST_INVESTED).max(spent / INVESTED)) {
+        eprintln!("warning: the code cache cannot be written: {error}");
+    }
+}
+
 /// The choices.
 #[derive(Clone, Debug, clap::Args)]
 pub struct JitOptions {
@@ -45,6 +107,10 @@ pub struct JitOptions {
     /// Memory for code of this processor and what describes it: the oldest eighth of it is dropped when it is full.
     #[arg(long = "jit-memory", value_name = "SIZE", default_value = "256M", value_parser = size::parse)]
     pub memory_bytes: u64,
+    /// Directory of code that was translated before, in this run's build of c2w: code that is found there need not be
+    /// translated, and what is translated is put there. By default in the user's cache; `off` for none.
+    #[arg(long, value_name = "DIR", env = "C2W_CODE_CACHE", value_parser = Kept::parse, default_value = "")]
+    pub code_cache: Kept,
     /// Run samples of the translated code a second time by the interpreter; if they differ, say where and how and stop
     /// with status 120.
     #[arg(long, env = "C2W_VERIFY", value_parser = clap::builder::FalseyValueParser::new())]
@@ -63,7 +129,7 @@ impl Default for JitOptions {
 
 impl From<Jit> for JitOptions {
     fn from(how: Jit) -> Self {
-        Self { how, memory_bytes: CODE_BYTES, verify: false, profile: None }
+        Self { how, memory_bytes: CODE_BYTES, code_cache: Kept::default(), verify: false, profile: None }
     }
 }
 
@@ -151,7 +217,12 @@ impl Prepared {
     ) -> Result<Box<dyn Computer>> {
         let memory_bytes = self.options.memory_bytes;
         match (self.options.how, self.space) {
-            (Jit::Native, _) if machine.translate_in(memory_bytes, THRESHOLD) => machine.hesitate(HESITATION),
+            (Jit::Native, _) if machine.translate_in(memory_bytes, THRESHOLD) => {
+                machine.hesitate(HESITATION);
+                if let Some(cache) = self.options.code_cache.open(std::any::type_name::<G>()) {
+                    machine.keep_code(cache);
+                }
+            }
             (Jit::Native | Jit::Cranelift, _) => {
                 let host = cranelift::Host::new(memory_bytes);
                 let host = host.map_err(|error| anyhow!("--jit cranelift: {error}"))?;

@@ -78,16 +78,20 @@ pub enum State {
 /// # Errors
 /// If the image does not fit this program, or an option does not fit the machine or the host.
 pub fn container(image: &Image, options: &RunOptions, timeline: &mut Timeline) -> Result<Launched> {
-    match resume::machine(image, options, timeline)? {
+    let reason = match resume::machine(image, options, timeline)? {
         Start::Resumed(launched) => return Ok(*launched),
-        Start::Cold(Some(Reason::Unusable(text))) => eprintln!("c2w-run: warning: {text}"),
-        Start::Cold(Some(Reason::Asked(text))) if options.stats => eprintln!("c2w-run: {text}"),
-        Start::Cold(_) => {}
-    }
+        Start::Cold(reason) => reason,
+    };
     let volumes: Vec<_> = options.volumes.iter().map(Some).collect();
-    let launched = cold(image, &volumes, options.memory_bytes, options.jit.clone());
+    let launched = cold(image, &volumes, options.memory_bytes, options.jit.clone())?;
+    // Not before it is sure that there is a machine: an error is one line.
+    match reason {
+        Some(Reason::Unusable(text)) => eprintln!("c2w-run: warning: {text}"),
+        Some(Reason::Asked(text)) if options.stats => eprintln!("c2w-run: {text}"),
+        _ => {}
+    }
     timeline.mark("the machine is built");
-    launched
+    Ok(launched)
 }
 
 /// Builds the machine of an image before its first instruction, with these volumes; places without one can be given

@@ -5,6 +5,7 @@ pub mod commands;
 pub mod config_args;
 pub mod console;
 pub mod container;
+pub mod cut_short;
 pub mod exit;
 pub mod host_io;
 pub mod image_files;

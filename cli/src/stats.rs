@@ -28,6 +28,8 @@ pub fn describe(computer: &dyn Computer, before: u64) -> String {
         line("  instructions in them", translator.insns);
         line("  bytes of code", translator.code_bytes);
         line("  lost to writes", translator.invalidated);
+        line("regions from the code cache", translator.recalled);
+        line("  instructions in them", translator.recalled_insns);
         line("bytes of code and tables now", translator.kept_bytes);
         line("generations of code dropped", translator.dropped_generations);
         line("microseconds of translation, vCPU thread", translator.translation_ns / 1000);

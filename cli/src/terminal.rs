@@ -3,7 +3,10 @@
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// The first terminal of this process that was put into raw mode, for signal handlers.
+static FIRST: OnceLock<Restorer> = OnceLock::new();
 
 /// Puts the terminal into raw mode for as long as it lives.
 ///
@@ -37,6 +40,8 @@ impl RawMode {
             for_panics.restore();
             previous(info);
         }));
+        // A second one is not restored by signal handlers.
+        let _ = FIRST.set(restorer.clone());
         if let Some((terminal, _)) = &*restorer.lock() {
             tcsetattr(terminal, OptionalActions::Drain, &raw)?;
         }
@@ -66,6 +71,15 @@ impl Restorer {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<(OwnedFd, Termios)>> {
         self.saved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Restores the settings as far as that can be done in a signal handler: without waiting for a lock.
+pub fn restore_now() {
+    if let Some(Ok(saved)) = FIRST.get().map(|restorer| restorer.saved.try_lock())
+        && let Some((terminal, old)) = &*saved
+    {
+        let _ = tcsetattr(terminal, OptionalActions::Now, old);
     }
 }
 

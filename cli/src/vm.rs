@@ -10,6 +10,7 @@ use c2w_engine::jit::verify::VerifierStatistics;
 use c2w_engine::machine::{Exit, Machine, Statistics};
 use c2w_engine::mem::device::Request;
 use c2w_engine::mem::ram::Ram;
+use std::io;
 use std::time::Duration;
 
 /// Instructions between two looks at the host: well below a millisecond of guest code.
@@ -42,6 +43,12 @@ pub trait Computer {
     fn write_profile(&self) -> Result<()> {
         Ok(())
     }
+    /// Writes to the code cache what was translated, if there is one, having translated more for so long
+    /// ([`Machine::save_code`]).
+    ///
+    /// # Errors
+    /// The host's.
+    fn save_code(&mut self, effort: Duration) -> io::Result<()>;
     /// How much translated code has been checked, if any is.
     fn verifier_statistics(&self) -> Option<VerifierStatistics> {
         None
@@ -71,6 +78,10 @@ impl<G: Guest + Saves> Computer for Machine<G> {
 
     fn devices_can_wake(&self) -> bool {
         G::devices_can_wake(&self.cpu)
+    }
+
+    fn save_code(&mut self, effort: Duration) -> io::Result<()> {
+        Machine::save_code(self, effort)
     }
 
     fn save(&self) -> MachineState {
@@ -141,6 +152,11 @@ impl Vm {
     /// The machine.
     pub fn computer(&self) -> &dyn Computer {
         &*self.computer
+    }
+
+    /// The machine, to change it.
+    pub fn computer_mut(&mut self) -> &mut dyn Computer {
+        &mut *self.computer
     }
 
     /// Whether nothing is on its way between the agent and this program.

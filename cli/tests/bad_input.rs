@@ -4,8 +4,9 @@ mod common;
 
 use common::{C2W, C2W_RUN, assert_one_line, finish, image, kernel, parts, run, scratch};
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// Architecture of the guests.
 pub const ARCH: c2w_packer::image::Arch = c2w_packer::image::Arch::X86_64;
@@ -58,6 +59,73 @@ fn a_flipped_bit_is_found_before_the_guest_starts() {
         fs::remove_file(flipped).unwrap();
     }
     assert_eq!(c2w(&["verify", &image().display().to_string()]).status.code(), Some(0));
+}
+
+/// A machine that waits in a program, the way to wake it, and its image, which is a copy.
+fn waiting(name: &str) -> (std::process::Child, String) {
+    let copy = path(name);
+    fs::copy(image(), &copy).unwrap();
+    let mut command = Command::new(C2W_RUN);
+    command.args([
+        &copy,
+        "-i",
+        "sh",
+        "-c",
+        "echo up; read line; find / -xdev | sort | tail -n 1; echo $line",
+    ]);
+    command.env_remove("C2W_COLD").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut up = [0; 3];
+    child.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
+    (child, copy)
+}
+
+fn wake(mut child: std::process::Child) -> Output {
+    // It may be gone already.
+    let _ = child.stdin.take().unwrap().write_all(b"line\n");
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn an_image_that_is_cut_short_during_the_run() {
+    let (child, copy) = waiting("cut-during.c2w");
+    fs::File::options().write(true).open(&copy).unwrap().set_len(8192).unwrap();
+    let (status, _, stderr) = parts(&wake(child));
+    let line = format!("c2w-run: {copy}: the file changed or was cut short while it was in use\n");
+    assert_eq!((status, stderr), (125, line));
+}
+
+#[test]
+fn an_image_that_is_written_to_during_the_run() {
+    let (child, copy) = waiting("written-during.c2w");
+    let len = fs::metadata(&copy).unwrap().len();
+    fs::File::options().write(true).open(&copy).unwrap().set_len(len + 4096).unwrap();
+    let (status, _, stderr) = parts(&wake(child));
+    let line = format!("c2w-run: {copy}: the file changed or was cut short while it was in use\n");
+    assert_eq!((status, stderr), (125, line));
+    // Another file under its name, and no name at all, are no change of it.
+    let (child, copy) = waiting("replaced-during.c2w");
+    fs::remove_file(&copy).unwrap();
+    let (status, stdout, stderr) = parts(&wake(child));
+    assert_eq!((status, stderr.as_str()), (0, ""), "{stdout}");
+    assert!(stdout.ends_with("line\n"), "{stdout}");
+}
+
+#[test]
+fn a_compressed_image_that_is_damaged() {
+    let small = path("small.c2w");
+    let plain = c2w_packer::image::Image::open(image()).unwrap();
+    c2w_packer::image::compress(&plain, std::path::Path::new(&small)).unwrap();
+    let good = fs::read(&small).unwrap();
+    for at in [good.len() / 3, good.len() / 2, good.len() - 5000] {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x20;
+        fs::write(&small, bytes).unwrap();
+        assert_one_line(&c2w_run(&[&small, "true"]), 125, "small.c2w: corrupt: ");
+        assert_one_line(&c2w(&["verify", &small]), 1, "small.c2w: corrupt: ");
+    }
+    fs::write(&small, &good[..good.len() / 2]).unwrap();
+    assert_one_line(&c2w_run(&[&small, "true"]), 125, "small.c2w: truncated: ");
 }
 
 #[test]

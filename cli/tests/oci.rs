@@ -77,6 +77,7 @@ fn image() -> PathBuf {
                 "--config.entrypoint", "sh", "--config.entrypoint", "-c", "--config.cmd", "cat note; pwd; id -u; echo $FLAVOUR",
                 "--config.env", "FLAVOUR=plain", "--config.env", "PATH=/usr/bin:/bin", "--config.workingdir", "/opt",
                 "--config.user", "7:8", "--config.exposedports", "80/tcp", "--config.label", "org.example=yes",
+                "--config.volume", "/data", "--config.stopsignal", "SIGINT",
             ]);
             assert_eq!(c2w_text(&["pack", "oci:img:t", "-o", "img.c2w"]), "");
             scratch().join("img.c2w")
@@ -132,8 +133,21 @@ fn an_image_can_be_looked_at() {
     assert_eq!((&config["User"], &config["Labels"]["org.example"]), (&"7:8".into(), &"yes".into()));
     assert!(json["manifest"]["provenance"]["image_digest"].as_str().unwrap().starts_with("sha256:"));
     let text = c2w_text(&["inspect", "img.c2w"]);
-    for line in ["machine         x86_64, 512 MiB", "entry point     \"sh\" \"-c\"", "exposed ports   80/tcp"]
-    {
+    #[rustfmt::skip]
+    let lines = [
+        "machine         x86_64, 512 MiB", "entry point     \"sh\" \"-c\"", "exposed ports   80/tcp",
+        "volumes         /data", "stop signal     SIGINT", "labels          org.example=yes",
+    ];
+    let snapshot = text.lines().find(|line| line.starts_with("snapshot        a booted machine, "));
+    assert!(snapshot.is_some_and(|line| line.ends_with(" of 512 MiB; this build resumes it")), "{text}");
+    assert_eq!(
+        (&json["snapshot"]["usable"], &json["snapshot"]["memory_bytes"]),
+        (&true.into(), &(512 << 20).into())
+    );
+    let pages = json["snapshot"]["resident_pages"].as_u64().unwrap();
+    let ram = json["sections"].as_array().unwrap().iter().find(|section| section["name"] == "ram").unwrap();
+    assert_eq!(Some(pages * 4096), ram["bytes"].as_u64());
+    for line in lines {
         assert!(text.lines().any(|found| found == line), "{line:?} in {text}");
     }
     assert_eq!(c2w_text(&["ls", "img.c2w", "/opt"]), "note\n");
@@ -159,6 +173,22 @@ fn an_image_goes_back_into_a_layout() {
     // Other tools read it, too.
     tool("umoci", &["unpack", "--image", "back:v2", "bundle"]);
     assert_eq!(fs::read_to_string(scratch().join("bundle/rootfs/opt/note")).unwrap(), "from the image\n");
+}
+
+#[test]
+fn two_packs_of_one_image_at_once() {
+    image();
+    let pack = || {
+        let mut command = Command::new(C2W);
+        command.args(["pack", "--no-snapshot", "oci:img:t", "-o", "both.c2w"]).current_dir(scratch());
+        command.stderr(Stdio::piped()).spawn().unwrap()
+    };
+    for child in [pack(), pack()] {
+        let (status, _, stderr) = parts(&child.wait_with_output().unwrap());
+        assert_eq!(status, 0, "{stderr}");
+    }
+    assert_eq!(c2w_text(&["verify", "both.c2w"]), "both.c2w: good\n");
+    assert_eq!(rootfs_hash("both.c2w"), rootfs_hash("img.c2w"));
 }
 
 /// A registry that ends with the value.
@@ -238,6 +268,16 @@ fn an_image_goes_to_a_registry_and_comes_back() {
     assert_one_line(&c2w(&["pack", &name, "-o", "never.c2w"]), 1, "c2w pull gets an image.c2w");
     assert_one_line(&pull(&format!("{}/box:none", registry.1)), 1, "has no box:none");
     assert!(!scratch().join("never.c2w").exists());
+    // A compressed one, too.
+    c2w_text(&["pack", "oci:img:t", "--compress", "-o", "small.c2w"]);
+    c2w_text(&["push", "small.c2w", &name]);
+    c2w_text(&["pull", &name, "-o", "small-back.c2w"]);
+    let [small, back] = ["small.c2w", "small-back.c2w"].map(|name| fs::read(scratch().join(name)).unwrap());
+    assert!(small == back);
+    c2w_text(&["extract", "small.c2w", "/opt", "-o", "from-small"]);
+    assert_eq!(fs::read_to_string(scratch().join("from-small/note")).unwrap(), "from the image\n");
+    let digest = c2w_text(&["unpack", "img.c2w", "oci:layouts:plain"]);
+    assert_eq!(c2w_text(&["unpack", "small.c2w", "oci:layouts:small"]), digest);
 }
 
 #[test]

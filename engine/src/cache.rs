@@ -48,8 +48,20 @@ struct Link {
     block: u32,
 }
 
+/// A block that is found before it is decoded, because code was translated from it: in this run or in an earlier one.
+#[derive(Clone, Copy, Debug)]
+pub struct Recalled {
+    /// Number of the translated code.
+    pub number: u32,
+    /// Instructions of the block.
+    pub count: u16,
+    /// Its length in bytes.
+    pub len_bytes: u16,
+}
+
 /// A run of instructions that is entered at its start only.
 pub struct Block {
+    /// The first of its instructions; [`NONE`] if they have not been decoded.
     first: u32,
     count: u16,
     /// Length of the code in bytes.
@@ -65,13 +77,50 @@ pub struct Block {
     fresh: u8,
     /// How often the interpreter has run it.
     heat: u32,
+    /// Context of data accesses that it did so in.
+    context: u8,
+    /// It was come to from elsewhere than from its page.
+    entered: bool,
 }
 
 impl Block {
+    /// A block without instructions.
+    fn new(mode: Mode, gpa: Gpa, second: Option<Page>) -> Self {
+        Self {
+            first: NONE,
+            count: 0,
+            len_bytes: 0,
+            mode,
+            gpa,
+            second,
+            links: [Link { offset: 0, block: NONE }; 2],
+            translated: [NONE; MAX_CONTEXTS],
+            fresh: 0,
+            heat: 0,
+            context: 0,
+            entered: false,
+        }
+    }
+
     /// How often the interpreter has run it.
     #[inline]
     pub fn heat(&self) -> u32 {
         self.heat
+    }
+
+    /// Context of data accesses in which the interpreter ran it last.
+    pub fn context(&self) -> usize {
+        self.context.into()
+    }
+
+    /// Whether it was come to from elsewhere than from its page.
+    pub fn was_entered(&self) -> bool {
+        self.entered
+    }
+
+    /// The mode that its code is for.
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// Physical address of its first byte.
@@ -120,6 +169,8 @@ pub struct BlockCache<I> {
     front: Box<[(u64, u32)]>,
     index: HashMap<u64, u32>,
     pages: HashMap<Page, Vec<u32>>,
+    /// Blocks that were not decoded when they were made.
+    recalled: usize,
     decoded: u64,
     invalidated_pages: u64,
 }
@@ -143,6 +194,7 @@ impl<I: Copy> Default for BlockCache<I> {
             front: vec![(u64::MAX, NONE); FRONT_ENTRIES].into_boxed_slice(),
             index: HashMap::new(),
             pages: HashMap::new(),
+            recalled: 0,
             decoded: 0,
             invalidated_pages: 0,
         }
@@ -156,7 +208,18 @@ impl<I: Copy> BlockCache<I> {
         &self.blocks[id.0 as usize]
     }
 
-    /// Instructions of a block and their byte offsets from its start.
+    /// Number of every block, those that are of no use any more included.
+    pub fn ids(&self) -> impl Iterator<Item = BlockId> + use<I> {
+        (0..self.blocks.len() as u32).map(BlockId)
+    }
+
+    /// Whether a block is the one that is found where its code is.
+    pub fn is_live(&self, id: BlockId) -> bool {
+        let block = self.block(id);
+        self.index.get(&key(block.gpa, block.mode)) == Some(&id.0)
+    }
+
+    /// Instructions of a block that has been decoded, and their byte offsets from its start.
     #[inline]
     pub fn code(&self, id: BlockId) -> (&[I], &[u16]) {
         let block = self.block(id);
@@ -164,12 +227,18 @@ impl<I: Copy> BlockCache<I> {
         (&self.insns[range.clone()], &self.offsets[range])
     }
 
-    /// Counts a run of a block; gives how many there have been.
+    /// Counts a run of a block in a context of data accesses; gives how many there have been.
     #[inline]
-    pub fn heat_up(&mut self, id: BlockId) -> u32 {
-        let heat = &mut self.blocks[id.0 as usize].heat;
-        *heat = heat.saturating_add(1);
-        *heat
+    pub fn heat_up(&mut self, id: BlockId, context: usize) -> u32 {
+        let block = &mut self.blocks[id.0 as usize];
+        block.context = context as u8;
+        block.heat = block.heat.saturating_add(1);
+        block.heat
+    }
+
+    /// Notes that a block was come to from elsewhere than from its page.
+    pub fn note_entered(&mut self, id: BlockId) {
+        self.blocks[id.0 as usize].entered = true;
     }
 
     /// Notes the translated code that starts with a block.
@@ -211,7 +280,8 @@ impl<I: Copy> BlockCache<I> {
         let offset = u64::try_from(to).ok().filter(|&to| to < PAGE_BYTES)?;
         let of = self.block(of);
         let id = *self.index.get(&key(of.gpa.page_start().offset(offset), of.mode))?;
-        self.blocks[id as usize].second.is_none().then_some(BlockId(id))
+        let block = &self.blocks[id as usize];
+        (block.second.is_none() && block.first != NONE).then_some(BlockId(id))
     }
 
     /// Number of instructions decoded so far.
@@ -276,25 +346,23 @@ impl<I: Copy> BlockCache<I> {
     /// Whether the cache has reached its size limit and is to make room.
     #[inline]
     pub fn is_full(&self) -> bool {
-        self.insns.len() > MAX_CACHED_INSNS
+        self.insns.len() + self.recalled > MAX_CACHED_INSNS
     }
 
     /// Drops what is of no use because its page was written, and then what is oldest, until half is free; all other blocks
     /// have new numbers. Translated code of blocks that are dropped stays good.
     pub fn make_room(&mut self) -> Renumbered {
-        let is_live = |cache: &Self, id: usize| {
-            let block = &cache.blocks[id];
-            cache.index.get(&key(block.gpa, block.mode)) == Some(&(id as u32))
-        };
         let mut room = MAX_CACHED_INSNS / 2;
         let mut oldest = self.blocks.len();
         while let Some(id) = oldest.checked_sub(1) {
-            let count = if is_live(self, id) { self.blocks[id].count() } else { 0 };
+            // What is not decoded takes memory, too.
+            let count = if self.is_live(BlockId(id as u32)) { self.blocks[id].count() } else { 0 };
             if count > room {
                 break;
             }
             (room, oldest) = (room - count, id);
         }
+        self.recalled = 0;
         let mut numbers = vec![NONE; self.blocks.len()];
         let old = (std::mem::take(&mut self.insns), std::mem::take(&mut self.offsets));
         for (id, mut block) in std::mem::take(&mut self.blocks).into_iter().enumerate() {
@@ -304,10 +372,14 @@ impl<I: Copy> BlockCache<I> {
                     self.index.remove(&key);
                     continue;
                 }
-                let range = block.first as usize..block.first as usize + block.count as usize;
-                block.first = self.insns.len() as u32;
-                self.insns.extend_from_slice(&old.0[range.clone()]);
-                self.offsets.extend_from_slice(&old.1[range]);
+                if block.first == NONE {
+                    self.recalled += 1;
+                } else {
+                    let range = block.first as usize..block.first as usize + block.count as usize;
+                    block.first = self.insns.len() as u32;
+                    self.insns.extend_from_slice(&old.0[range.clone()]);
+                    self.offsets.extend_from_slice(&old.1[range]);
+                }
                 numbers[id] = self.blocks.len() as u32;
                 self.blocks.push(block);
             }
@@ -337,8 +409,21 @@ impl<I: Copy> BlockCache<I> {
     }
 
     /// The block at `gva`, decoded now if need be; the trap is that of fetching its first instruction.
-    #[inline]
     pub fn find<G: Guest<Insn = I>>(&mut self, cpu: &mut Cpu<G>, gva: Gva) -> Result<BlockId, Trap> {
+        let id = self.enter(cpu, gva, |_, _, _| None)?;
+        self.ensure_decoded(cpu, id);
+        Ok(id)
+    }
+
+    /// The block at `gva`, made now if need be, and decoded if `recall`, which is given where it is and the number that it
+    /// will have, does not know it; the trap is that of fetching its first instruction.
+    #[inline]
+    pub fn enter<G: Guest<Insn = I>>(
+        &mut self,
+        cpu: &mut Cpu<G>,
+        gva: Gva,
+        recall: impl FnOnce(&mut Cpu<G>, Gpa, BlockId) -> Option<Recalled>,
+    ) -> Result<BlockId, Trap> {
         let page = cpu.fetch_page(gva)?;
         let gpa = page.start().offset(gva.page_offset());
         let key = key(gpa, cpu.mode());
@@ -346,17 +431,39 @@ impl<I: Copy> BlockCache<I> {
         if front_key == key && self.blocks[id as usize].second.is_none() {
             return Ok(BlockId(id));
         }
-        self.find_slow(cpu, gva, gpa, key)
+        self.enter_slow(cpu, gva, gpa, key, recall)
+    }
+
+    /// Decodes the instructions of a block if that has not been done.
+    #[inline]
+    pub fn ensure_decoded<G: Guest<Insn = I>>(&mut self, cpu: &Cpu<G>, id: BlockId) {
+        if self.blocks[id.0 as usize].first == NONE {
+            self.decode_recalled(cpu, id);
+        }
     }
 
     #[cold]
     #[inline(never)]
-    fn find_slow<G: Guest<Insn = I>>(
+    fn decode_recalled<G: Guest<Insn = I>>(&mut self, cpu: &Cpu<G>, id: BlockId) {
+        let block = &mut self.blocks[id.0 as usize];
+        let bytes = cpu.ram.slice(block.gpa, block.gpa.bytes_to_page_end()).expect("recalled code is in RAM");
+        let first = self.insns.len();
+        let len_bytes = decode_run::<G>(bytes, block.mode, &mut self.insns, &mut self.offsets);
+        block.first = first as u32;
+        block.count = (self.insns.len() - first) as u16;
+        block.len_bytes = len_bytes as u16;
+        self.decoded += u64::from(block.count);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn enter_slow<G: Guest<Insn = I>>(
         &mut self,
         cpu: &mut Cpu<G>,
         gva: Gva,
         gpa: Gpa,
         key: u64,
+        recall: impl FnOnce(&mut Cpu<G>, Gpa, BlockId) -> Option<Recalled>,
     ) -> Result<BlockId, Trap> {
         if let Some(&id) = self.index.get(&key) {
             let valid = match self.blocks[id as usize].second {
@@ -368,7 +475,10 @@ impl<I: Copy> BlockCache<I> {
                 return Ok(BlockId(id));
             }
         }
-        let id = self.decode(cpu, gva, gpa)?;
+        let id = match recall(cpu, gpa, BlockId(self.blocks.len() as u32)) {
+            Some(recalled) => self.add_recalled(cpu, gpa, recalled),
+            None => self.decode(cpu, gva, gpa)?,
+        };
         self.index.insert(key, id);
         self.front[front_slot(key)] = (key, id);
         Ok(BlockId(id))
@@ -380,16 +490,7 @@ impl<I: Copy> BlockCache<I> {
         let first = self.insns.len();
         let outside = |_| G::bus_error(gva, gpa, crate::mem::tlb::Access::Execute);
         let bytes = cpu.ram.slice(gpa, gpa.bytes_to_page_end()).map_err(outside)?;
-        let mut at = 0;
-        while self.insns.len() - first < MAX_INSNS {
-            let Some(decoded) = G::decode(&bytes[at..], mode) else { break };
-            self.insns.push(decoded.insn);
-            self.offsets.push(at as u16);
-            at += decoded.len_bytes as usize;
-            if decoded.ends_block || at == bytes.len() {
-                break;
-            }
-        }
+        let mut at = decode_run::<G>(bytes, mode, &mut self.insns, &mut self.offsets);
         let mut second = None;
         if at == 0 {
             // The instruction starts in this page and ends in the next.
@@ -407,35 +508,58 @@ impl<I: Copy> BlockCache<I> {
             second = Some(next);
         }
         cpu.note_code(page, gpa.page_offset(), (at as u64).min(gpa.bytes_to_page_end()));
-        let id = self.blocks.len() as u32;
         let count = (self.insns.len() - first) as u16;
         self.decoded += count as u64;
-        let links = [Link { offset: 0, block: NONE }; 2];
-        self.blocks.push(Block {
+        Ok(self.add(Block {
             first: first as u32,
             count,
             len_bytes: at as u16,
-            mode,
-            gpa,
-            second,
-            links,
-            translated: [NONE; MAX_CONTEXTS],
-            fresh: 0,
-            heat: 0,
-        });
-        for page in [Some(page), second].into_iter().flatten() {
+            ..Block::new(mode, gpa, second)
+        }))
+    }
+
+    /// Adds a block that is not decoded, as it is run by translated code.
+    fn add_recalled<G: Guest<Insn = I>>(&mut self, cpu: &Cpu<G>, gpa: Gpa, recalled: Recalled) -> u32 {
+        let Recalled { number, count, len_bytes } = recalled;
+        self.recalled += 1;
+        let id = self.add(Block { count, len_bytes, ..Block::new(cpu.mode(), gpa, None) });
+        self.set_translated(BlockId(id), cpu.data_context(), number);
+        id
+    }
+
+    fn add(&mut self, block: Block) -> u32 {
+        let id = self.blocks.len() as u32;
+        for page in [Some(Page::of(block.gpa)), block.second].into_iter().flatten() {
             self.pages.entry(page).or_default().push(id);
         }
-        Ok(id)
+        self.blocks.push(block);
+        id
     }
+}
+
+/// Decodes instructions to the end of a block or of these bytes; gives how many bytes they take: none if not even the first
+/// one is whole.
+fn decode_run<G: Guest>(bytes: &[u8], mode: Mode, insns: &mut Vec<G::Insn>, offsets: &mut Vec<u16>) -> usize {
+    let mut at = 0;
+    for _ in 0..MAX_INSNS {
+        let Some(decoded) = G::decode(&bytes[at..], mode) else { break };
+        insns.push(decoded.insn);
+        offsets.push(at as u16);
+        at += decoded.len_bytes as usize;
+        if decoded.ends_block || at == bytes.len() {
+            break;
+        }
+    }
+    at
 }
 
 fn next_page(gva: Gva) -> Gva {
     gva.page_start().offset(PAGE_BYTES)
 }
 
+/// Whether addresses are in one page.
 #[inline]
-fn same_page(a: Gva, b: Gva) -> bool {
+pub fn same_page(a: Gva, b: Gva) -> bool {
     (a.0 ^ b.0) & !PAGE_MASK == 0
 }
 

@@ -11,12 +11,13 @@ use crate::addr::Width;
 use crate::guest::{HelperId, TrapCause};
 pub use crate::ir::ops::{Amo, Binary, Cond, Unary};
 pub use crate::ir::vector::{VectorExtract, VectorInsert, VectorOp};
+use serde::{Deserialize, Serialize};
 
 /// Number of guest register slots in the vCPU state.
 pub const SLOTS: usize = 256;
 
 /// A 64-bit cell of the vCPU state: a guest register. What each holds is the guest's business.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Slot(pub u8);
 
 macro_rules! binary_words {

@@ -40,7 +40,7 @@ impl Trap {
 pub struct Mode(pub u16);
 
 /// Number of a guest helper: an index into [`Guest::HELPERS`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HelperId(pub u16);
 
 /// What a helper does besides computing its result.

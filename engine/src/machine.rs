@@ -3,17 +3,19 @@
 //! `run` returns at block boundaries and never blocks: waiting for time or input is the caller's business.
 
 use crate::addr::{Gpa, Gva};
-use crate::cache::{BlockCache, BlockId};
+use crate::cache::{BlockCache, BlockId, same_page};
 use crate::cpu::Cpu;
 use crate::eager::BlockEnd;
 use crate::guest::Guest;
 use crate::jit::any::AnyTranslator;
 use crate::jit::call_out::Leave;
 use crate::jit::verify::{Divergence, Verifier, VerifierStatistics};
-use crate::jit::{CODE_BYTES, End, Translator, TranslatorStatistics};
+use crate::jit::{CODE_BYTES, CodeCache, End, Translator, TranslatorStatistics};
 use crate::mem::device::{Board, Request};
 use crate::mem::ram::{Ram, RamBacking};
 use crate::vcpu::VcpuBacking;
+use std::io;
+use std::time::Duration;
 
 /// Why [`Machine::run`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +115,33 @@ impl<G: Guest> Machine<G> {
     pub fn hesitate(&mut self, insns: u64) {
         if let Some(AnyTranslator::Native(translator)) = &mut self.translator {
             translator.hesitate_until(self.cpu.retired.saturating_add(insns));
+        }
+    }
+
+    /// Lets the native translator look for code in a cache before it translates, and keep there what it translates; false if
+    /// there is no such translator.
+    pub fn keep_code(&mut self, cache: CodeCache) -> bool {
+        match &mut self.translator {
+            Some(AnyTranslator::Native(translator)) => {
+                translator.keep(cache);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Writes to the code cache, if there is one, what was translated since the last time. Before that, for so long, code is
+    /// translated that was not hot enough for this run alone. The machine is to run no more: it translates less readily
+    /// what it would need.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn save_code(&mut self, effort: Duration) -> io::Result<()> {
+        match &mut self.translator {
+            Some(AnyTranslator::Native(translator)) => {
+                translator.save(&mut self.cache, &mut self.cpu, effort)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -236,7 +265,9 @@ impl<G: Guest> Machine<G> {
             let linked = came_from.and_then(|(from, from_pc)| self.cache.linked(from, from_pc, pc));
             let id = match linked {
                 Some(id) => id,
-                None => match self.cache.find(cpu, pc) {
+                None => match self.cache.enter(cpu, pc, |cpu, gpa, id| {
+                    self.translator.as_mut().and_then(|translator| translator.recall(cpu, gpa, id))
+                }) {
                     // Finding it walked page tables and so overwrote code: perhaps this block's.
                     Ok(_) if cpu.ram.has_written_code() => {
                         cpu.recheck_interrupts();
@@ -245,6 +276,9 @@ impl<G: Guest> Machine<G> {
                     Ok(id) => {
                         if let Some((from, from_pc)) = came_from {
                             self.cache.link(from, from_pc, pc, id);
+                        }
+                        if came_from.is_none_or(|(_, from_pc)| !same_page(from_pc, pc)) {
+                            self.cache.note_entered(id);
                         }
                         id
                     }
@@ -257,10 +291,15 @@ impl<G: Guest> Machine<G> {
                 },
             };
             if let Some(translator) = &mut self.translator {
-                if !interpret
-                    && !cpu.needs_look()
-                    && let Some(unit) = self.cache.block(id).translated(cpu.data_context())
-                {
+                let mut unit = None;
+                if !interpret && !cpu.needs_look() {
+                    let block = self.cache.block(id);
+                    unit = block.translated(cpu.data_context());
+                    if unit.is_none() && block.heat() == 0 {
+                        unit = translator.adopt(&mut self.cache, cpu, id);
+                    }
+                }
+                if let Some(unit) = unit {
                     came_from = None;
                     let end = match &mut self.verifier {
                         None => translator.run(cpu, unit, *limit),
@@ -279,6 +318,7 @@ impl<G: Guest> Machine<G> {
                 interpret = false;
                 translator.heat_up(&mut self.cache, cpu, id);
             }
+            self.cache.ensure_decoded(cpu, id);
             let block = self.cache.block(id);
             let count = block.count() as u64;
             cpu.retired += count;

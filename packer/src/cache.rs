@@ -12,8 +12,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use log::{CommandError, Log};
+pub(crate) use trim::{Kept, trim};
 
 mod log;
+mod trim;
 
 /// Why the cache could not be used.
 #[derive(Debug, thiserror::Error)]

@@ -4,9 +4,10 @@
 //! so no error, full disk or kill leaves half of one behind.
 
 use crate::image::{
-    Arch, ByteString, ContainerConfig, ImageError, ImageWriter, MachineConfig, Manifest, Provenance,
+    self, Arch, ByteString, ContainerConfig, ImageError, ImageWriter, MachineConfig, Manifest, Provenance,
     SectionId,
 };
+use crate::oci::Platform;
 use crate::rootfs::erofs::{self, FileRange, Reader, ReaderError, Written};
 use crate::rootfs::{DataStore, DirectoryOptions, FsTree, Owners, RootfsError};
 use std::fs;
@@ -35,6 +36,8 @@ pub struct PackOptions {
     pub initrd: Vec<u8>,
     /// Whom the files of a source directory belong to in the guest.
     pub owners: Owners,
+    /// Whether the image is written in compressed form.
+    pub compress: bool,
 }
 
 /// What was packed.
@@ -65,7 +68,7 @@ pub enum PackError {
         error: ReaderError,
     },
     /// The root filesystem's programs are for another architecture.
-    #[error("{source_name}: {program} is a program for {found}, not for {wanted}")]
+    #[error("{source_name}: {program} is a program for {found}, not for {wanted}{hint}")]
     RootfsArch {
         /// The source as the user named it.
         source_name: String,
@@ -75,6 +78,8 @@ pub enum PackError {
         found: String,
         /// The architecture asked for.
         wanted: Arch,
+        /// What to do instead.
+        hint: String,
     },
     /// The kernel cannot be read.
     #[error("{}: {error}", path.display())]
@@ -119,7 +124,14 @@ pub fn pack_with<E: From<PackError>>(
 ) -> Result<PackSummary, E> {
     let (mut writer, summary) = build(source, options)?;
     add(&mut writer)?;
-    let image_bytes = writer.finish().map_err(PackError::Image)?;
+    let finish = || {
+        if options.compress {
+            // The plain image never gets a name.
+            return image::compress(&writer.preview()?, &options.output);
+        }
+        writer.finish()
+    };
+    let image_bytes = finish().map_err(PackError::Image)?;
     Ok(PackSummary { image_bytes, ..summary })
 }
 
@@ -234,6 +246,7 @@ fn check_programs(
                 program: crate::rootfs::escape(path),
                 found: machine_name(machine),
                 wanted: options.arch,
+                hint: Platform::hint(&platforms_of(machine)),
             });
         }
         break;
@@ -269,6 +282,18 @@ fn elf_machine(start: &[u8]) -> Option<u16> {
         }),
         _ => None,
     }
+}
+
+/// The platforms whose machines run programs for this one.
+fn platforms_of(machine: u16) -> Vec<String> {
+    let machine = if machine == EM_386 { Arch::X86_64.elf_machine() } else { machine };
+    let runs = |arch: &Arch| arch.elf_machine() == machine;
+    [Arch::Riscv64, Arch::X86_64]
+        .into_iter()
+        .find(runs)
+        .map(|arch| Platform::of(arch).to_string())
+        .into_iter()
+        .collect()
 }
 
 fn machine_name(machine: u16) -> String {

@@ -275,7 +275,7 @@ fn open_image<'a>(source: &Source, options: &SourceOptions<'a>) -> Result<OciIma
         }
         Source::Registry(reference) => {
             let cache = BlobCache::new(options.cache.clone());
-            let repository = Repository::new(reference, &options.registry, cache, options.watcher);
+            let repository = Repository::new(reference, &options.registry, cache, options.watcher)?;
             let root = repository.find(reference)?;
             return OciImage::resolve(Box::new(repository), &root, &options.platform);
         }

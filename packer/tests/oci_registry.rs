@@ -40,11 +40,16 @@ fn run(directory: &Path, program: &str, arguments: &[&str]) -> String {
 struct Registry {
     process: Child,
     address: String,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Registry {
     fn start(with_password: bool) -> Registry {
+        Registry::start_with(with_password, false)
+    }
+
+    /// With TLS it has a certificate of the authority in `ca.crt`.
+    fn start_with(with_password: bool, with_tls: bool) -> Registry {
         let directory = tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
@@ -53,6 +58,21 @@ impl Registry {
             "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {place}/data}}}}\n\
              http: {{addr: \"{address}\"}}\n"
         );
+        if with_tls {
+            let openssl = |arguments: &str| {
+                run(directory.path(), "openssl", &arguments.split(' ').collect::<Vec<_>>());
+            };
+            openssl(
+                "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -subj /CN=authority -days 3650",
+            );
+            openssl("req -newkey rsa:2048 -nodes -keyout key -out csr -subj /CN=server");
+            fs::write(directory.path().join("ext"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+            openssl(
+                "x509 -req -in csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 3650 -extfile ext -out pem",
+            );
+            let tls = format!("      tls: {{certificate: {place}/pem, key: {place}/key}}}}\n");
+            config = config.replace("\"}\n", &format!("\",\n{tls}"));
+        }
         if with_password {
             fs::write(directory.path().join("htpasswd"), HTPASSWD).unwrap();
             config.push_str(&format!("auth: {{htpasswd: {{realm: test, path: {place}/htpasswd}}}}\n"));
@@ -72,7 +92,7 @@ impl Registry {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        Registry { process, address, _directory: directory }
+        Registry { process, address, directory }
     }
 }
 
@@ -282,6 +302,28 @@ fn config(source: &str, options: &SourceOptions<'_>) -> String {
     )
 }
 
+/// The certificate of an authority is trusted when it lies where docker and podman look for it.
+#[test]
+fn a_registry_with_a_certificate_of_its_own_is_trusted_when_the_user_says_so() {
+    let (registry, directory) = (Registry::start_with(false, true), tempdir().unwrap());
+    let image = TestImage::new(&[Archive::new().file("f", "x").finish()]);
+    image.write_layout(&directory.path().join("img"));
+    let name = format!("{}/x:latest", registry.address);
+    let place = format!("docker://{name}");
+    run(directory.path(), "skopeo", &["copy", "--dest-tls-verify=false", "oci:img:latest", &place]);
+    let mut options = options(directory.path());
+    options.registry.plain_http = false;
+    let line = read(&name, &options).map(drop).unwrap_err();
+    assert!(line.contains("no secure connection") && line.contains("certificate"), "{line}");
+    let trusted = directory.path().join("certs.d").join(&registry.address);
+    fs::create_dir_all(&trusted).unwrap();
+    fs::copy(registry.directory.path().join("ca.crt"), trusted.join("ca.crt")).unwrap();
+    read(&name, &options).unwrap();
+    fs::write(trusted.join("ca.crt"), "nonsense").unwrap();
+    let line = read(&name, &options).map(drop).unwrap_err();
+    assert!(line.ends_with("ca.crt: no certificate in PEM form"), "{line}");
+}
+
 #[test]
 fn a_registry_with_a_password_lets_in_who_has_it() {
     let (registry, directory) = (Registry::start(true), tempdir().unwrap());
@@ -305,14 +347,14 @@ fn a_registry_with_a_password_lets_in_who_has_it() {
     assert!(line.contains("it wants credentials"), "{line}");
     log_in(directory.path(), &registry.address, "dXNlcjp3cm9uZw==");
     let line = read(&name, &options).map(drop).unwrap_err();
-    assert!(line.contains("the credentials in docker's configuration are refused"), "{line}");
+    assert!(line.contains("the user's credentials for it are refused"), "{line}");
     log_in(directory.path(), &registry.address, "dXNlcjpzZWNyZXQ=");
     read(&name, &options).unwrap();
 
     // What is put into it comes back.
     let reference = Reference::from_str(&name.replace("latest", "pushed")).unwrap();
     let cache = || BlobCache::new(Cache::at(directory.path().join("other")));
-    let repository = Repository::new(&reference, &options.registry, cache(), &Quiet);
+    let repository = Repository::new(&reference, &options.registry, cache(), &Quiet).unwrap();
     for (digest, bytes) in &image.blobs {
         let path = directory.path().join("blob");
         fs::write(&path, bytes).unwrap();

@@ -212,6 +212,9 @@ fn mistakes_are_one_line() {
         "HOST/x:latest: HOST answers 403 (access denied): DENIED: no [31m way"
     );
     assert_eq!(of(418, "<html>"), "HOST/x:latest: HOST answers 418");
+    // After as many tries as there are.
+    assert_eq!(of(429, ""), "HOST/x:latest: HOST answers 429 (too many requests)");
+    assert_eq!(of(503, "<html>"), "HOST/x:latest: HOST answers 503 (an error of its own)");
     assert_eq!(
         error(|_, _| Reply::new(200, "<html>").with("content-type", "text/html; charset=utf-8")),
         "HOST/x:latest: malformed manifest: expected value at line 1 column 1"
@@ -285,7 +288,7 @@ fn basic_authorization_is_given_when_asked_for() {
     assert_eq!(
         read(&image, &options).map(drop).unwrap_err(),
         format!(
-            "{image}: {}: it wants credentials, and docker's configuration has none for it (docker login), or there \
+            "{image}: {}: it wants credentials, and the user has none for it (docker login, podman login), or there \
              is no such image",
             server.address
         )
@@ -294,7 +297,7 @@ fn basic_authorization_is_given_when_asked_for() {
     assert_eq!(
         read(&image, &options).map(drop).unwrap_err(),
         format!(
-            "{image}: {}: the credentials in docker's configuration are refused, or there is no such image",
+            "{image}: {}: the user's credentials for it are refused, or there is no such image",
             server.address
         )
     );

@@ -75,6 +75,7 @@ impl Fixture {
             kernel: self.path("kernel"),
             initrd: b"agent".to_vec(),
             owners: Owners::Keep,
+            compress: false,
         };
         Job { source: Source::Rootfs(self.path(source)), options }
     }
@@ -175,7 +176,10 @@ fn mistakes_are_one_line_and_leave_nothing() {
         ("cut.tar", "cut.tar: truncated: it ends within the data of bin/sh"),
         ("text", "text: not a tar archive"),
         ("root.tar.xz", "root.tar.xz: xz is not supported; use tar, tar.gz or tar.zst"),
-        ("arm.tar", "arm.tar: /bin/sh is a program for arm, not for riscv64"),
+        (
+            "arm.tar",
+            "arm.tar: /bin/sh is a program for arm, not for riscv64; c2w has machines for linux/amd64 and linux/riscv64",
+        ),
     ] {
         assert_eq!(fixture.refusal(&fixture.job(source)), expected);
     }

@@ -1,12 +1,11 @@
 //! `c2w-run`: runs an image.c2w like `docker run` runs a container.
 
 use c2w::container::{RunOptions, run};
+use c2w::image_files::open_runnable;
 use c2w::jit::JitOptions;
 use c2w::snapshot::live::SaveOptions;
 use c2w::volume::{self, Volume};
 use c2w::{exit, size, usage};
-use c2w_packer::cache::Cache;
-use c2w_packer::image::{Image, SeenImages};
 use clap::Parser;
 use clap::builder::{NonEmptyStringValueParser, OsStringValueParser, TypedValueParser};
 use std::ffi::OsString;
@@ -86,12 +85,7 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { exit::HOST_FAILURE } else { 0 });
         }
     };
-    let result = Image::open(&args.image).map_err(anyhow::Error::from).and_then(|image| {
-        match Cache::of_user() {
-            Ok(cache) => drop(image.ensure_verified(&SeenImages::in_directory(cache.root()))?),
-            // Nowhere to remember that the image is good, so it is checked every time.
-            Err(_) => image.verify()?,
-        }
+    let result = open_runnable(&args.image, &|text| eprintln!("c2w-run: {text}")).and_then(|image| {
         let options = RunOptions {
             interactive: args.interactive,
             tty: args.tty,
@@ -111,7 +105,10 @@ fn main() -> ExitCode {
             save: args.snapshot.map(|output| SaveOptions { output, when: args.snapshot_when }),
             command: args.command,
         };
-        run(&image, &options)
+        let status = run(&image, &options);
+        // Whatever came out of it may come from that.
+        image.check_unchanged()?;
+        status
     });
     match result {
         Ok(status) => ExitCode::from(status),

@@ -2,7 +2,7 @@
 
 use crate::exit;
 use crate::host_io::{HostEvent, HostIo, Stream};
-use crate::jit::JitOptions;
+use crate::jit::{self, JitOptions};
 use crate::launch::{self, Bios, BootOptions, Disk, Share};
 use crate::size;
 use crate::terminal::RawMode;
@@ -91,6 +91,7 @@ pub fn run(args: &Args) -> Result<u8> {
         };
         let end = console.run(&mut *computer, &port)?;
         computer.write_profile()?;
+        jit::save_code(&mut *computer, Duration::ZERO);
         match end {
             End::Reboot => continue,
             End::Status(status) => break status,

@@ -1,9 +1,8 @@
 //! `c2w demo`: the whole way once, from packages to the output of a command in a container.
 
-use super::pack::{GuestParts, image, progress};
+use super::pack::{ImageOptions, image, progress};
 use crate::container::{self, RunOptions};
-use crate::snapshot::pack::SnapshotOptions;
-use crate::{exit, size};
+use crate::exit;
 use anyhow::{Context, Result};
 use c2w_packer::cache::Cache;
 use c2w_packer::demo;
@@ -38,10 +37,7 @@ pub fn run(args: &Args) -> Result<u8> {
         cmd: ["sh", "-c", SCRIPT].map(|word| ByteString(word.as_bytes().to_vec())).to_vec(),
         ..ContainerConfig::default()
     };
-    let memory_bytes = size::parse(super::pack::DEFAULT_MEMORY).map_err(anyhow::Error::msg)?;
-    let parts = GuestParts::default();
-    let snapshot = Some(SnapshotOptions::default());
-    image(&Source::Rootfs(rootfs), &path, args.arch, config, memory_bytes, &parts, snapshot)?;
+    image(&Source::Rootfs(rootfs), &path, &ImageOptions { config, ..ImageOptions::of(args.arch) })?;
     eprintln!("c2w: starting it; the same is:  c2w-run {}", path.display());
     let start = Instant::now();
     let options = RunOptions { command: args.command.clone(), ..RunOptions::default() };

@@ -3,8 +3,8 @@
 use crate::image_files::ImageFiles;
 use crate::output::{time_text, to_stdout};
 use anyhow::{Context, Result};
-use c2w_packer::image::Image;
-use c2w_packer::rootfs::erofs::{EntryKind, FileRange, Inode, Reader, ReaderError};
+use c2w_packer::image::{Content, Image};
+use c2w_packer::rootfs::erofs::{EntryKind, Inode, Reader, ReaderError};
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> Result<u8> {
 }
 
 fn list(
-    reader: &Reader<FileRange<'_>>,
+    reader: &Reader<&Content>,
     start: Inode,
     args: &Args,
     mut show: impl FnMut(&[u8], &Inode) -> Result<(), ReaderError>,

@@ -17,7 +17,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Guest memory of an image that is not told otherwise.
-pub const DEFAULT_MEMORY: &str = "512M";
+const DEFAULT_MEMORY_BYTES: u64 = 512 << 20;
 
 /// Pack a container image, or a root file system, into an image that c2w-run runs.
 #[derive(clap::Args)]
@@ -35,12 +35,15 @@ pub struct Args {
     sources: SourceArgs,
     #[command(flatten)]
     config: ConfigArgs,
-    /// Memory of the guest.
-    #[arg(short, long, value_name = "SIZE", default_value = DEFAULT_MEMORY, value_parser = size::parse)]
-    memory: u64,
+    /// Memory of the guest, 512M if nothing is said.
+    #[arg(short, long, value_name = "SIZE", value_parser = size::parse)]
+    memory: Option<u64>,
     /// Leave the snapshot out: the same input then gives the same bytes, and every run boots.
     #[arg(long)]
     no_snapshot: bool,
+    /// Compress the image: several times smaller; the first run of it on a machine takes longer.
+    #[arg(long)]
+    compress: bool,
     /// Run this command in a container before the snapshot, so that what it needs is in the guest's memory.
     #[arg(long, value_name = "COMMAND", conflicts_with = "no_snapshot")]
     warm: Option<String>,
@@ -68,9 +71,16 @@ pub fn run(args: &Args) -> Result<u8> {
     let watcher = TransferBars::default();
     let options = args.sources.options(&args.output, &watcher)?;
     let source = OpenSource::open(&args.source, &options)?;
-    let config = args.config.over(source.config().clone())?;
-    let parts = GuestParts { kernel: args.kernel.clone(), ..GuestParts::default() };
-    image_of(source, &args.output, options.platform.machine(), config, args.memory, &parts, snapshot)?;
+    let defaults = ImageOptions::of(options.platform.machine());
+    let options = ImageOptions {
+        config: args.config.over(source.config().clone())?,
+        memory_bytes: args.memory.unwrap_or(defaults.memory_bytes),
+        parts: GuestParts { kernel: args.kernel.clone(), ..GuestParts::default() },
+        snapshot,
+        compress: args.compress,
+        ..defaults
+    };
+    options.pack(source, &args.output)?;
     Ok(0)
 }
 
@@ -83,24 +93,45 @@ pub struct GuestParts {
     pub agent: Option<PathBuf>,
 }
 
-/// Packs an image, with a snapshot unless there is to be none, and reports on stderr.
+/// What an image is to be.
+pub struct ImageOptions {
+    /// Architecture of the guest.
+    pub arch: Arch,
+    /// How it runs.
+    pub config: ContainerConfig,
+    /// Memory of the guest.
+    pub memory_bytes: u64,
+    /// What c2w puts into it.
+    pub parts: GuestParts,
+    /// How its snapshot is made; `None` for an image without.
+    pub snapshot: Option<SnapshotOptions>,
+    /// Whether it is compressed.
+    pub compress: bool,
+}
+
+impl ImageOptions {
+    /// Those of an image that is not told otherwise.
+    pub fn of(arch: Arch) -> Self {
+        Self {
+            arch,
+            config: ContainerConfig::default(),
+            memory_bytes: DEFAULT_MEMORY_BYTES,
+            parts: GuestParts::default(),
+            snapshot: Some(SnapshotOptions::default()),
+            compress: false,
+        }
+    }
+}
+
+/// Packs an image and reports on stderr.
 ///
 /// # Errors
 /// One line that names the file concerned; there is no partial image then.
-pub fn image(
-    source: &Source,
-    output: &Path,
-    arch: Arch,
-    config: ContainerConfig,
-    memory_bytes: u64,
-    parts: &GuestParts,
-    snapshot: Option<SnapshotOptions>,
-) -> Result<()> {
+pub fn image(source: &Source, output: &Path, options: &ImageOptions) -> Result<()> {
     check_output(output)?;
     let watcher = TransferBars::default();
-    let options = SourceArgs::of(arch).options(output, &watcher)?;
-    let source = OpenSource::open(source, &options)?;
-    image_of(source, output, arch, config, memory_bytes, parts, snapshot)
+    let source_options = SourceArgs::of(options.arch).options(output, &watcher)?;
+    options.pack(OpenSource::open(source, &source_options)?, output)
 }
 
 /// Refuses an output that cannot be a file, before anything else is done.
@@ -114,42 +145,42 @@ pub(super) fn check_output(output: &Path) -> Result<()> {
     Ok(())
 }
 
-fn image_of(
-    source: OpenSource<'_>,
-    output: &Path,
-    arch: Arch,
-    config: ContainerConfig,
-    memory_bytes: u64,
-    parts: &GuestParts,
-    snapshot: Option<SnapshotOptions>,
-) -> Result<()> {
-    let kernel = match &parts.kernel {
-        Some(path) => path.clone(),
-        None => kernel::build(arch, &progress)?,
-    };
-    let agent = match &parts.agent {
-        Some(path) => path.clone(),
-        None => agent_build::build(arch, &progress)?,
-    };
-    let agent = fs::read(&agent).with_context(|| agent.display().to_string())?;
-    let options = PackOptions {
-        output: output.to_path_buf(),
-        arch,
-        config,
-        memory_bytes,
-        cmdline: String::new(),
-        kernel,
-        initrd: initramfs(&agent),
-        owners: Owners::of_this_process(),
-    };
-    let summary = pack::pack_with(source, &options, |writer| {
-        snapshot.as_ref().map_or(Ok(()), |options| snapshot::pack::append(writer, options))
-    })?;
-    for warning in &summary.warnings {
-        eprintln!("c2w: warning: {warning}");
+impl ImageOptions {
+    fn pack(&self, source: OpenSource<'_>, output: &Path) -> Result<()> {
+        let kernel = match &self.parts.kernel {
+            Some(path) => path.clone(),
+            None => kernel::build(self.arch, &progress)?,
+        };
+        let agent = match &self.parts.agent {
+            Some(path) => path.clone(),
+            None => agent_build::build(self.arch, &progress)?,
+        };
+        let agent = fs::read(&agent).with_context(|| agent.display().to_string())?;
+        let options = PackOptions {
+            output: output.to_path_buf(),
+            arch: self.arch,
+            config: self.config.clone(),
+            memory_bytes: self.memory_bytes,
+            cmdline: String::new(),
+            kernel,
+            initrd: initramfs(&agent),
+            owners: Owners::of_this_process(),
+            compress: self.compress,
+        };
+        let summary = pack::pack_with(source, &options, |writer| {
+            self.snapshot.as_ref().map_or(Ok(()), |options| snapshot::pack::append(writer, options))
+        })?;
+        for warning in &summary.warnings {
+            eprintln!("c2w: warning: {warning}");
+        }
+        eprintln!(
+            "{}: {:.1} MB, {} files",
+            output.display(),
+            summary.image_bytes as f64 / 1e6,
+            summary.inodes
+        );
+        Ok(())
     }
-    eprintln!("{}: {:.1} MB, {} files", output.display(), summary.image_bytes as f64 / 1e6, summary.inodes);
-    Ok(())
 }
 
 /// Says on stderr what takes long.

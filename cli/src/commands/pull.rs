@@ -32,7 +32,7 @@ pub fn run(args: &Args) -> Result<u8> {
     check_output(&args.output)?;
     let watcher = TransferBars::default();
     let cache = BlobCache::new(Cache::of_user()?);
-    let repository = Repository::new(&args.reference, &args.registry.options(), cache, &watcher);
+    let repository = Repository::new(&args.reference, &args.registry.options(), cache, &watcher)?;
     let limit_bytes = args.max_size.unwrap_or(Limits::DEFAULT_BYTES);
     let len_bytes = oci::pull(&args.reference, &repository, &args.output, limit_bytes)?;
     eprintln!("{}: {}", args.output.display(), size_text(len_bytes));

@@ -34,7 +34,7 @@ pub fn run(args: &Args) -> Result<u8> {
     fs::create_dir_all(cache.root())?;
     let watcher = TransferBars::default();
     let repository =
-        Repository::new(reference, &args.registry.options(), BlobCache::new(cache.clone()), &watcher);
+        Repository::new(reference, &args.registry.options(), BlobCache::new(cache.clone()), &watcher)?;
     let digest = oci::push(&image, reference, &repository, cache.root())?;
     to_stdout(|out| writeln!(out, "{reference}@{digest}"))?;
     Ok(0)

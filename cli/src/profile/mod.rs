@@ -24,8 +24,9 @@ use c2w_engine::mem::ram::Ram;
 use modules::Modules;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 pub use symbols::Symbols;
 
 /// Instructions from one sample to the next, on average. A power of two.
@@ -128,6 +129,10 @@ impl<G: Guest + Saves> Computer for Profiled<G> {
 
     fn devices_can_wake(&self) -> bool {
         G::devices_can_wake(&self.machine.cpu)
+    }
+
+    fn save_code(&mut self, effort: Duration) -> io::Result<()> {
+        self.machine.save_code(effort)
     }
 
     fn save(&self) -> MachineState {

@@ -20,6 +20,7 @@ use c2w_devices::virtio::mmio::VirtioMmioState;
 use c2w_engine::guest::Guest;
 use c2w_engine::machine::Machine;
 use c2w_packer::image::ram::PageRun;
+use c2w_packer::image::{Image, ImageError, SectionId};
 use serde::{Deserialize, Serialize};
 
 /// How a state begins.
@@ -117,6 +118,22 @@ pub enum StateError {
 }
 
 impl Saved {
+    /// What an image's snapshot is; `None` if it has none.
+    ///
+    /// # Errors
+    /// The image's, and why this build cannot use it.
+    pub fn of(image: &Image) -> Result<Option<Result<Self, StateError>>, ImageError> {
+        match image.header().section(SectionId::MachineState) {
+            Some(section) => Ok(Some(Self::decode(&image.read(section.id)?))),
+            None => Ok(None),
+        }
+    }
+
+    /// Pages of RAM that are not zero, about.
+    pub fn resident_pages(&self) -> u64 {
+        self.runs.iter().map(|run| run.count).fold(0, u64::saturating_add)
+    }
+
     /// The bytes of the state section.
     pub fn encode(&self) -> Result<Vec<u8>, postcard::Error> {
         let head = [MAGIC.as_slice(), BUILD].concat();

@@ -7,7 +7,7 @@ use super::resume::{self, Start};
 use super::{Process, Running, take};
 use crate::console::ConsoleTail;
 use crate::container::{self, RunOptions};
-use crate::jit::Jit;
+use crate::jit::{self, Jit};
 use crate::launch::{self, Launched, MOST_VOLUMES, State};
 use crate::timeline::Timeline;
 use crate::vm::Vm;
@@ -18,6 +18,8 @@ use std::io::Write;
 use std::time::Duration;
 
 /// How long the machine runs on after the agent is ready: the kernel has work of its own to finish.
+/// What translating for the first run of the image on this host may take.
+const EFFORT: Duration = Duration::from_secs(2);
 const SETTLE: Duration = Duration::from_millis(300);
 
 /// How a snapshot is made.
@@ -54,6 +56,7 @@ pub fn append(writer: &mut ImageWriter, options: &SnapshotOptions) -> Result<()>
     take::settle(vm, console, SETTLE).context("cannot make the snapshot")?;
     let running = Running { process, mounted: Vec::new(), hostname };
     take::append(writer, vm, running)?;
+    jit::save_code(vm.computer_mut(), EFFORT);
     drop(launched);
     let set = trial(&writer.preview()?, options).context("cannot resume the snapshot")?;
     take::append_working_set(writer, &set)
@@ -198,5 +201,6 @@ fn trial(image: &Image, options: &SnapshotOptions) -> Result<WorkingSet> {
         // What it says now was said before.
         run_process(vm, console, false, |_, _| false)?;
     }
+    jit::save_code(vm.computer_mut(), EFFORT);
     Ok(WorkingSet::of(vm.computer().ram()))
 }

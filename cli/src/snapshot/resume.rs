@@ -5,6 +5,7 @@ use super::{MachineState, Saved, StateError};
 use crate::clock::HostClock;
 use crate::console::ConsoleTail;
 use crate::container::RunOptions;
+use crate::cut_short;
 use crate::launch::{self, Launched, OWN_DEVICES, Wired};
 use crate::timeline::Timeline;
 use crate::vm::{Computer, Vm};
@@ -40,11 +41,10 @@ pub enum Reason {
 /// # Errors
 /// The snapshot is damaged, or an option does not fit the host.
 pub fn machine(image: &Image, options: &RunOptions, timeline: &mut Timeline) -> Result<Start> {
-    if options.cold || image.header().section(SectionId::MachineState).is_none() {
-        return Ok(Start::Cold(None));
-    }
+    let saved = if options.cold { None } else { Saved::of(image)? };
+    let Some(saved) = saved else { return Ok(Start::Cold(None)) };
     let path = image.path().display();
-    let saved = match Saved::decode(&image.read(SectionId::MachineState)?) {
+    let saved = match saved {
         Ok(saved) => saved,
         Err(error @ StateError::OtherBuild) => {
             let text = format!("{path}: the snapshot is not used: {error}; booting instead");
@@ -52,6 +52,10 @@ pub fn machine(image: &Image, options: &RunOptions, timeline: &mut Timeline) -> 
         }
         Err(error) => bail!("{path}: bad snapshot: {error}"),
     };
+    if let Some(text) = other_memory(&saved, options) {
+        let text = format!("{path}: the snapshot is not used: {text}; booting instead");
+        return Ok(Start::Cold(Some(Reason::Unusable(text))));
+    }
     if let Some(text) = misfit(&saved, options) {
         let text = format!("the snapshot is not used: {text}");
         return Ok(Start::Cold(Some(Reason::Asked(text))));
@@ -61,12 +65,15 @@ pub fn machine(image: &Image, options: &RunOptions, timeline: &mut Timeline) -> 
     Ok(Start::Resumed(Box::new(launched.with_context(|| format!("{path}: bad snapshot"))?)))
 }
 
+/// The memory that the options ask for if it is another than the snapshot's.
+fn other_memory(saved: &Saved, options: &RunOptions) -> Option<String> {
+    let wanted = options.memory_bytes.filter(|bytes| *bytes != saved.memory_bytes)?;
+    let [has, wanted] = [saved.memory_bytes, wanted].map(|bytes| bytes >> 20);
+    Some(format!("its kernel found {has} MiB of memory when it booted, and --memory asks for {wanted} MiB"))
+}
+
 /// What the options ask for that the snapshot does not have.
 fn misfit(saved: &Saved, options: &RunOptions) -> Option<String> {
-    if let Some(bytes) = options.memory_bytes.filter(|bytes| *bytes != saved.memory_bytes) {
-        let mib = |bytes| bytes >> 20;
-        return Some(format!("it has {} MiB of memory, not {}", mib(saved.memory_bytes), mib(bytes)));
-    }
     if let Some(process) = saved.running.process {
         if options.starts_otherwise() {
             return Some("its process is running, and another start was asked for".to_string());
@@ -125,6 +132,8 @@ fn restore(image: &Image, saved: Saved, options: &RunOptions, timeline: &mut Tim
         WorkingSet::decode(&set).fetch(prefetcher);
     }
     let (ram, vcpu) = (mapped.ram, mapped.vcpu);
+    let start = ram.base().as_ptr() as usize;
+    cut_short::watch(image, start..start + ram.len_bytes()).context("cannot catch signals")?;
     timeline.mark("memory is mapped");
     let Wired { attention, serial, serial_host, port_host, virtio } = wired;
     let board = BoardParts { console: Box::new(serial), wall_clock: Box::new(launch::unix_ns), virtio };

@@ -4,8 +4,9 @@
 use crate::ARCH;
 use crate::common::{C2W, C2W_RUN, finish, image, parts, rootfs, scratch};
 use c2w::snapshot::resume::{self, Start};
-use c2w::snapshot::{Saved, take};
+use c2w::snapshot::{MachineState, Saved, take};
 use c2w::{container::RunOptions, launch::Launched, timeline::Timeline};
+use c2w_devices::virtio::mmio::VirtioMmioState;
 use c2w_packer::image::{Image, ImageWriter, SectionId};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,8 +63,57 @@ fn a_run_goes_on_from_the_snapshot_unless_it_asks_for_what_that_has_not() {
     assert!(was_resumed(image(), &["--memory", "512M", "-e", "A=b", "-w", "/usr", "-u", "nobody", "true"]));
     assert!(!was_resumed(image(), &["--cold", "true"]));
     assert!(!was_resumed(image(), &["--memory", "256M", "true"]));
-    let reason = parts(&resume(image(), &["--memory", "256M", "--stats", "true"])).2;
-    assert!(reason.contains("512 MiB of memory, not 256"), "{reason}");
+    let script =
+        "while read name size unit; do [ $name = MemTotal: ] && [ $size -gt 900000 ] && echo much; done";
+    let (status, stdout, stderr) =
+        parts(&resume(image(), &["--memory", "1G", "sh", "-c", &format!("{script} < /proc/meminfo; true")]));
+    assert_eq!((status, stdout.as_str()), (0, "much\n"), "{stderr}");
+    let reason = "its kernel found 512 MiB of memory when it booted, and --memory asks for 1024 MiB; booting instead\n";
+    assert!(stderr.ends_with(reason) && stderr.lines().count() == 1, "{stderr}");
+}
+
+#[test]
+fn a_compressed_image_is_expanded_once_and_does_the_same() {
+    let path = packed("compressed.c2w", &["--compress", "--cmd", "echo small"]);
+    let (small, large) = (fs::metadata(&path).unwrap().len(), fs::metadata(image()).unwrap().len());
+    assert!(small < large / 2, "{small} of {large}");
+    let cache = tempfile::tempdir_in(scratch()).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(C2W_RUN);
+        command.arg(&path).args(arguments).env_remove("C2W_COLD").env("C2W_CACHE_DIR", cache.path());
+        finish(command, b"")
+    };
+    let expanded = || fs::read_dir(cache.path().join("expanded")).unwrap().count();
+    for _ in 0..2 {
+        assert_eq!(stdout(&run(&[])), "small\n");
+        // The file and its lock.
+        assert_eq!(expanded(), 2);
+    }
+    assert!(parts(&run(&["--stats", "true"])).2.contains("until the machine is restored"));
+    // What is saved from it is plain, and of its own.
+    let saved = scratch().join("from-compressed.c2w");
+    let options = ["--snapshot", saved.to_str().unwrap(), "--snapshot-when", "mark"];
+    assert_eq!(parts(&run(&[&options[..], &["sh", "-c", "echo mark; sleep 1; echo after"]].concat())).0, 0);
+    assert_eq!(stdout(&resume(&saved, &[])), "after\n");
+    // What only looks at it expands nothing.
+    let look = |arguments: &[&str]| {
+        let mut command = Command::new(C2W);
+        command.args(arguments).env("C2W_CACHE_DIR", scratch().join("unused"));
+        stdout(&finish(command, b""))
+    };
+    let name = path.to_str().unwrap();
+    assert_eq!(look(&["verify", name]), format!("{name}: good\n"));
+    assert_eq!(look(&["ls", "-lR", name]), look(&["ls", "-lR", image().to_str().unwrap()]));
+    assert!(look(&["cat", name, "/etc/passwd"]).starts_with("root:"));
+    let text = look(&["inspect", name]);
+    assert!(text.contains(", compressed from ") && text.contains("; this build resumes it"), "{text}");
+    assert!(!scratch().join("unused/expanded").exists());
+}
+
+#[test]
+fn the_same_input_is_compressed_to_the_same_bytes() {
+    let bytes = |name: &str| fs::read(packed(name, &["--compress", "--no-snapshot"])).unwrap();
+    assert!(bytes("small-one.c2w") == bytes("small-two.c2w"));
 }
 
 #[test]
@@ -209,6 +259,14 @@ fn damaged_snapshots_are_refused() {
     refused(&changed(&|saved| saved.memory_bytes /= 8), "past the machine's memory");
     refused(&changed(&|saved| saved.runs.swap(0, 1)), "out of order");
     refused(&changed(&|saved| assert!(saved.runs.pop().is_some())), "does not fit the ram section");
+    fn devices(saved: &mut Saved) -> &mut Vec<VirtioMmioState> {
+        match &mut saved.machine {
+            MachineState::Riscv64(state) => &mut state.board.virtio,
+            MachineState::X86_64(state) => &mut state.board.virtio,
+        }
+    }
+    refused(&changed(&|saved| devices(saved).swap(0, 1)), "its devices are not those of the machine");
+    refused(&changed(&|saved| devices(saved).truncate(2)), "it has fewer devices than the machine");
     let path = forge("other-ram.c2w", SectionId::RamSnapshot, |ram| ram.truncate(4096));
     refused(&path, "does not fit the ram section");
 }

@@ -2,11 +2,15 @@
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
+use std::ops::Range;
 use std::ptr::NonNull;
 
 /// Code starts at multiples of this, as processors fetch it.
 pub const ALIGNMENT: usize = 16;
+
+/// Bytes that are made present ahead of their use.
+const AHEAD_BYTES: usize = 128 << 10;
 
 /// Memory for code. Pages cost nothing until they are used.
 pub struct CodeMemory {
@@ -15,6 +19,8 @@ pub struct CodeMemory {
     /// Where it runs.
     run: NonNull<u8>,
     len_bytes: usize,
+    /// What has been made present ahead of its use.
+    present: Range<usize>,
 }
 
 // SAFETY: both mappings are owned by this value alone.
@@ -39,7 +45,7 @@ impl CodeMemory {
             // SAFETY: mapped above with this length, and nobody knows of it.
             let _ = unsafe { munmap(write.as_ptr().cast(), len_bytes) };
         })?;
-        Ok(Self { write, run, len_bytes })
+        Ok(Self { write, run, len_bytes, present: 0..0 })
     }
 
     /// Bytes of it all.
@@ -54,6 +60,11 @@ impl CodeMemory {
     /// If it does not fit there.
     pub fn write(&mut self, at: usize, code: &[u8]) {
         assert!(at.checked_add(code.len()).is_some_and(|end| end <= self.len_bytes), "code fits its memory");
+        let end = at + code.len();
+        if at < self.present.start || end > self.present.end {
+            self.present = at..(end + AHEAD_BYTES).min(self.len_bytes);
+            self.make_present();
+        }
         // SAFETY: inside the mapping (checked above), into which there are no references.
         unsafe { self.write.add(at).as_ptr().copy_from_nonoverlapping(code.as_ptr(), code.len()) };
         self.synchronize(at, code.len());
@@ -67,6 +78,17 @@ impl CodeMemory {
         assert!(at < self.len_bytes, "code lies in its memory");
         // SAFETY: inside the mapping (checked above).
         unsafe { self.run.add(at) }
+    }
+
+    /// Lets the host provide pages that are about to be used, many at a time: one by one, by faults, that costs much more.
+    fn make_present(&self) {
+        const PAGE_BYTES: usize = 4096;
+        let start = self.present.start / PAGE_BYTES * PAGE_BYTES;
+        for (at, advice) in [(self.write, Advice::LinuxPopulateWrite), (self.run, Advice::LinuxPopulateRead)]
+        {
+            // SAFETY: inside the mapping; the advice changes no contents. Where it is not known nothing is lost.
+            let _ = unsafe { madvise(at.add(start).as_ptr().cast(), self.present.end - start, advice) };
+        }
     }
 
     /// Lets instruction fetches see what was written. x86-64 processors do without.

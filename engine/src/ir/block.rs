@@ -16,9 +16,10 @@ use super::vector::{VectorExtract, VectorInsert, VectorOp};
 use crate::addr::Width;
 use crate::emit::Slot;
 use crate::guest::{HelperId, TrapCause};
+use serde::{Deserialize, Serialize};
 
 /// A value: the number of the operation that defines it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Value(pub u32);
 
 /// What kind of value an operation defines.
@@ -29,7 +30,7 @@ pub enum Type {
 }
 
 /// Arguments of a helper call: a range of [`Block::args`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Args {
     /// Index of the first one.
     pub first: u32,
@@ -38,7 +39,7 @@ pub struct Args {
 }
 
 /// One operation. Each but [`Op::Insn`] is a word of [`crate::emit::Emit`] and means what that word means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "operands are those of the word in Emit that has the same name")]
 pub enum Op {
     /// The next guest instruction starts here, `offset` bytes into the block.

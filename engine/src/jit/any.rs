@@ -3,8 +3,8 @@
 #[cfg(any(feature = "wasmtime", feature = "cranelift"))]
 use super::compiled::CompiledTranslator;
 use super::{End, Translator, TranslatorStatistics};
-use crate::addr::Page;
-use crate::cache::{BlockCache, BlockId, Renumbered};
+use crate::addr::{Gpa, Page};
+use crate::cache::{BlockCache, BlockId, Recalled, Renumbered};
 use crate::cpu::Cpu;
 use crate::guest::Guest;
 #[cfg(not(any(feature = "wasmtime", feature = "cranelift")))]
@@ -49,6 +49,26 @@ impl<G: Guest> AnyTranslator<G> {
     #[inline]
     pub fn heat_up(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
         each!(self, translator => translator.heat_up(cache, cpu, id));
+    }
+
+    /// Lets a block that is about to be made lead to code that was translated before, if there is any.
+    #[inline]
+    pub fn recall(&mut self, cpu: &mut Cpu<G>, gpa: Gpa, id: BlockId) -> Option<Recalled> {
+        match self {
+            AnyTranslator::Native(translator) => translator.recall(cpu, gpa, id),
+            #[allow(unreachable_patterns, reason = "there may be no other")]
+            _ => None,
+        }
+    }
+
+    /// The same for a block that has been made and has not run yet; gives the number of the code.
+    #[inline]
+    pub fn adopt(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) -> Option<u32> {
+        match self {
+            AnyTranslator::Native(translator) => translator.adopt(cache, cpu, id),
+            #[allow(unreachable_patterns, reason = "there may be no other")]
+            _ => None,
+        }
     }
 
     /// Blocks have other numbers now.

@@ -109,7 +109,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
     /// Counts a run of a block by the interpreter, and translates it when that pays.
     #[inline]
     pub fn heat_up(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
-        if cache.heat_up(id).is_multiple_of(self.threshold) {
+        if cache.heat_up(id, cpu.data_context()).is_multiple_of(self.threshold) {
             self.translate(cache, cpu, id);
         }
         if !self.pending.is_empty() {

@@ -7,13 +7,15 @@
 //! The limit is for code and for what describes it, which takes as much again.
 
 use super::Origin;
+use super::code_cache::KeptSites;
+use super::code_cache::record::First;
 use crate::addr::Page;
 use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::emit::Slot;
 use crate::host::native::NativeCode;
-use crate::ir::region::RegionBlock;
-use crate::lower::x64::{Home, Lowered, Site, VectorHome};
+use crate::lower::x64::{Home, Link, Site, VectorHome};
 use rustix::io::Errno;
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 /// How many there are: so much of the code is lost at once.
@@ -29,8 +31,12 @@ pub(super) struct Unit {
     pub start: usize,
     /// Instructions of its first block.
     pub insns: i64,
+    /// Its length in the guest.
+    pub len_bytes: u16,
     pub homes: Vec<Home>,
     pub vector_homes: Vec<VectorHome>,
+    first_site: u32,
+    sites: Sites,
     /// What it was made from.
     pub origin: Origin,
     /// The block that it begins with, which leads to it, and where in its page that is.
@@ -55,16 +61,47 @@ pub(super) struct LinkState {
     target: Option<u32>,
 }
 
-/// A site and its unit.
-pub(super) struct SiteState {
-    pub site: Site,
-    pub unit: u32,
+/// The sites of a unit.
+pub(super) enum Sites {
+    /// As they were lowered.
+    Lowered(Vec<Site>),
+    /// From the code cache; taken apart when the first one is needed.
+    Kept(KeptSites, OnceCell<Vec<Site>>),
+}
+
+impl Sites {
+    fn get(&self) -> &[Site] {
+        match self {
+            Sites::Lowered(sites) => sites,
+            Sites::Kept(kept, sites) => sites.get_or_init(|| kept.decode()),
+        }
+    }
+}
+
+/// What is added as a unit.
+pub(super) struct Addition<'a, L> {
+    /// The code, numbered as [`Generations::next`] says.
+    pub code: &'a [u8],
+    /// Where in it other code enters.
+    pub entry: usize,
+    /// Where in it the run loop enters.
+    pub start: usize,
+    /// The first block.
+    pub first: First,
+    /// Where that is in its page.
+    pub place: u64,
+    pub sites: Sites,
+    pub site_count: usize,
+    pub links: L,
+    pub homes: Vec<Home>,
+    pub vector_homes: Vec<VectorHome>,
 }
 
 #[derive(Default)]
 struct Generation {
     units: Vec<Unit>,
-    sites: Vec<SiteState>,
+    /// The unit of each site.
+    sites: Vec<u32>,
     links: Vec<LinkState>,
     /// Code and tables.
     bytes: usize,
@@ -131,9 +168,11 @@ impl Generations {
         &mut self.all[generation].units[index]
     }
 
-    pub fn site(&self, number: u32) -> &SiteState {
+    /// A site and its unit.
+    pub fn site(&self, number: u32) -> (&Site, &Unit) {
         let (generation, index) = Self::place(number);
-        &self.all[generation].sites[index]
+        let unit = self.unit(self.all[generation].sites[index]);
+        (&unit.sites.get()[(number - unit.first_site) as usize], unit)
     }
 
     pub fn link(&self, number: u32) -> &LinkState {
@@ -159,43 +198,45 @@ impl Generations {
         Numbers { unit, first_site, first_link }
     }
 
-    /// Keeps what was lowered for the numbers that [`Self::next`] gave.
+    /// Adds a unit that begins with this block.
     pub fn add(
         &mut self,
-        lowered: &Lowered<'_>,
-        first: &RegionBlock,
+        addition: Addition<'_, impl Iterator<Item = Link> + Clone>,
         origin: Origin,
         block: BlockId,
     ) -> Result<u32, Full> {
-        let place = first.start as u64;
-        let number = self.next().unit;
-        let bytes = lowered.code.len() + table_bytes(lowered);
+        let Numbers { unit: number, first_site, .. } = self.next();
+        let bytes = addition.code.len() + addition.table_bytes();
+        let Addition { code, entry, start, first, place, sites, site_count, links, homes, vector_homes } =
+            addition;
         let generation = &mut self.all[self.current];
         let room = |len: usize, more: usize| len + more < 1 << INDEX_BITS;
         if generation.bytes + bytes > self.limit_bytes
             || !room(generation.units.len(), 1)
-            || !room(generation.sites.len(), lowered.sites.len())
-            || !room(generation.links.len(), lowered.links.len())
+            || !room(generation.sites.len(), site_count)
+            || !room(generation.links.len(), links.clone().count())
         {
             return Err(Full);
         }
-        let at = self.memory.add(lowered.code).ok_or(Full)?;
+        let at = self.memory.add(code).ok_or(Full)?;
         generation.bytes += bytes;
-        generation.links.extend(lowered.links.iter().map(|link| LinkState {
+        generation.links.extend(links.map(|link| LinkState {
             jump: at + link.jump,
             unlinked: at + link.unlinked,
             to: link.to,
             from: number,
             target: None,
         }));
-        let sites = lowered.sites.iter().map(|site| SiteState { site: site.clone(), unit: number });
-        generation.sites.extend(sites);
+        generation.sites.resize(generation.sites.len() + site_count, number);
         generation.units.push(Unit {
-            entry: at + lowered.entry,
-            start: at + lowered.start,
+            entry: at + entry,
+            start: at + start,
             insns: first.insns.into(),
-            homes: lowered.homes.to_vec(),
-            vector_homes: lowered.vector_homes.to_vec(),
+            len_bytes: first.len_bytes,
+            homes,
+            vector_homes,
+            first_site,
+            sites,
             origin,
             block,
             place,
@@ -271,6 +312,7 @@ impl Generations {
                 // It is not run again: only its place stays.
                 unit.homes = Vec::new();
                 unit.vector_homes = Vec::new();
+                unit.sites = Sites::Lowered(Vec::new());
                 let entry = (unit.origin, unit.place);
                 self.forget_entry(entry, number);
                 self.isolate(number);
@@ -326,13 +368,22 @@ impl Generations {
     }
 }
 
-/// Memory that the description of a unit takes.
-fn table_bytes(lowered: &Lowered<'_>) -> usize {
-    let pending: usize = lowered.sites.iter().map(|site| size_of_val(site.pending.as_slice())).sum();
-    size_of::<Unit>()
-        + size_of_val(lowered.homes)
-        + size_of_val(lowered.vector_homes)
-        + size_of::<LinkState>() * lowered.links.len()
-        + size_of::<SiteState>() * lowered.sites.len()
-        + pending
+impl<L: Iterator + Clone> Addition<'_, L> {
+    /// Memory that its description takes.
+    fn table_bytes(&self) -> usize {
+        let sites = match &self.sites {
+            Sites::Lowered(sites) => {
+                let pending: usize = sites.iter().map(|site| size_of_val(site.pending.as_slice())).sum();
+                size_of_val(sites.as_slice()) + pending
+            }
+            // Few are ever taken apart.
+            Sites::Kept(..) => 0,
+        };
+        size_of::<Unit>()
+            + size_of_val(self.homes.as_slice())
+            + size_of_val(self.vector_homes.as_slice())
+            + size_of::<LinkState>() * self.links.clone().count()
+            + size_of::<u32>() * self.site_count
+            + sites
+    }
 }

@@ -2,6 +2,8 @@
 
 pub mod any;
 pub mod call_out;
+#[cfg(all(unix, target_arch = "x86_64"))]
+pub mod code_cache;
 #[cfg(any(feature = "wasmtime", feature = "cranelift"))]
 pub mod compiled;
 #[cfg(all(unix, target_arch = "x86_64"))]
@@ -19,7 +21,7 @@ use crate::addr::Page;
 #[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
 use crate::guest::Mode;
 use call_out::Leave;
-pub use native::Translator;
+pub use native::{CodeCache, Translator};
 
 /// Memory for translated code and what describes it, unless somebody says otherwise.
 pub const CODE_BYTES: u64 = 256 << 20;
@@ -27,6 +29,8 @@ pub const CODE_BYTES: u64 = 256 << 20;
 pub const LEAST_CODE_BYTES: u64 = 4 << 20;
 /// The most that jumps reach.
 pub const MOST_CODE_BYTES: u64 = 1 << 30;
+/// Bytes of files that a directory of translated code keeps, unless somebody says otherwise.
+pub const CODE_CACHE_BYTES: u64 = 256 << 20;
 /// Runs of a block before it is translated, unless somebody says otherwise.
 pub const THRESHOLD: u32 = 64;
 /// What code is made from, and for.
@@ -77,6 +81,10 @@ pub struct TranslatorStatistics {
     pub insns: u64,
     /// Bytes of code.
     pub code_bytes: u64,
+    /// Regions that came from the code cache.
+    pub recalled: u64,
+    /// Guest instructions in them.
+    pub recalled_insns: u64,
     /// Bytes of code and of what describes it that are kept now, where that is known.
     pub kept_bytes: u64,
     /// Processor time that translation took on the vCPU's thread.

@@ -4,10 +4,13 @@
 //! made from is written; [`Translator::invalidate`] ends that.
 
 use super::call_out::{Leave, carry_out};
-use super::generations::{Full, Generations, LinkState, Numbers, SiteState, Unit};
+pub use super::code_cache::CodeCache;
+use super::code_cache::Found;
+use super::code_cache::record::{self, Entry, First};
+use super::generations::{Addition, Full, Generations, LinkState, Numbers, Sites, Unit};
 use super::{End, LEAST_CODE_BYTES, MOST_CODE_BYTES, Origin, TranslatorStatistics, grow, thread_ns};
-use crate::addr::{Gva, PAGE_MASK, Page};
-use crate::cache::{BlockCache, BlockId, Renumbered};
+use crate::addr::{Gpa, Gva, PAGE_MASK, Page};
+use crate::cache::{BlockCache, BlockId, Recalled, Renumbered};
 use crate::cpu::Cpu;
 use crate::eager::BlockEnd;
 use crate::emit::Slot;
@@ -16,11 +19,19 @@ use crate::host::native::Helped;
 use crate::ir::block::{Block, Op};
 use crate::ir::region::{Region, RegionBlock, ways_out};
 use crate::lower::x64::{Home, Lowering, Place, Request, VectorHome, lower_jump};
+use crate::mem::ram::Ram;
 use crate::vcpu::{EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED, Vcpu};
+use std::cell::OnceCell;
+use std::collections::HashSet;
+use std::io;
 use std::ptr::NonNull;
+use std::time::Duration;
 
 /// Runs after which a block is worth its translation even in a run that is soon over: interpreting it has cost that much.
 const HOT: u32 = 1000;
+
+/// Runs of a block after which its translation is worth being kept for a later run.
+const WARM: u32 = 2;
 
 /// What translated code was left by that did not know where to go on: it is told when the code it wants is found.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +47,10 @@ enum Waiting {
 pub struct Translator {
     lowering: Lowering,
     code: Generations,
+    /// Where code comes from that an earlier run translated, and where this one's goes.
+    kept: Option<CodeCache>,
+    /// Code from there on its way.
+    numbered: Vec<u8>,
     waiting: Waiting,
     threshold: u32,
     /// Until this many instructions have retired, code is translated only when it has run [`HOT`] times.
@@ -63,11 +78,57 @@ impl Translator {
         Some(Self {
             lowering: Lowering::new(),
             code,
+            kept: None,
+            numbered: Vec::new(),
             waiting: Waiting::Nothing,
             threshold,
             hesitates_until: 0,
             statistics: TranslatorStatistics::default(),
         })
+    }
+
+    /// Looks for code in a cache from now on before it translates, and keeps there what it translates.
+    pub fn keep(&mut self, cache: CodeCache) {
+        self.kept = Some(cache);
+    }
+
+    /// Writes what is to be kept. Before that, code that has run more than once is translated for the next run, the hottest
+    /// first, for so long; this run is over.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn save<G: Guest>(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        effort: Duration,
+    ) -> io::Result<()> {
+        if self.kept.is_none() {
+            return Ok(());
+        }
+        let until = thread_ns().saturating_add(effort.as_nanos() as u64);
+        let mut warm: Vec<BlockId> = cache
+            .ids()
+            .filter(|&id| cache.block(id).heat() >= WARM && cache.is_live(id) && !cpu.ram.has_written_code())
+            .collect();
+        // What is come to by a static way from the same page is part of what begins there, most likely.
+        warm.sort_by_key(|&id| (!cache.block(id).was_entered(), std::cmp::Reverse(cache.block(id).heat())));
+        let mut covered = HashSet::new();
+        for id in warm {
+            let (block, context) = (cache.block(id), cache.block(id).context());
+            if thread_ns() >= until {
+                break;
+            }
+            let (page, second) = (Page::of(block.gpa()), block.second());
+            let origin = Origin { page, second, mode: block.mode(), context };
+            let is_covered =
+                !block.was_entered() && covered.contains(&(page, block.page_offset(), origin.mode));
+            if block.translated(context).is_none() && !is_covered {
+                let region = self.translate_for::<G>(cache, cpu, id, origin);
+                covered.extend(region.blocks.iter().map(|block| (page, block.start as u64, origin.mode)));
+            }
+        }
+        self.kept.as_mut().map_or(Ok(()), CodeCache::save)
     }
 
     /// Translates less readily until so many instructions have retired.
@@ -83,10 +144,7 @@ impl Translator {
     /// Counts a run of a block by the interpreter, and translates it when that pays.
     #[inline]
     pub fn heat_up<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
-        let heat = cache.heat_up(id);
-        if heat == 1 && self.adopt(cache, cpu, id) {
-            return;
-        }
+        let heat = cache.heat_up(id, cpu.data_context());
         if heat == self.threshold || heat == HOT {
             self.consider::<G>(cache, cpu, id, heat);
         }
@@ -112,38 +170,99 @@ impl Translator {
         }
     }
 
-    /// Lets a block that has been decoded again lead to what was translated from it before.
+    /// Lets a block that is about to be made lead to what was translated from the same code before: in this run, or in an
+    /// earlier one.
     #[cold]
     #[inline(never)]
-    fn adopt<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &Cpu<G>, id: BlockId) -> bool {
-        let (block, context) = (cache.block(id), cpu.data_context());
-        let origin =
-            Origin { page: Page::of(block.gpa()), second: block.second(), mode: cpu.mode(), context };
-        let found = self.code.adopt(origin, block.page_offset(), id);
-        if let Some(number) = found {
-            cache.set_translated(id, context, number);
+    pub fn recall<G: Guest>(&mut self, cpu: &mut Cpu<G>, gpa: Gpa, id: BlockId) -> Option<Recalled> {
+        // What crosses into another page depends on where that is mapped.
+        let (page, mode, context) = (Page::of(gpa), cpu.mode(), cpu.data_context());
+        let origin = Origin { page, second: None, mode, context };
+        let number = self.find(cpu, origin, gpa.page_offset(), id)?;
+        let unit = self.code.unit(number);
+        Some(Recalled { number, count: unit.insns as u16, len_bytes: unit.len_bytes })
+    }
+
+    /// The same for a block that has been made; gives the number of the unit.
+    #[cold]
+    #[inline(never)]
+    pub fn adopt<G: Guest>(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        id: BlockId,
+    ) -> Option<u32> {
+        let origin = origin(cache, cpu, id);
+        let place = cache.block(id).page_offset();
+        let number = match origin.second {
+            Some(_) => self.find(cpu, origin, place, id)?,
+            None => self.code.adopt(origin, place, id)?,
+        };
+        cache.set_translated(id, origin.context, number);
+        Some(number)
+    }
+
+    fn find<G: Guest>(&mut self, cpu: &mut Cpu<G>, origin: Origin, place: u64, id: BlockId) -> Option<u32> {
+        self.code.adopt(origin, place, id).or_else(|| self.load(cpu, origin, place, id))
+    }
+
+    /// Takes code from the cache.
+    fn load<G: Guest>(&mut self, cpu: &mut Cpu<G>, origin: Origin, place: u64, id: BlockId) -> Option<u32> {
+        let kept = self.kept.as_ref().filter(|_| !cpu.ram.has_written_code())?;
+        let Found { source, made, sites } =
+            kept.find(&cpu.ram, entry(origin, place), origin.page, origin.second)?;
+        let Numbers { first_site, first_link, .. } = self.code.next();
+        made.number(first_site, first_link, &mut self.numbered)?;
+        let addition = Addition {
+            code: &self.numbered,
+            entry: made.entry as usize,
+            start: made.start as usize,
+            first: made.first,
+            place,
+            sites: Sites::Kept(sites, OnceCell::new()),
+            site_count: made.site_count as usize,
+            links: made.links(),
+            homes: made.homes(),
+            vector_homes: made.vector_homes(),
+        };
+        // If there is no room it is translated when it is hot, which makes some.
+        let number = self.code.add(addition, origin, id).ok()?;
+        for range in source.ranges {
+            cpu.note_code(origin.page, range.start.into(), range.len.into());
         }
-        found.is_some()
+        if let Some(second) = origin.second {
+            cpu.note_code(second, 0, source.tail.into());
+        }
+        self.statistics.recalled += 1;
+        self.statistics.recalled_insns += u64::from(made.insns);
+        Some(number)
+    }
+
+    fn translate<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
+        self.translate_for::<G>(cache, cpu, id, origin(cache, cpu, id));
     }
 
     #[cold]
     #[inline(never)]
-    fn translate<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
+    fn translate_for<G: Guest>(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        id: BlockId,
+        origin: Origin,
+    ) -> Region {
         let began = thread_ns();
         let region = grow::grow::<G>(cache, id);
-        let context = cpu.data_context();
-        let block = cache.block(id);
-        let (page, second) = (Page::of(block.gpa()), block.second());
-        let origin = Origin { page, second, mode: cpu.mode(), context };
-        let added = self.add::<G>(&region, origin, id).or_else(|Full| {
+        let added = self.add::<G>(&region, origin, id, Some(&cpu.ram)).or_else(|Full| {
             self.advance(cache, cpu);
             // What does not fit an empty generation is left to the interpreter.
-            self.add::<G>(&region, origin, id)
+            self.add::<G>(&region, origin, id, Some(&cpu.ram))
         });
         if let Ok(number) = added {
-            cache.set_translated(id, context, number);
+            cache.set_translated(id, origin.context, number);
         }
         self.statistics.translation_ns += thread_ns() - began;
+        region
     }
 
     /// Begins the next generation, in the place of the oldest.
@@ -155,8 +274,15 @@ impl Translator {
         }
     }
 
-    /// Lowers a region that begins with a block, and gives the number of its unit.
-    fn add<G: Guest>(&mut self, region: &Region, origin: Origin, block: BlockId) -> Result<u32, Full> {
+    /// Lowers a region that begins with a block, and gives the number of its unit. It is kept in the code cache if the guest's
+    /// code is in this RAM.
+    fn add<G: Guest>(
+        &mut self,
+        region: &Region,
+        origin: Origin,
+        block: BlockId,
+        ram: Option<&Ram>,
+    ) -> Result<u32, Full> {
         let Numbers { first_site, first_link, .. } = self.code.next();
         let request = Request {
             helpers: G::HELPERS,
@@ -168,7 +294,27 @@ impl Translator {
             first_link,
         };
         let lowered = self.lowering.lower(region, request);
-        let number = self.code.add(&lowered, &region.blocks[0], origin, block)?;
+        let place = region.blocks[0].start as u64;
+        let addition = Addition {
+            code: lowered.code,
+            entry: lowered.entry,
+            start: lowered.start,
+            first: First::of(region),
+            place,
+            sites: Sites::Lowered(lowered.sites.to_vec()),
+            site_count: lowered.sites.len(),
+            links: lowered.links.iter().copied(),
+            homes: lowered.homes.to_vec(),
+            vector_homes: lowered.vector_homes.to_vec(),
+        };
+        let number = self.code.add(addition, origin, block)?;
+        if let (Some(kept), Some(ram)) = (&mut self.kept, ram)
+            && !ram.has_written_code()
+        {
+            kept.keep(ram, origin.page, origin.second, |page, second| {
+                record::encode(region, entry(origin, place), &lowered, &request, page, second)
+            });
+        }
         self.statistics.regions += 1;
         self.statistics.blocks += region.blocks.len() as u64;
         self.statistics.insns += region.blocks.iter().map(|block| u64::from(block.insns)).sum::<u64>();
@@ -187,7 +333,7 @@ impl Translator {
         let weight = if self.statistics.regions.is_multiple_of(2) { 1 << 10 } else { 1 };
         let alone = RegionBlock { block: block.clone(), start, insns, weight, ways };
         let origin = Origin { page: Page(0), second: None, mode: cpu.mode(), context: cpu.data_context() };
-        let number = self.add::<G>(&Region { blocks: vec![alone] }, origin, BlockId::NONE).ok()?;
+        let number = self.add::<G>(&Region { blocks: vec![alone] }, origin, BlockId::NONE, None).ok()?;
         // As the run loop does before it runs anything.
         cpu.looked();
         cpu.attention.take();
@@ -336,6 +482,18 @@ impl Translator {
     }
 }
 
+/// What code that begins with a block is made from, and for.
+fn origin<G: Guest>(cache: &BlockCache<G::Insn>, cpu: &Cpu<G>, id: BlockId) -> Origin {
+    let block = cache.block(id);
+    let (page, second) = (Page::of(block.gpa()), block.second());
+    Origin { page, second, mode: cpu.mode(), context: cpu.data_context() }
+}
+
+/// How code is entered that starts at a place of its page.
+fn entry(origin: Origin, place: u64) -> Entry {
+    Entry { mode: origin.mode, context: origin.context as u8, place: place as u16 }
+}
+
 /// What sites call.
 ///
 /// # Safety
@@ -383,7 +541,7 @@ impl<G: Guest> Run<'_, G> {
                 Some(result)
             }
             Err(trap) => {
-                let site = &self.code.site(number).site;
+                let (site, _) = self.code.site(number);
                 *countdown += i64::from(site.unretired);
                 self.left = Some(Leave::Trap(trap));
                 // SAFETY: as above.
@@ -413,8 +571,7 @@ impl<G: Guest> Run<'_, G> {
 
     /// Does what a site asks for; true if the code is to be left.
     fn site(&mut self, number: u32) -> bool {
-        let SiteState { site, unit } = self.code.site(number);
-        let Unit { homes, vector_homes, .. } = self.code.unit(*unit);
+        let (site, Unit { homes, vector_homes, .. }) = self.code.site(number);
         let vcpu = self.vcpu.as_ptr();
         // SAFETY: generated code waits for this function; of the vCPU only these fields are borrowed, and nobody else
         // borrows them.

@@ -1,15 +1,31 @@
 //! Stands for the translator to native code where there is none: it cannot be made.
 
 use super::{End, TranslatorStatistics};
-use crate::addr::{Gva, Page};
-use crate::cache::{BlockCache, BlockId, Renumbered};
+use crate::addr::{Gpa, Gva, Page};
+use crate::cache::{BlockCache, BlockId, Recalled, Renumbered};
 use crate::cpu::Cpu;
 use crate::eager::BlockEnd;
 use crate::guest::Guest;
 use crate::ir::block::Block;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
 
 /// There is none.
 pub enum Translator {}
+
+/// There is nothing to keep.
+pub enum CodeCache {}
+
+impl CodeCache {
+    /// Opens none.
+    ///
+    /// # Errors
+    /// In any case.
+    pub fn open(_directory: &Path, _build: &[u8], _limit_bytes: u64) -> io::Result<Self> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "there is no code to keep on this host"))
+    }
+}
 
 #[allow(missing_docs, reason = "as those of the translator to native code")]
 impl Translator {
@@ -30,6 +46,32 @@ impl Translator {
     }
 
     pub fn run_block<G: Guest>(&mut self, _: &mut Cpu<G>, _: Gva, _: &Block) -> Option<BlockEnd> {
+        match *self {}
+    }
+
+    pub fn keep(&mut self, _: CodeCache) {
+        match *self {}
+    }
+
+    pub fn save<G: Guest>(
+        &mut self,
+        _: &mut BlockCache<G::Insn>,
+        _: &mut Cpu<G>,
+        _: Duration,
+    ) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub fn recall<G: Guest>(&mut self, _: &mut Cpu<G>, _: Gpa, _: BlockId) -> Option<Recalled> {
+        match *self {}
+    }
+
+    pub fn adopt<G: Guest>(
+        &mut self,
+        _: &mut BlockCache<G::Insn>,
+        _: &mut Cpu<G>,
+        _: BlockId,
+    ) -> Option<u32> {
         match *self {}
     }
 

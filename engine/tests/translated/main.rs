@@ -5,6 +5,7 @@
 mod churn;
 #[path = "../machine/code.rs"]
 mod code;
+mod kept;
 #[path = "../machine/memory.rs"]
 mod memory;
 #[path = "../machine/run_loop.rs"]

@@ -1,6 +1,7 @@
 //! What can be wrong with an image file, or with writing one. Each message is one line and names
 //! the file.
 
+use super::chunks::ChunkError;
 use super::format::SectionId;
 use std::io;
 use std::path::PathBuf;
@@ -71,6 +72,17 @@ pub enum FormatError {
     /// A section's bytes do not match its hash.
     #[error("corrupt: section {0} does not match its checksum")]
     SectionChecksum(SectionId),
+    /// A compressed section cannot be decompressed.
+    #[error("corrupt: section {section} cannot be decompressed: {problem}")]
+    Compressed {
+        /// Which section.
+        section: SectionId,
+        /// What is wrong with it.
+        problem: ChunkError,
+    },
+    /// A section is needed as a range of the file.
+    #[error("section {0} is compressed and has to be expanded first")]
+    NotExpanded(SectionId),
     /// A byte between sections is not zero.
     #[error("corrupt: the padding at byte {offset} is not zero")]
     Padding {
@@ -80,8 +92,8 @@ pub enum FormatError {
     /// The manifest's bytes are what was written, but they are not a manifest.
     #[error("bad manifest: {0}")]
     Manifest(String),
-    /// The file was written to while it was being checked.
-    #[error("the file changed while it was being read")]
+    /// The file was written to while it was being checked, or while its machine ran.
+    #[error("the file changed or was cut short while it was in use")]
     Changed,
 }
 

@@ -11,7 +11,7 @@
 //! | 16..24 | length of the whole file |
 //! | 24..28 | number of sections |
 //! | 28..64 | zero |
-//! | 64.. | table of sections, 64 bytes each: id u32, zero u32, offset u64, length u64, zero u64, BLAKE3 [32] |
+//! | 64.. | table of sections, 64 bytes each: id u32, [`Encoding`] u32, offset u64, length u64, zero u64, BLAKE3 [32] |
 //! | ..4064 | zero |
 //! | 4064..4096 | BLAKE3 of bytes 0..4064 |
 //!
@@ -25,8 +25,10 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// The version this build writes and reads.
-pub const FORMAT_VERSION: u32 = 1;
+/// The newest version this build writes and reads: the one that has compressed sections.
+pub const FORMAT_VERSION: u32 = 2;
+/// The version of files without any, which are written as before there were some.
+const PLAIN_VERSION: u32 = 1;
 /// Bytes of the header page.
 pub const HEADER_BYTES: usize = 4096;
 /// Alignment of sections, and of the file's length.
@@ -148,16 +150,38 @@ impl fmt::Display for SectionId {
     }
 }
 
+/// How a section's content is stored. The numbers are part of the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Encoding {
+    /// As it is.
+    Plain = 0,
+    /// As Zstandard frames, see `chunks`.
+    Zstd = 1,
+    /// The same, each frame with the kernel section's content as prefix: most of a booted kernel is in its file.
+    ZstdAfterKernel = 2,
+}
+
+impl Encoding {
+    fn from_code(code: u32) -> Option<Self> {
+        [Encoding::Plain, Encoding::Zstd, Encoding::ZstdAfterKernel]
+            .into_iter()
+            .find(|&known| known as u32 == code)
+    }
+}
+
 /// One entry of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Section {
     /// What it holds.
     pub id: SectionId,
+    /// How it is stored.
+    pub encoding: Encoding,
     /// First byte in the file; a multiple of [`PAGE_BYTES`].
     pub offset: u64,
-    /// Length in bytes, any number.
+    /// Length in the file in bytes, any number.
     pub len_bytes: u64,
-    /// BLAKE3 of its bytes.
+    /// BLAKE3 of its bytes in the file.
     pub hash: [u8; HASH_BYTES],
 }
 
@@ -185,6 +209,21 @@ impl Header {
         self.sections.iter().find(|section| section.id == id)
     }
 
+    /// The format version of the file.
+    pub fn version(&self) -> u32 {
+        if self.is_compressed() { FORMAT_VERSION } else { PLAIN_VERSION }
+    }
+
+    /// Whether a section has to be decompressed before it can be mapped.
+    pub fn is_compressed(&self) -> bool {
+        self.sections.iter().any(|section| section.encoding != Encoding::Plain)
+    }
+
+    /// What tells the file's content from every other: the hash of the page that has the hash of each section.
+    pub fn digest(&self) -> [u8; HASH_BYTES] {
+        read_hash(&self.to_bytes(), HASH_OFFSET)
+    }
+
     /// The ranges of the file that belong to no section and must be zero: (offset, length).
     pub fn padding(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let starts = std::iter::once(HEADER_BYTES as u64).chain(self.sections.iter().map(Section::end));
@@ -196,12 +235,13 @@ impl Header {
     pub fn to_bytes(&self) -> [u8; HEADER_BYTES] {
         let mut page = [0u8; HEADER_BYTES];
         page[0..8].copy_from_slice(&MAGIC);
-        page[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        page[8..12].copy_from_slice(&self.version().to_le_bytes());
         page[12..16].copy_from_slice(&u32::from(self.arch.elf_machine()).to_le_bytes());
         page[16..24].copy_from_slice(&self.file_bytes.to_le_bytes());
         page[24..28].copy_from_slice(&(self.sections.len() as u32).to_le_bytes());
         for (section, entry) in self.sections.iter().zip(page[TABLE_OFFSET..].chunks_exact_mut(ENTRY_BYTES)) {
             entry[0..4].copy_from_slice(&(section.id as u32).to_le_bytes());
+            entry[4..8].copy_from_slice(&(section.encoding as u32).to_le_bytes());
             entry[8..16].copy_from_slice(&section.offset.to_le_bytes());
             entry[16..24].copy_from_slice(&section.len_bytes.to_le_bytes());
             entry[32..64].copy_from_slice(&section.hash);
@@ -243,6 +283,10 @@ impl Header {
             return Err(FormatError::BadHeader("a reserved byte is not zero"));
         }
         let sections = parse_table(&page[TABLE_OFFSET..table_end])?;
+        let is_compressed = sections.iter().any(|section| section.encoding != Encoding::Plain);
+        if is_compressed != (version == FORMAT_VERSION) {
+            return Err(FormatError::BadHeader("the format version does not fit its sections"));
+        }
         let end = sections.last().map_or(HEADER_BYTES as u64, Section::end);
         if file_bytes < end || file_bytes - end >= MAX_GAP_BYTES || !file_bytes.is_multiple_of(PAGE_BYTES) {
             return Err(FormatError::BadHeader("the file's length does not fit its sections"));
@@ -264,13 +308,22 @@ fn parse_table(table: &[u8]) -> Result<Vec<Section>, FormatError> {
     for entry in table.chunks_exact(ENTRY_BYTES) {
         let id = SectionId::from_code(read_u32(entry, 0))?;
         let bad = |problem| FormatError::BadSection { section: id, problem };
+        let encoding = match (id, Encoding::from_code(read_u32(entry, 4))) {
+            (_, None) => return Err(bad("is encoded in a way that does not exist")),
+            (SectionId::Manifest, Some(encoding)) if encoding != Encoding::Plain => {
+                return Err(bad("is compressed"));
+            }
+            (SectionId::Kernel, Some(Encoding::ZstdAfterKernel)) => return Err(bad("refers to itself")),
+            (_, Some(encoding)) => encoding,
+        };
         let section = Section {
             id,
+            encoding,
             offset: read_u64(entry, 8),
             len_bytes: read_u64(entry, 16),
             hash: read_hash(entry, 32),
         };
-        if !all_zero(&entry[4..8]) || !all_zero(&entry[24..32]) {
+        if !all_zero(&entry[24..32]) {
             return Err(bad("has a reserved byte that is not zero"));
         }
         if sections.iter().any(|other| other.id == id) {
@@ -317,7 +370,7 @@ mod tests {
     use super::*;
 
     fn section(id: SectionId, offset: u64, len_bytes: u64) -> Section {
-        Section { id, offset, len_bytes, hash: [7; 32] }
+        Section { id, encoding: Encoding::Plain, offset, len_bytes, hash: [7; 32] }
     }
 
     fn parse(sections: Vec<Section>, file_bytes: u64) -> Result<Header, FormatError> {
@@ -384,15 +437,38 @@ mod tests {
     fn newer_files_say_so() {
         let header = Header { arch: Arch::Riscv64, file_bytes: 4096, sections: vec![] };
         for (at, expected) in [
-            (8, "made by a newer c2w (format 2, this one reads 1)"),
-            (12, "made by a newer c2w (guest architecture 2 is unknown to this one)"),
+            (8, "made by a newer c2w (format 3, this one reads 2)"),
+            (12, "made by a newer c2w (guest architecture 3 is unknown to this one)"),
         ] {
             let mut page = header.to_bytes();
-            page[at] = 2;
+            page[at] = 3;
             assert_eq!(Header::parse(&page, 4096).unwrap_err(), FormatError::HeaderChecksum);
             reseal(&mut page);
             assert_eq!(Header::parse(&page, 4096).unwrap_err().to_string(), expected);
         }
+    }
+
+    #[test]
+    fn compressed_sections_are_of_their_own_version() {
+        let compressed = |id, encoding| Section { encoding, ..section(id, 4096, 1) };
+        let pack = |section| Header { arch: Arch::Riscv64, file_bytes: 8192, sections: vec![section] };
+        let header = pack(compressed(SectionId::Kernel, Encoding::Zstd));
+        assert_eq!((header.version(), Header::parse(&header.to_bytes(), 8192).as_ref()), (2, Ok(&header)));
+        for (id, encoding, why) in [
+            (SectionId::Manifest, Encoding::Zstd, "is compressed"),
+            (SectionId::Kernel, Encoding::ZstdAfterKernel, "refers to itself"),
+        ] {
+            let error = Header::parse(&pack(compressed(id, encoding)).to_bytes(), 8192).unwrap_err();
+            assert!(error.to_string().contains(why), "{error}");
+        }
+        let mut page = header.to_bytes();
+        page[8] = 1;
+        reseal(&mut page);
+        assert!(Header::parse(&page, 8192).unwrap_err().to_string().contains("version does not fit"));
+        let mut page = header.to_bytes();
+        page[68] = 9;
+        reseal(&mut page);
+        assert!(Header::parse(&page, 8192).unwrap_err().to_string().contains("does not exist"));
     }
 
     #[test]

@@ -3,12 +3,17 @@
 //! [`Image::open`] checks the header, the table and the manifest. A small section is checked each
 //! time it is read. The bulk (root filesystem, RAM) is checked by [`Image::verify`], which reads the
 //! whole file, and which [`Image::ensure_verified`] calls only for a file not seen before.
+//!
+//! A compressed section is decompressed by [`Image::read`] and [`Image::content`]; only what is not
+//! compressed is a range of the file ([`Image::section_file`]).
 
+use super::content::Content;
 use super::error::{FormatError, ImageError};
-use super::format::{Arch, HEADER_BYTES, Header, Section, SectionId};
+use super::format::{Arch, Encoding, HEADER_BYTES, Header, Section, SectionId};
 use super::manifest::Manifest;
 use super::seen::{FileIdentity, SeenImages};
 use super::writer::{BUFFER_BYTES, hash_range};
+use crate::rootfs::erofs::ReadAt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -26,6 +31,8 @@ pub struct Image {
     file: File,
     header: Header,
     manifest: Manifest,
+    /// The file's when it was opened.
+    identity: FileIdentity,
 }
 
 /// A section as a range of the open file, e.g. for a read-only block device.
@@ -63,7 +70,8 @@ impl Image {
     pub(super) fn of_file(file: File, path: &Path) -> Result<Self, ImageError> {
         let read = |error| ImageError::Read { path: path.to_path_buf(), error };
         let format = |error| ImageError::Format { path: path.to_path_buf(), error };
-        let len_bytes = file.metadata().map_err(read)?.len();
+        let identity = FileIdentity::of(&file).map_err(read)?;
+        let len_bytes = identity.len_bytes();
         let start = read_start(&file, len_bytes).map_err(read)?;
         let header = Header::parse(&start, len_bytes).map_err(format)?;
         let json = read_section(&file, &header, SectionId::Manifest, MAX_MANIFEST_BYTES).map_err(
@@ -78,7 +86,7 @@ impl Image {
                 "its architecture differs from the header's".to_string(),
             )));
         }
-        Ok(Image { path: path.to_path_buf(), file, header, manifest })
+        Ok(Image { path: path.to_path_buf(), file, header, manifest, identity })
     }
 
     /// The path it was opened by.
@@ -106,8 +114,33 @@ impl Image {
     /// # Errors
     /// [`ImageError::Format`] if it is absent or damaged, [`ImageError::Read`] from the host.
     pub fn read(&self, id: SectionId) -> Result<Vec<u8>, ImageError> {
-        read_section(&self.file, &self.header, id, MAX_IN_MEMORY_BYTES)
-            .map_err(|error| self.section_error(error))
+        let section = self.section(id)?;
+        if section.encoding == Encoding::Plain {
+            return read_section(&self.file, &self.header, id, MAX_IN_MEMORY_BYTES)
+                .map_err(|error| self.section_error(error));
+        }
+        self.check_section(section)?;
+        let content = self.content(id)?;
+        if content.len_bytes() > MAX_IN_MEMORY_BYTES {
+            return Err(self.format_error(too_long(id)));
+        }
+        let mut bytes = vec![0; content.len_bytes() as usize];
+        content.read_exact_at(&mut bytes, 0).map_err(|error| self.content_error(error))?;
+        Ok(bytes)
+    }
+
+    /// A section's content, decompressed where it is read. What [`Image::verify`] checked, if it was called.
+    ///
+    /// # Errors
+    /// [`ImageError::Format`] if it is absent or its table of chunks is damaged, [`ImageError::Read`] from the host.
+    pub fn content(&self, id: SectionId) -> Result<Content, ImageError> {
+        let section = self.section(id)?;
+        let prefix = match section.encoding {
+            Encoding::Plain | Encoding::Zstd => Vec::new(),
+            Encoding::ZstdAfterKernel => self.read(SectionId::Kernel)?,
+        };
+        let file = self.file.try_clone().map_err(|error| self.read_error(error))?;
+        Content::open(file, section, prefix).map_err(|error| self.content_error(error))
     }
 
     /// The guest kernel's bytes.
@@ -129,11 +162,13 @@ impl Image {
     /// A section as a range of the file. Its content is what [`Image::verify`] checked.
     ///
     /// # Errors
-    /// [`ImageError::Format`] if it is absent, [`ImageError::Read`] if the host has no more
+    /// [`ImageError::Format`] if it is absent or compressed, [`ImageError::Read`] if the host has no more
     /// file descriptors.
     pub fn section_file(&self, id: SectionId) -> Result<SectionFile, ImageError> {
-        let section =
-            self.header.section(id).ok_or_else(|| self.format_error(FormatError::MissingSection(id)))?;
+        let section = self.section(id)?;
+        if section.encoding != Encoding::Plain {
+            return Err(self.format_error(FormatError::NotExpanded(id)));
+        }
         let file = self.file.try_clone().map_err(|error| self.read_error(error))?;
         Ok(SectionFile { file, offset: section.offset, len_bytes: section.len_bytes })
     }
@@ -146,11 +181,21 @@ impl Image {
         self.section_file(SectionId::Rootfs)
     }
 
-    /// Reads the whole file and checks every byte of it.
+    /// Reads the whole file and checks every byte of it, and that what is compressed can be decompressed.
     ///
     /// # Errors
     /// [`ImageError::Format`] naming the first damaged section, or padding, in file order.
     pub fn verify(&self) -> Result<(), ImageError> {
+        self.verify_stored()?;
+        for section in &self.header.sections {
+            let content = self.content(section.id)?;
+            content.for_each_chunk(|_, _| Ok(())).map_err(|error| self.content_error(error))?;
+        }
+        Ok(())
+    }
+
+    /// Reads the whole file and checks every byte of it against its hash.
+    pub(super) fn verify_stored(&self) -> Result<(), ImageError> {
         let before = FileIdentity::of(&self.file).map_err(|error| self.read_error(error))?;
         // The header and the manifest once more: they were read when the file was opened.
         let start = read_start(&self.file, before.len_bytes()).map_err(|error| self.read_error(error))?;
@@ -186,10 +231,44 @@ impl Image {
             return Ok(false);
         }
         self.verify()?;
-        if let Err(error) = seen.remember(&identity) {
+        self.remember(seen);
+        Ok(true)
+    }
+
+    /// Notes that the file is good as it is now.
+    pub(super) fn remember(&self, seen: &SeenImages) {
+        let identity = FileIdentity::of(&self.file);
+        if let Err(error) = identity.and_then(|identity| seen.remember(&identity)) {
             tracing::debug!(%error, "cannot remember that the image was verified");
         }
-        Ok(true)
+    }
+
+    /// Whether the file is as it was when it was opened; a machine that ran from it may have gone wrong otherwise.
+    ///
+    /// # Errors
+    /// [`FormatError::Changed`].
+    pub fn check_unchanged(&self) -> Result<(), ImageError> {
+        let now = FileIdentity::of(&self.file).map_err(|error| self.read_error(error))?;
+        if self.identity.same_content(&now) { Ok(()) } else { Err(self.changed()) }
+    }
+
+    /// That the file changed while it was in use, as an error.
+    pub fn changed(&self) -> ImageError {
+        self.format_error(FormatError::Changed)
+    }
+
+    /// Length of a section's content; less than that is in the file if it is compressed.
+    ///
+    /// # Errors
+    /// As [`Image::content`].
+    pub fn content_bytes(&self, section: &Section) -> Result<u64, ImageError> {
+        let file = self.file.try_clone().map_err(|error| self.read_error(error))?;
+        let content = Content::open(file, section, Vec::new());
+        content.map(|content| content.len_bytes()).map_err(|error| self.content_error(error))
+    }
+
+    fn section(&self, id: SectionId) -> Result<&Section, ImageError> {
+        self.header.section(id).ok_or_else(|| self.format_error(FormatError::MissingSection(id)))
     }
 
     fn check_section(&self, section: &Section) -> Result<(), ImageError> {
@@ -204,6 +283,14 @@ impl Image {
         match error {
             SectionError::Io(error) => self.read_error(error),
             SectionError::Format(error) => self.format_error(error),
+        }
+    }
+
+    /// An error of [`Content`]'s, which may be about the image's bytes.
+    pub(super) fn content_error(&self, error: io::Error) -> ImageError {
+        match error.downcast::<FormatError>() {
+            Ok(error) => self.format_error(error),
+            Err(error) => self.read_error(error),
         }
     }
 
@@ -236,8 +323,7 @@ fn read_section(
 ) -> Result<Vec<u8>, SectionError> {
     let section = header.section(id).ok_or(SectionError::Format(FormatError::MissingSection(id)))?;
     if section.len_bytes > limit_bytes {
-        let problem = "is too long to be read into memory";
-        return Err(SectionError::Format(FormatError::BadSection { section: id, problem }));
+        return Err(SectionError::Format(too_long(id)));
     }
     let mut bytes = vec![0; section.len_bytes as usize];
     file.read_exact_at(&mut bytes, section.offset).map_err(SectionError::Io)?;
@@ -245,6 +331,10 @@ fn read_section(
         return Err(SectionError::Format(FormatError::SectionChecksum(id)));
     }
     Ok(bytes)
+}
+
+fn too_long(section: SectionId) -> FormatError {
+    FormatError::BadSection { section, problem: "is too long to be read into memory" }
 }
 
 /// Offset in the file of the first byte of the range that is not zero.

@@ -25,6 +25,8 @@ pub(super) struct FileIdentity {
     /// One line of the record.
     line: String,
     len_bytes: u64,
+    /// Seconds and nanoseconds.
+    modified: (i64, i64),
 }
 
 impl FileIdentity {
@@ -40,7 +42,13 @@ impl FileIdentity {
             metadata.ctime(),
             metadata.ctime_nsec(),
         );
-        Ok(FileIdentity { line, len_bytes: metadata.len() })
+        let modified = (metadata.mtime(), metadata.mtime_nsec());
+        Ok(FileIdentity { line, len_bytes: metadata.len(), modified })
+    }
+
+    /// Whether the file has the same content as far as its times tell; its names may have changed.
+    pub(super) fn same_content(&self, other: &Self) -> bool {
+        (self.len_bytes, self.modified) == (other.len_bytes, other.modified)
     }
 
     pub(super) fn len_bytes(&self) -> u64 {
@@ -87,7 +95,11 @@ mod tests {
     use super::*;
 
     fn identity(number: usize) -> FileIdentity {
-        FileIdentity { line: format!("1 {number} 4096 5.000000000 5.000000000"), len_bytes: 4096 }
+        FileIdentity {
+            line: format!("1 {number} 4096 5.000000000 5.000000000"),
+            len_bytes: 4096,
+            modified: (5, 0),
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::atomic::AtomicFile;
 use super::error::{FormatError, ImageError};
-use super::format::{Arch, HEADER_BYTES, Header, PAGE_BYTES, Section, SectionId};
+use super::format::{Arch, Encoding, HEADER_BYTES, Header, PAGE_BYTES, Section, SectionId};
 use super::reader::{Image, SectionFile};
 use std::fs::File;
 use std::io::{self, Read};
@@ -48,7 +48,7 @@ impl ImageWriter {
         let offset = self.next_offset();
         self.output.file().write_all_at(bytes, offset).map_err(|error| self.write_error(error))?;
         let hash = *blake3::hash(bytes).as_bytes();
-        self.push(Section { id, offset, len_bytes: bytes.len() as u64, hash });
+        self.push(Section { id, encoding: Encoding::Plain, offset, len_bytes: bytes.len() as u64, hash });
         Ok(())
     }
 
@@ -63,11 +63,21 @@ impl ImageWriter {
         id: SectionId,
         build: impl FnOnce(&File, u64) -> Result<(u64, T), E>,
     ) -> Result<T, E> {
+        self.add_encoded(id, Encoding::Plain, build)
+    }
+
+    /// The same for a section that `build` writes in another form than it is used in.
+    pub(super) fn add_encoded<T, E: From<ImageError>>(
+        &mut self,
+        id: SectionId,
+        encoding: Encoding,
+        build: impl FnOnce(&File, u64) -> Result<(u64, T), E>,
+    ) -> Result<T, E> {
         let offset = self.next_offset();
         let (len_bytes, result) = build(self.output.file(), offset)?;
         let hash =
             hash_range(self.output.file(), offset, len_bytes).map_err(|error| self.write_error(error))?;
-        self.push(Section { id, offset, len_bytes, hash });
+        self.push(Section { id, encoding, offset, len_bytes, hash });
         Ok(result)
     }
 
@@ -104,9 +114,14 @@ impl ImageWriter {
     /// # Errors
     /// [`ImageError::Write`], and [`ImageError::Format`] if it lacks a part that every image has.
     pub fn preview(&self) -> Result<Image, ImageError> {
+        self.preview_as(self.target())
+    }
+
+    /// The same; messages call it `path`.
+    pub(super) fn preview_as(&self, path: &Path) -> Result<Image, ImageError> {
         self.write_header()?;
         let file = self.output.file().try_clone().map_err(|error| self.write_error(error))?;
-        Image::of_file(file, self.target())
+        Image::of_file(file, path)
     }
 
     /// Completes the file and gives it its name. Returns its length in bytes.
@@ -139,9 +154,27 @@ impl ImageWriter {
         self.sections.push(section);
     }
 
-    fn write_error(&self, error: io::Error) -> ImageError {
+    pub(super) fn write_error(&self, error: io::Error) -> ImageError {
         ImageError::Write { path: self.output.target().to_path_buf(), error }
     }
+}
+
+/// Pages of zeros are left out of a file by [`write_sparse`].
+const HOLE_BYTES: usize = 4096;
+
+/// Writes to a file that is new there, and thus has zeros already where whole pages of `bytes` are zero.
+pub(crate) fn write_sparse(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let is_zero = |page: &&[u8]| page.iter().all(|&byte| byte == 0);
+    let pages: Vec<&[u8]> = bytes.chunks(HOLE_BYTES).collect();
+    let mut at = 0;
+    for run in pages.chunk_by(|one, next| is_zero(&one) == is_zero(&next)) {
+        let len = run.iter().map(|page| page.len()).sum::<usize>();
+        if !is_zero(&run[0]) {
+            file.write_all_at(&bytes[at..at + len], offset + at as u64)?;
+        }
+        at += len;
+    }
+    Ok(())
 }
 
 /// BLAKE3 of a range of a file.

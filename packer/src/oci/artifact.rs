@@ -6,7 +6,7 @@ use super::document::{Document, read_document};
 use super::error::{OciError, plain};
 use super::image::BlobSource;
 use super::registry::Repository;
-use crate::image::{AtomicFile, Header, Image, ImageError};
+use crate::image::{AtomicFile, Header, Image, ImageError, write_sparse};
 use flate2::Compression;
 use flate2::read::{GzDecoder, GzEncoder};
 use oci_spec::distribution::Reference;
@@ -15,7 +15,6 @@ use serde_json::json;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// What kind of artifact it is.
@@ -23,8 +22,6 @@ const ARTIFACT: &str = "application/vnd.c2w.image.v1";
 /// Its one blob.
 const BLOB: &str = "application/vnd.c2w.image.v1+gzip";
 const BUFFER_BYTES: usize = 1 << 20;
-/// Zeros of this length and place are left out of the file.
-const HOLE_BYTES: usize = 4096;
 
 /// Why an image.c2w cannot be sent or fetched.
 #[derive(Debug, thiserror::Error)]
@@ -125,12 +122,7 @@ pub fn pull(
         if done == 0 {
             check_start(&buffer[..count]).map_err(oci)?;
         }
-        for (index, part) in buffer[..count].chunks(HOLE_BYTES).enumerate() {
-            if part.iter().any(|&byte| byte != 0) {
-                let at = done + (index * HOLE_BYTES) as u64;
-                file.file().write_all_at(part, at).map_err(write)?;
-            }
-        }
+        write_sparse(file.file(), &buffer[..count], done).map_err(write)?;
         done += count as u64;
         if done > limit_bytes {
             return Err(oci(OciError::TooLarge { what: "the image".to_string(), limit_bytes }));

@@ -7,7 +7,7 @@
 
 use super::digest::Hasher;
 use super::error::OciError;
-use crate::cache::{Cache, CacheError};
+use crate::cache::{Cache, CacheError, Kept, trim};
 use oci_spec::image::Descriptor;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -85,28 +85,16 @@ impl BlobCache {
     }
 
     fn trim_to(&self, kept_bytes: u64) {
-        let mut found: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
-        for algorithm in entries(&self.root()) {
-            for path in entries(&algorithm) {
-                let Ok(metadata) = fs::metadata(&path) else { continue };
-                let is_lock = path.extension().is_some_and(|extension| extension == LOCK);
-                if let (Ok(used), false) = (metadata.modified(), is_lock) {
-                    found.push((used, metadata.len(), path));
-                }
+        let mut found = Vec::new();
+        for path in entries(&self.root()).iter().flat_map(|algorithm| entries(algorithm)) {
+            let Ok(metadata) = fs::metadata(&path) else { continue };
+            let is_lock = path.extension().is_some_and(|extension| extension == LOCK);
+            if let (Ok(used), false) = (metadata.modified(), is_lock) {
+                let lock = path.with_extension(LOCK);
+                found.push(Kept { used, len_bytes: metadata.len(), path, lock });
             }
         }
-        let mut total: u64 = found.iter().map(|(_, len_bytes, _)| len_bytes).sum();
-        found.sort();
-        for (_, len_bytes, path) in found {
-            if total <= kept_bytes {
-                break;
-            }
-            // Whoever has it open keeps it; whoever writes it holds the lock.
-            let lock = File::open(path.with_extension(LOCK));
-            if lock.is_ok_and(|lock| lock.try_lock().is_ok()) && fs::remove_file(&path).is_ok() {
-                total -= len_bytes;
-            }
-        }
+        trim(found, kept_bytes, None);
     }
 
     fn root(&self) -> PathBuf {

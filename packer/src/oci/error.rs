@@ -137,10 +137,18 @@ pub enum OciError {
     Unauthorized {
         /// The server.
         host: String,
-        /// Whether docker's configuration has credentials for it.
+        /// Whether the user has credentials for it.
         has_credentials: bool,
     },
-    /// Docker's configuration, or a credential helper, does not work.
+    /// A certificate of the user's cannot be used.
+    #[error("{}: {problem}", path.display())]
+    Certificate {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A file of credentials, or a credential helper, does not work.
     #[error("{}: {problem}", path.display())]
     Credentials {
         /// The configuration file.
@@ -173,9 +181,9 @@ fn status_text(status: u16, detail: &str) -> String {
 
 fn unauthorized_text(has_credentials: bool) -> &'static str {
     match has_credentials {
-        true => "the credentials in docker's configuration are refused, or there is no such image",
+        true => "the user's credentials for it are refused, or there is no such image",
         false => {
-            "it wants credentials, and docker's configuration has none for it (docker login), or there is no such image"
+            "it wants credentials, and the user has none for it (docker login, podman login), or there is no such image"
         }
     }
 }

@@ -4,8 +4,8 @@
 use super::digest::{Hasher, parse_digest, sha256_of};
 use super::error::OciError;
 use super::platform::Platform;
-use crate::image::{ByteString, ContainerConfig, Image};
-use crate::rootfs::erofs::{FileRange, Reader, ReaderError};
+use crate::image::{ByteString, ContainerConfig, Image, SectionId};
+use crate::rootfs::erofs::{Reader, ReaderError};
 use crate::rootfs::tar::write_tar;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -122,9 +122,9 @@ fn existing_entries(index_path: &Path) -> Result<Vec<Value>, ExportError> {
 /// The root filesystem as one compressed layer: its descriptor, its diff_id and the sockets left out.
 fn write_layer(image: &Image, blobs: &Path) -> Result<(Descriptor, String, u64), ExportError> {
     let write = |error| ExportError::Write { path: blobs.to_path_buf(), error };
-    let rootfs = image.rootfs().map_err(|error| ReaderError::Io(io::Error::other(error.to_string())))?;
-    let range = FileRange { file: &rootfs.file, offset: rootfs.offset, len_bytes: rootfs.len_bytes };
-    let reader = Reader::open(range)?;
+    let rootfs = image.content(SectionId::Rootfs);
+    let rootfs = rootfs.map_err(|error| ReaderError::Io(io::Error::other(error.to_string())))?;
+    let reader = Reader::open(rootfs)?;
     let file = tempfile::NamedTempFile::new_in(blobs).map_err(write)?;
     let stored = HashWriter::new(BufWriter::new(file));
     let mut unpacked = HashWriter::new(GzEncoder::new(stored, Compression::default()));

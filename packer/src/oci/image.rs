@@ -97,7 +97,7 @@ impl<'a> OciImage<'a> {
         let variant = config.variant().as_deref();
         if !platform.runs(&os, &architecture, variant) {
             let available = vec![describe(&os, &architecture, variant)];
-            let hint = platform.hint(&available);
+            let hint = Platform::hint(&available);
             return Err(OciError::OtherPlatform { wanted: platform.clone(), available, hint });
         }
         Ok(OciImage { digest, config, layers, source })
@@ -171,7 +171,7 @@ pub(super) fn choose(index: &ImageIndex, platform: &Platform) -> Result<Descript
             "the index has several images and does not say for which platforms".to_string(),
         )),
         (false, _) => {
-            let hint = platform.hint(&available);
+            let hint = Platform::hint(&available);
             Err(OciError::OtherPlatform { wanted: platform.clone(), available, hint })
         }
     }

@@ -72,7 +72,7 @@ impl Platform {
     }
 
     /// What to do if there are only images for `available`.
-    pub(super) fn hint(&self, available: &[String]) -> String {
+    pub(crate) fn hint(available: &[String]) -> String {
         let other = available.iter().find(|name| name.parse::<Platform>().is_ok());
         match other {
             Some(other) => format!("; --platform {other} makes a machine that runs it"),
@@ -107,7 +107,12 @@ impl FromStr for Platform {
         let name = if matches!(name, "x86_64" | "x86-64") { "amd64" } else { name };
         let (architecture, _) = ARCHITECTURES.iter().find(|(known, _)| *known == name).ok_or_else(bad)?;
         let variant = parts.next().map(str::to_string);
-        let runs = |variant: &str| name != "amd64" || AMD64_VARIANTS.contains(&Some(variant));
+        let runs = |variant: &str| match name {
+            "amd64" => AMD64_VARIANTS.contains(&Some(variant)),
+            _ => {
+                (1..=32).contains(&variant.len()) && variant.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            }
+        };
         if parts.next().is_some() || variant.as_deref().is_some_and(|variant| !runs(variant)) {
             return Err(bad());
         }
@@ -166,6 +171,11 @@ mod tests {
             ("linux/386", Some("linux/386")),
             ("linux/amd64/v3", None),
             ("linux/amd64/v2/x", None),
+            ("386/", None),
+            ("386/a ", None),
+            ("386/\t", None),
+            ("linux/riscv64/", None),
+            ("linux/riscv64/rva23", Some("linux/riscv64/rva23")),
             ("linux", None),
             ("linux/arm64", None),
             ("windows/amd64", None),

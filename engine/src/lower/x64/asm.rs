@@ -2,9 +2,10 @@
 //! what it is given is the lowering's business alone, so it checks by assertion.
 
 use crate::addr::Width;
+use serde::{Deserialize, Serialize};
 
 /// A general register, by its number in encodings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Reg(pub u8);
 
 #[allow(missing_docs, reason = "named as the architecture names them")]
@@ -153,6 +154,8 @@ pub struct Asm {
     labels: Vec<u32>,
     /// Four-byte displacements to fill in: their place and the label.
     fixups: Vec<(u32, Label)>,
+    /// Where numbers stand that [`Asm::note`] wrote.
+    notes: Vec<u32>,
 }
 
 impl Asm {
@@ -161,6 +164,7 @@ impl Asm {
         self.code.clear();
         self.labels.clear();
         self.fixups.clear();
+        self.notes.clear();
     }
 
     /// Length of the code so far.
@@ -185,6 +189,15 @@ impl Asm {
             self.code[place as usize..place as usize + 4].copy_from_slice(&disp.to_le_bytes());
         }
         &self.code
+    }
+
+    /// The code, and where in it the numbers stand that [`Self::note`] wrote; all labels are bound.
+    ///
+    /// # Panics
+    /// As [`Self::finish`].
+    pub fn finish_with_notes(&mut self) -> (&[u8], &[u32]) {
+        self.finish();
+        (&self.code, &self.notes)
     }
 
     /// A label that is bound later.
@@ -512,6 +525,7 @@ impl Asm {
     /// An instruction that does nothing but hold a number, for who reads code behind a call: `TEST EAX, value`.
     pub fn note(&mut self, value: u32) {
         self.byte(0xa9);
+        self.notes.push(self.code.len() as u32);
         self.dword(value as i32);
     }
 

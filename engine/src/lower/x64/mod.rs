@@ -32,6 +32,7 @@ use crate::ir::block::Op;
 use crate::ir::region::Region;
 use asm::{Asm, Mem, Reg, Xmm};
 use plan::Plan;
+use serde::{Deserialize, Serialize};
 
 /// RBX points so many bytes into the vCPU, so that the first slots are in reach of short displacements.
 pub const BIAS: usize = 128;
@@ -58,7 +59,7 @@ pub(crate) fn slot(slot: Slot) -> Mem {
 }
 
 /// Where a value is when generated code calls out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Place {
     /// A constant.
     Const(u64),
@@ -69,7 +70,7 @@ pub enum Place {
 }
 
 /// A place in generated code that calls out to the run loop: to do what is not done in line, or to leave.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Site {
     /// What is to be done.
     pub op: Op,
@@ -123,6 +124,8 @@ pub struct VectorHome {
 pub struct Lowered<'a> {
     /// The code. It may lie anywhere.
     pub code: &'a [u8],
+    /// Where in the code the four-byte numbers of sites stand.
+    pub site_numbers: &'a [u32],
     /// Where other code enters, in the code.
     pub entry: usize,
     /// Where the run loop enters, which has counted the first block down.
@@ -221,8 +224,10 @@ impl Lowering {
         self.links.clear();
         self.plan.make(region, request);
         let (entry, start) = flow::Flow::new(self, region, request).emit();
+        let (code, site_numbers) = self.asm.finish_with_notes();
         Lowered {
-            code: self.asm.finish(),
+            code,
+            site_numbers,
             entry,
             start,
             sites: &self.sites,

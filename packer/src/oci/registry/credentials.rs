@@ -1,4 +1,4 @@
-//! The user's credentials for a registry, from docker's configuration and its credential helpers.
+//! The user's credentials for a registry, from the files and credential helpers of podman and docker.
 
 use super::hub;
 use crate::oci::error::{OciError, plain};
@@ -35,18 +35,30 @@ impl Credentials {
     }
 }
 
-/// Docker's configuration directory: `$DOCKER_CONFIG`, else `~/.docker`.
-pub(super) fn docker_directory() -> Option<PathBuf> {
+/// The files that credentials may be in, in the order in which they are asked: podman's (containers-auth.json(5)), then
+/// docker's `config.json`, which have the same form.
+pub(super) fn files() -> Vec<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set("DOCKER_CONFIG").or_else(|| set("HOME").map(|home| home.join(".docker")))
+    let home = set("HOME");
+    let own = set("REGISTRY_AUTH_FILE");
+    let runtime = set("XDG_RUNTIME_DIR").map(|directory| directory.join("containers/auth.json"));
+    let config = set("XDG_CONFIG_HOME").or_else(|| Some(home.as_ref()?.join(".config")));
+    let config = config.map(|directory| directory.join("containers/auth.json"));
+    let docker = set("DOCKER_CONFIG").or_else(|| Some(home.as_ref()?.join(".docker")));
+    let docker = docker.map(|directory| directory.join("config.json"));
+    [own, runtime, config, docker].into_iter().flatten().collect()
 }
 
-/// The credentials for `registry`; `None` if there are none.
+/// The credentials for `registry` in the first of `files` that has any; `None` if there are none.
 ///
 /// # Errors
-/// [`OciError::Credentials`] if the configuration, or a helper, does not work.
-pub(super) fn find(directory: Option<&Path>, registry: &str) -> Result<Option<Credentials>, OciError> {
-    let Some(path) = directory.map(|directory| directory.join("config.json")) else { return Ok(None) };
+/// [`OciError::Credentials`] if a file, or a helper, does not work.
+pub(super) fn find(files: &[PathBuf], registry: &str) -> Result<Option<Credentials>, OciError> {
+    files.iter().find_map(|path| find_in(path, registry).transpose()).transpose()
+}
+
+fn find_in(path: &Path, registry: &str) -> Result<Option<Credentials>, OciError> {
+    let path = path.to_path_buf();
     let config = match fs::read(&path) {
         Ok(config) => config,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -79,7 +91,7 @@ pub(super) fn find(directory: Option<&Path>, registry: &str) -> Result<Option<Cr
             Err(Failure::CredentialMismatchError) => {
                 failed(&format!("the credentials for {name} contradict each other"))
             }
-            Err(Failure::ConfigReadError | Failure::ConfigNotFound) => failed("not a docker configuration"),
+            Err(Failure::ConfigReadError | Failure::ConfigNotFound) => failed("not a file of credentials"),
         };
     }
     Ok(None)
@@ -94,7 +106,7 @@ mod tests {
     fn found(config: &str, registry: &str) -> String {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("config.json"), config).unwrap();
-        match find(Some(directory.path()), registry) {
+        match find(&[directory.path().join("config.json")], registry) {
             Ok(Some(Credentials::Password { user, password })) => format!("{user}:{password}"),
             Ok(Some(Credentials::Identity(token))) => token,
             Ok(None) => "-".to_string(),
@@ -121,7 +133,7 @@ mod tests {
                 "r",
                 "config.json: the credentials for r are malformed",
             ),
-            ("nonsense".to_string(), "r", "config.json: not a docker configuration"),
+            ("nonsense".to_string(), "r", "config.json: not a file of credentials"),
             (
                 r#"{"credsStore": "no-such-helper"}"#.to_string(),
                 "r",
@@ -130,7 +142,24 @@ mod tests {
         ] {
             assert_eq!(found(&config, registry), expected, "{config}");
         }
-        assert!(find(Some(Path::new("/no/such")), "r").unwrap().is_none());
+        assert!(find(&[PathBuf::from("/no/such")], "r").unwrap().is_none());
+    }
+
+    #[test]
+    fn the_first_file_that_has_any_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, registry: &str| {
+            let path = directory.path().join(name);
+            let auth = STANDARD.encode(format!("{name}:p"));
+            fs::write(&path, format!(r#"{{"auths": {{"{registry}": {{"auth": "{auth}"}}}}}}"#)).unwrap();
+            path
+        };
+        let files = [directory.path().join("none"), file("a", "r"), file("b", "r"), file("c", "s")];
+        let user = |registry| match find(&files, registry).unwrap() {
+            Some(Credentials::Password { user, .. }) => user,
+            _ => "-".to_string(),
+        };
+        assert_eq!(["r", "s", "t"].map(user), ["a", "c", "-"]);
     }
 
     /// Helpers are found in PATH, so this runs in a process of its own.

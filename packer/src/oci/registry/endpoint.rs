@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use ureq::http::Response;
+use ureq::tls::Certificate;
 use ureq::{Agent, Body, Error};
 
 /// Longest answer of a token server.
@@ -31,7 +32,7 @@ pub(super) struct Endpoint {
     host: String,
     /// The name that credentials are filed under.
     registry: String,
-    docker_directory: Option<PathBuf>,
+    credential_files: Vec<PathBuf>,
     agent: Agent,
     pub(super) retry: Retry,
     /// `Authorization` by what it is for.
@@ -51,7 +52,8 @@ impl Endpoint {
         registry: &str,
         plain_http: bool,
         retry: Retry,
-        docker_directory: Option<PathBuf>,
+        credential_files: Vec<PathBuf>,
+        trusted: Vec<Certificate<'static>>,
     ) -> Endpoint {
         let address = address.trim_end_matches('/');
         let (scheme, rest) = match address.split_once("://") {
@@ -60,7 +62,7 @@ impl Endpoint {
         };
         let host = rest.split('/').next().unwrap_or_default().to_string();
         let is_this_machine = is_this_machine(&host);
-        let agent = http::agent(is_this_machine);
+        let agent = http::agent(is_this_machine, trusted);
         let speaks_tls = || match agent.get(format!("https://{rest}/v2/")).call() {
             Ok(_) => true,
             Err(error) => http::is_certificate_error(&error),
@@ -75,7 +77,7 @@ impl Endpoint {
             base: format!("{scheme}://{rest}"),
             host,
             registry: registry.to_string(),
-            docker_directory,
+            credential_files,
             agent,
             retry,
             authorizations: Mutex::default(),
@@ -141,7 +143,7 @@ impl Endpoint {
         if let Some(known) = self.credentials.get() {
             return Ok(known.as_ref());
         }
-        let found = credentials::find(self.docker_directory.as_deref(), &self.registry)?;
+        let found = credentials::find(&self.credential_files, &self.registry)?;
         Ok(self.credentials.get_or_init(|| found).as_ref())
     }
 
@@ -255,7 +257,7 @@ mod tests {
 
     #[test]
     fn locations_may_leave_out_the_server() {
-        let endpoint = Endpoint::new("http://h:1/prefix/", "h:1", false, Retry::default(), None);
+        let endpoint = Endpoint::new("http://h:1/prefix/", "h:1", false, Retry::default(), vec![], vec![]);
         assert_eq!(endpoint.url("a/b", "blobs/x"), "http://h:1/prefix/v2/a/b/blobs/x");
         assert_eq!(endpoint.absolute("/v2/x?y=1"), "http://h:1/v2/x?y=1");
         assert_eq!(endpoint.absolute("https://other/x"), "https://other/x");

@@ -3,10 +3,11 @@
 
 use crate::oci::error::{OciError, plain};
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::time::Duration;
 use ureq::config::RedirectAuthHeaders;
 use ureq::http::Response;
-use ureq::tls::{RootCerts, TlsConfig};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body, Error};
 
 /// Longest wait that a server may ask for.
@@ -40,9 +41,17 @@ impl Retry {
     }
 }
 
-/// An agent for requests. To this machine itself no proxy leads.
-pub(super) fn agent(is_this_machine: bool) -> Agent {
-    let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
+/// An agent for requests, which trusts these certificates besides the system's. To this machine itself no proxy leads.
+pub(super) fn agent(is_this_machine: bool, trusted: Vec<Certificate<'static>>) -> Agent {
+    let roots = if trusted.is_empty() {
+        RootCerts::PlatformVerifier
+    } else {
+        // What of the system's cannot be read is not trusted.
+        let of_system = rustls_native_certs::load_native_certs().certs;
+        let of_system = of_system.iter().map(|certificate| Certificate::from_der(certificate).to_owned());
+        RootCerts::Specific(Arc::new(of_system.chain(trusted).collect()))
+    };
+    let tls = TlsConfig::builder().root_certs(roots).build();
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .user_agent(concat!("c2w/", env!("CARGO_PKG_VERSION")))

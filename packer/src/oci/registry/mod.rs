@@ -2,9 +2,10 @@
 //! needs it.
 //!
 //! `endpoint` speaks to one server, with the authorization that it asks for (`challenge`,
-//! `credentials`); `http` tries again what may pass; `download` and `upload` move blobs. This file
+//! `credentials`, `certificates`); `http` tries again what may pass; `download` and `upload` move blobs. This file
 //! puts them together: a repository, by its mirrors first.
 
+mod certificates;
 mod challenge;
 mod credentials;
 mod download;
@@ -43,14 +44,21 @@ pub struct RegistryOptions {
     pub mirrors: Vec<Mirror>,
     /// What is done about errors that pass.
     pub retry: Retry,
-    /// Where docker's `config.json` is.
-    pub docker_directory: Option<PathBuf>,
+    /// Where credentials are looked for, in this order: files of the form of docker's `config.json`.
+    pub credential_files: Vec<PathBuf>,
+    /// Where certificates are, in a directory for each registry, that are trusted besides the system's.
+    pub certificate_directories: Vec<PathBuf>,
 }
 
 impl Default for RegistryOptions {
     fn default() -> Self {
-        let docker_directory = credentials::docker_directory();
-        RegistryOptions { plain_http: false, mirrors: Vec::new(), retry: Retry::default(), docker_directory }
+        RegistryOptions {
+            plain_http: false,
+            mirrors: Vec::new(),
+            retry: Retry::default(),
+            credential_files: credentials::files(),
+            certificate_directories: certificates::directories(),
+        }
     }
 }
 
@@ -93,27 +101,32 @@ pub struct Repository<'a> {
 
 impl<'a> Repository<'a> {
     /// The repository of `reference`. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// A certificate for the registry that cannot be read.
     pub fn new(
         reference: &Reference,
         options: &RegistryOptions,
         cache: BlobCache,
         watcher: &'a dyn Watcher,
-    ) -> Repository<'a> {
+    ) -> Result<Repository<'a>, OciError> {
         let registry = reference.registry();
         let mirrors = options.mirrors.iter().filter(|mirror| mirror.registry == registry);
         let addresses = mirrors.map(|mirror| mirror.address.as_str()).chain([hub::api_host(registry)]);
         let endpoint = |(address, is_own): (&str, bool)| {
             let host = address.split_once("://").map_or(address, |(_, rest)| rest).split('/').next();
             let filed_under = if is_own { registry } else { host.unwrap_or(address) };
-            let docker = options.docker_directory.clone();
-            Endpoint::new(address, filed_under, options.plain_http, options.retry, docker)
+            let trusted = certificates::of_host(&options.certificate_directories, filed_under)?;
+            let files = options.credential_files.clone();
+            Ok(Endpoint::new(address, filed_under, options.plain_http, options.retry, files, trusted))
         };
         let addresses: Vec<&str> = addresses.collect();
         let last = addresses.len() - 1;
         let endpoints =
-            addresses.iter().enumerate().map(|(index, address)| endpoint((address, index == last))).collect();
+            addresses.iter().enumerate().map(|(index, address)| endpoint((address, index == last)));
+        let endpoints = endpoints.collect::<Result<_, OciError>>()?;
         let name = reference.repository().to_string();
-        Repository { name, endpoints, cache, watcher, root: Mutex::default() }
+        Ok(Repository { name, endpoints, cache, watcher, root: Mutex::default() })
     }
 
     /// What a reference stands for: a manifest or an index.

@@ -1,0 +1,289 @@
+//! What the cache keeps of one region: the guest code that it was made from, and what was made of it.
+//!
+//! A record is good for any run of the same build on a processor with the same features in which the same bytes of guest
+//! code stand at the same place of a page: all of them are compared, so no two guests can come to each other's code by a
+//! collision. Numbers of sites and links in the code are counted from 0; who loads it adds where its own begin.
+
+use crate::emit::Slot;
+use crate::guest::Mode;
+use crate::ir::region::Region;
+use crate::lower::x64::asm::{Reg, Xmm};
+use crate::lower::x64::{Home, Link, Lowered, Request, Site, VectorHome};
+use serde::{Deserialize, Serialize};
+use twox_hash::XxHash3_64;
+
+/// Bytes of guest code that a record is found by; the others are compared.
+const KEY_BYTES: usize = 16;
+
+/// What a region is entered with, besides its code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The vCPU's mode.
+    pub mode: Mode,
+    /// Context of data accesses.
+    pub context: u8,
+    /// Where in its page it starts.
+    pub place: u16,
+}
+
+impl Entry {
+    /// What records of regions are found by that are entered here.
+    pub fn key(&self, page: &[u8]) -> u64 {
+        let mut key = [0; KEY_BYTES + 5];
+        let code = &page[usize::from(self.place)..];
+        let len = code.len().min(KEY_BYTES);
+        key[..len].copy_from_slice(&code[..len]);
+        key[KEY_BYTES..KEY_BYTES + 2].copy_from_slice(&self.mode.0.to_le_bytes());
+        key[KEY_BYTES + 2..KEY_BYTES + 4].copy_from_slice(&self.place.to_le_bytes());
+        key[KEY_BYTES + 4] = self.context;
+        XxHash3_64::oneshot(&key)
+    }
+}
+
+/// Bytes of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Range {
+    /// The first one.
+    pub start: u16,
+    /// How many.
+    pub len: u16,
+}
+
+/// The guest code that a region was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source<'a> {
+    /// How it is entered.
+    pub entry: Entry,
+    /// Where in its page it is, in ascending order.
+    pub ranges: Vec<Range>,
+    /// Bytes of it at the start of the next page.
+    pub tail: u16,
+    /// All of it, in this order.
+    pub bytes: &'a [u8],
+}
+
+impl Source<'_> {
+    /// Whether it is what stands in these pages.
+    pub fn is_in(&self, entry: Entry, page: &[u8], second: Option<&[u8]>) -> bool {
+        if self.entry != entry || (self.tail != 0) != second.is_some() {
+            return false;
+        }
+        let mut rest = self.bytes;
+        let mut take = |code: Option<&[u8]>| {
+            code.is_some_and(|code| match rest.strip_prefix(code) {
+                Some(behind) => {
+                    rest = behind;
+                    true
+                }
+                None => false,
+            })
+        };
+        let part = |range: &Range| page.get(usize::from(range.start)..)?.get(..usize::from(range.len));
+        self.ranges.iter().all(|range| take(part(range)))
+            && second.is_none_or(|second| take(second.get(..usize::from(self.tail))))
+            && rest.is_empty()
+    }
+}
+
+/// The first block of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct First {
+    /// Its guest instructions.
+    pub insns: u16,
+    /// Bytes of guest code.
+    pub len_bytes: u16,
+}
+
+impl First {
+    /// That of this region.
+    pub fn of(region: &Region) -> Self {
+        let first = &region.blocks[0];
+        Self { insns: first.insns as u16, len_bytes: first.block.len_bytes }
+    }
+}
+
+/// What was made of it. Lists are kept as bytes, so that nothing is taken apart that is not needed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made<'a> {
+    /// The first block.
+    pub first: First,
+    /// Guest instructions of all blocks.
+    pub insns: u32,
+    /// The code.
+    pub code: &'a [u8],
+    /// Where other code enters it.
+    pub entry: u32,
+    /// Where the run loop enters it.
+    pub start: u32,
+    /// How many sites there are.
+    pub site_count: u32,
+    /// Where in the code their numbers stand: four bytes each.
+    site_numbers: &'a [u8],
+    /// [`Site`]s, encoded.
+    sites: &'a [u8],
+    /// Ways out: where the jump is, where it leads while it is not linked, and where it leads in the guest; four bytes each.
+    links: &'a [u8],
+    /// Slots in registers: two bytes each.
+    homes: &'a [u8],
+    /// Pairs of slots in vector registers: three bytes each.
+    vector_homes: &'a [u8],
+}
+
+/// Bytes from the link's stub to the four-byte number in it: behind the operation code of a move to EAX.
+const LINK_NUMBER: usize = 1;
+
+fn number(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes(bytes.try_into().expect("a number is four bytes"))
+}
+
+impl<'a> Made<'a> {
+    /// Writes the code to `to`, with sites and links numbered from these.
+    ///
+    /// `None` if there is no code where something is said to stand.
+    pub fn number(&self, first_site: u32, first_link: u32, to: &mut Vec<u8>) -> Option<()> {
+        to.clear();
+        to.extend_from_slice(self.code);
+        let sites = self.site_numbers.chunks_exact(4).map(number);
+        renumber(to, sites, self.links(), first_site, first_link)?;
+        let inside = |at: usize| at.checked_add(4).is_some_and(|end| end <= self.code.len());
+        let len = self.code.len() as u32;
+        (self.links().all(|link| inside(link.jump)) && self.entry < len && self.start < len).then_some(())
+    }
+
+    /// Ways out.
+    pub fn links(&self) -> impl Iterator<Item = Link> + Clone + use<'a> {
+        self.links.chunks_exact(12).map(|link| Link {
+            jump: number(&link[..4]) as usize,
+            unlinked: number(&link[4..8]) as usize,
+            to: i64::from(number(&link[8..]) as i32),
+        })
+    }
+
+    /// Slots in registers.
+    pub fn homes(&self) -> Vec<Home> {
+        let homes = self.homes.chunks_exact(2);
+        homes.map(|home| Home { slot: Slot(home[0]), reg: Reg(home[1] & 0xf) }).collect()
+    }
+
+    /// Pairs of slots in vector registers.
+    pub fn vector_homes(&self) -> Vec<VectorHome> {
+        let homes = self.vector_homes.chunks_exact(3);
+        homes
+            .map(|home| VectorHome { slot: Slot(home[0]), reg: Xmm(home[1] & 0xf), is_scratch: home[2] != 0 })
+            .collect()
+    }
+
+    /// What calls out, encoded: [`decode_sites`] takes it apart.
+    pub fn sites(&self) -> &'a [u8] {
+        self.sites
+    }
+}
+
+/// Takes sites apart.
+pub fn decode_sites(sites: &[u8]) -> Option<Vec<Site>> {
+    postcard::from_bytes(sites).ok()
+}
+
+/// Adds to the numbers of sites and links.
+fn renumber(
+    code: &mut [u8],
+    sites: impl Iterator<Item = u32>,
+    links: impl Iterator<Item = Link>,
+    first_site: u32,
+    first_link: u32,
+) -> Option<()> {
+    let sites = sites.map(|at| (at as usize, first_site));
+    let links = links.map(|link| (link.unlinked.wrapping_add(LINK_NUMBER), first_link));
+    for (at, add) in sites.chain(links) {
+        let number: &mut [u8; 4] = code.get_mut(at..)?.first_chunk_mut()?;
+        *number = u32::from_le_bytes(*number).wrapping_add(add).to_le_bytes();
+    }
+    Some(())
+}
+
+/// The ranges of a page that a region's blocks take, and how much of the next page its entry takes.
+fn ranges_of(region: &Region, page_bytes: usize) -> (Vec<Range>, u16) {
+    let mut all: Vec<(usize, usize)> = region
+        .blocks
+        .iter()
+        .map(|block| (block.start as usize, block.start as usize + usize::from(block.block.len_bytes)))
+        .collect();
+    all.sort_unstable();
+    let tail = all.iter().map(|&(_, end)| end.saturating_sub(page_bytes)).max().unwrap_or(0);
+    let mut joined: Vec<(usize, usize)> = Vec::new();
+    for (start, end) in all {
+        let end = end.min(page_bytes);
+        match joined.last_mut() {
+            Some(last) if start <= last.1 => last.1 = last.1.max(end),
+            _ => joined.push((start, end)),
+        }
+    }
+    let ranges = joined.iter().map(|&(start, end)| Range { start: start as u16, len: (end - start) as u16 });
+    (ranges.collect(), tail as u16)
+}
+
+/// The record of a region that was lowered for this request from code of these pages, and its key.
+pub fn encode(
+    region: &Region,
+    entry: Entry,
+    lowered: &Lowered<'_>,
+    request: &Request<'_>,
+    page: &[u8],
+    second: Option<&[u8]>,
+) -> (u64, Vec<u8>) {
+    let (ranges, tail) = ranges_of(region, page.len());
+    let mut bytes = Vec::new();
+    for range in &ranges {
+        bytes.extend_from_slice(&page[usize::from(range.start)..][..usize::from(range.len)]);
+    }
+    bytes.extend_from_slice(&second.unwrap_or_default()[..usize::from(tail)]);
+    let source = Source { entry, ranges, tail, bytes: &bytes };
+    let mut code = lowered.code.to_vec();
+    let [minus_site, minus_link] =
+        [request.first_site, request.first_link].map(|first| 0u32.wrapping_sub(first));
+    let numbers = lowered.site_numbers.iter().copied();
+    renumber(&mut code, numbers, lowered.links.iter().copied(), minus_site, minus_link)
+        .expect("numbers stand in the code");
+    let bytes_of =
+        |numbers: &[u32]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
+    let links: Vec<u32> = lowered
+        .links
+        .iter()
+        .flat_map(|link| [link.jump as u32, link.unlinked as u32, link.to as i32 as u32])
+        .collect();
+    let homes: Vec<u8> = lowered.homes.iter().flat_map(|home| [home.slot.0, home.reg.0]).collect();
+    let vector_home = |home: &VectorHome| [home.slot.0, home.reg.0, home.is_scratch.into()];
+    let vector_homes: Vec<u8> = lowered.vector_homes.iter().flat_map(vector_home).collect();
+    let sites = postcard::to_stdvec(lowered.sites).expect("memory is all that encoding needs");
+    let made = Made {
+        first: First::of(region),
+        insns: region.blocks.iter().map(|block| block.insns).sum(),
+        code: &code,
+        entry: lowered.entry as u32,
+        start: lowered.start as u32,
+        site_count: lowered.sites.len() as u32,
+        site_numbers: &bytes_of(lowered.site_numbers),
+        sites: &sites,
+        links: &bytes_of(&links),
+        homes: &homes,
+        vector_homes: &vector_homes,
+    };
+    let record = postcard::to_extend(&source, Vec::new())
+        .and_then(|record| postcard::to_extend(&made, record))
+        .expect("memory is all that encoding needs");
+    (entry.key(page), record)
+}
+
+/// Takes a record apart, if it is of code that stands in these pages.
+pub fn decode<'a>(
+    record: &'a [u8],
+    entry: Entry,
+    page: &[u8],
+    second: Option<&[u8]>,
+) -> Option<(Source<'a>, Made<'a>)> {
+    let (source, made) = postcard::take_from_bytes::<Source<'_>>(record).ok()?;
+    if !source.is_in(entry, page, second) {
+        return None;
+    }
+    Some((source, postcard::from_bytes(made).ok()?))
+}

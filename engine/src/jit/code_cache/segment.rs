@@ -1,0 +1,216 @@
+//! Files of the code cache: what they look like.
+//!
+//! A segment is a header, an index, and records. It is written once, under another name, and never changed. It may still be
+//! cut short or damaged by the host: each record has a checksum, and every offset is checked before it is used, so that a
+//! damaged segment only has fewer records.
+//!
+//! All numbers are little endian. The index is a hash table with linear probing; an offset of 0 marks a free place.
+
+use memmap2::Mmap;
+use std::collections::HashSet;
+use std::ops::Range;
+use twox_hash::XxHash3_64;
+
+/// The first bytes of every segment; the digit is the version of this layout.
+const MAGIC: [u8; 8] = *b"c2wcode1";
+/// Magic, fingerprint, binary logarithm of the places of the index.
+const HEADER_BYTES: usize = 8 + 16 + 8;
+/// Key, offset of the record and its length.
+const PLACE_BYTES: usize = 16;
+/// Each record begins with its checksum.
+const CHECKSUM_BYTES: usize = 8;
+/// Most places of an index, as a binary logarithm.
+const MAX_LOG2_PLACES: u64 = 24;
+
+/// What a segment's code is good for: equal fingerprints run each other's code.
+pub type Fingerprint = [u8; 16];
+
+/// A segment in memory: a mapped file, or bytes.
+pub struct Segment<B = Mmap> {
+    bytes: B,
+    log2_places: u32,
+}
+
+impl Segment {
+    /// Lets the host provide the index, which is read all over, at once.
+    pub fn fetch_index(&self) {
+        // Where the advice is not known nothing is lost.
+        #[cfg(target_os = "linux")]
+        let _ = self.bytes.advise_range(
+            memmap2::Advice::PopulateRead,
+            0,
+            HEADER_BYTES + (PLACE_BYTES << self.log2_places),
+        );
+    }
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// The place where probing for a key begins.
+fn first_place(key: u64, log2_places: u32) -> usize {
+    key as usize & ((1 << log2_places) - 1)
+}
+
+impl<B: AsRef<[u8]>> Segment<B> {
+    /// A segment of this fingerprint; `None` if these bytes are not one.
+    pub fn open(bytes: B, fingerprint: &Fingerprint) -> Option<Self> {
+        let all = bytes.as_ref();
+        if !all.starts_with(&MAGIC) || all.get(8..24)? != fingerprint {
+            return None;
+        }
+        let log2_places = u64_at(all, 24).filter(|&log2| log2 <= MAX_LOG2_PLACES)? as u32;
+        (all.len() >= HEADER_BYTES + (PLACE_BYTES << log2_places)).then_some(Self { bytes, log2_places })
+    }
+
+    /// Bytes of it all.
+    pub fn len_bytes(&self) -> u64 {
+        self.bytes.as_ref().len() as u64
+    }
+
+    /// All of it.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+
+    /// Where in it bytes are that it gave.
+    pub fn range(&self, part: &[u8]) -> Option<Range<usize>> {
+        let start = part.as_ptr().addr().checked_sub(self.bytes().as_ptr().addr())?;
+        let end = start.checked_add(part.len())?;
+        (end <= self.bytes().len()).then_some(start..end)
+    }
+
+    /// What a place of the index says: the key and, if the record is whole, the record. `None` for a free place.
+    fn place(&self, number: usize) -> Option<(u64, Option<&[u8]>)> {
+        let all = self.bytes.as_ref();
+        let place = HEADER_BYTES + number * PLACE_BYTES;
+        let (key, at, len) = (u64_at(all, place)?, u32_at(all, place + 8)?, u32_at(all, place + 12)?);
+        if at == 0 {
+            return None;
+        }
+        let record = || {
+            let checksum = u64_at(all, at as usize)?;
+            let record = all.get(at as usize + CHECKSUM_BYTES..)?.get(..len as usize)?;
+            (XxHash3_64::oneshot(record) == checksum).then_some(record)
+        };
+        Some((key, record()))
+    }
+
+    /// Records that have this key.
+    pub fn find(&self, key: u64) -> impl Iterator<Item = &[u8]> {
+        let places = 1usize << self.log2_places;
+        let first = first_place(key, self.log2_places);
+        (0..places)
+            .map_while(move |step| self.place((first + step) & (places - 1)))
+            .filter_map(move |(of, record)| record.filter(|_| of == key))
+    }
+
+    /// Every record that is whole, with its key.
+    pub fn records(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        (0..1 << self.log2_places)
+            .filter_map(|number| self.place(number))
+            .filter_map(|(key, record)| Some((key, record?)))
+    }
+}
+
+/// A segment of these records, each with its key; none is in it twice.
+pub fn write<'a>(fingerprint: &Fingerprint, records: impl Iterator<Item = (u64, &'a [u8])>) -> Vec<u8> {
+    let mut seen = HashSet::new();
+    let records: Vec<_> = records
+        .map(|(key, record)| (key, XxHash3_64::oneshot(record), record))
+        .filter(|&(key, checksum, _)| seen.insert((key, checksum)))
+        .take(1 << (MAX_LOG2_PLACES - 1))
+        .collect();
+    let places = (2 * records.len()).next_power_of_two();
+    let log2_places = places.trailing_zeros();
+    let records_at = HEADER_BYTES + places * PLACE_BYTES;
+    let mut all = Vec::with_capacity(
+        records_at + records.iter().map(|(.., record)| CHECKSUM_BYTES + record.len()).sum::<usize>(),
+    );
+    all.extend_from_slice(&MAGIC);
+    all.extend_from_slice(fingerprint);
+    all.extend_from_slice(&u64::from(log2_places).to_le_bytes());
+    all.resize(records_at, 0);
+    for (key, checksum, record) in records {
+        let (Ok(at), Ok(len)) = (u32::try_from(all.len()), u32::try_from(record.len())) else { break };
+        let mut number = first_place(key, log2_places);
+        let place = loop {
+            let place = HEADER_BYTES + number * PLACE_BYTES;
+            if u32_at(&all, place + 8) == Some(0) {
+                break place;
+            }
+            number = (number + 1) & (places - 1);
+        };
+        all[place..place + 8].copy_from_slice(&key.to_le_bytes());
+        all[place + 8..place + 12].copy_from_slice(&at.to_le_bytes());
+        all[place + 12..place + 16].copy_from_slice(&len.to_le_bytes());
+        all.extend_from_slice(&checksum.to_le_bytes());
+        all.extend_from_slice(record);
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    const OURS: Fingerprint = [7; 16];
+
+    fn segment(records: &[(u64, Vec<u8>)]) -> Vec<u8> {
+        write(&OURS, records.iter().map(|(key, record)| (*key, record.as_slice())))
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_found(records in vec((0..20u64, vec(any::<u8>(), 0..30)), 0..60)) {
+            let bytes = segment(&records);
+            let segment = Segment::open(&bytes[..], &OURS).unwrap();
+            for (key, record) in &records {
+                prop_assert!(segment.find(*key).any(|found| found == record));
+            }
+            let mut distinct = records.clone();
+            distinct.sort();
+            distinct.dedup();
+            let mut all: Vec<_> = segment.records().map(|(key, record)| (key, record.to_vec())).collect();
+            all.sort();
+            prop_assert_eq!(all, distinct);
+            prop_assert!(segment.find(20).next().is_none());
+        }
+
+        #[test]
+        fn damage_only_loses_records(
+            records in vec((0..9u64, vec(any::<u8>(), 0..30)), 0..20),
+            damage in vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+            len in any::<prop::sample::Index>(),
+        ) {
+            let mut bytes = segment(&records);
+            for (at, byte) in damage {
+                *at.get_mut(&mut bytes) = byte;
+            }
+            bytes.truncate(len.index(bytes.len() + 1));
+            if let Some(segment) = Segment::open(&bytes[..], &OURS) {
+                for (key, record) in (0..9).flat_map(|key| segment.find(key).map(move |record| (key, record))) {
+                    prop_assert!(records.iter().any(|(_, whole)| whole == record), "{key} {record:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn other_fingerprints_and_other_files_are_none() {
+        let bytes = segment(&[(1, vec![2])]);
+        assert!(Segment::open(&bytes[..], &[8; 16]).is_none());
+        assert!(Segment::open(&bytes[..30], &OURS).is_none());
+        assert!(Segment::open(&b"#!/bin/sh\n"[..], &OURS).is_none());
+        let mut wide = bytes;
+        wide[24] = 25;
+        assert!(Segment::open(&wide[..], &OURS).is_none());
+    }
+}

@@ -7,10 +7,14 @@ use crate::addr::{Gva, PAGE_SHIFT};
 
 /// Entries of the jump cache. A power of two.
 pub const JUMP_ENTRIES: usize = 1 << 14;
-/// How far an address is shifted over itself to give the number of its entry.
-pub const JUMP_FOLD: u32 = 13;
-/// Bits of the filters that tell which pages may have entries.
-const FILTER_BITS: u64 = 4096;
+/// What the low half of an address is multiplied with to give the number of its entry, in the highest bits: a factor of
+/// MurmurHash3's finalizer. It spreads functions that are a page apart, or a page and a line; the golden ratio does not.
+pub const JUMP_FACTOR: u32 = 0x85eb_ca6b;
+/// How far the product is shifted down.
+pub const JUMP_DROP: u32 = u32::BITS - JUMP_ENTRIES.trailing_zeros();
+/// Bits of the filters that tell which pages may have entries. A kernel's thousand pages of code leave most of them clear:
+/// a page of data that seems to have an entry costs all of them.
+const FILTER_BITS: u64 = 1 << 15;
 /// Words of one.
 const FILTER_WORDS: usize = (FILTER_BITS / 64) as usize;
 
@@ -18,7 +22,7 @@ const FILTER_WORDS: usize = (FILTER_BITS / 64) as usize;
 /// was in its own before goes.
 #[inline]
 pub fn jump_place(pc: u64) -> usize {
-    (pc ^ pc >> JUMP_FOLD) as usize & (JUMP_ENTRIES - 1)
+    ((pc as u32).wrapping_mul(JUMP_FACTOR) >> JUMP_DROP) as usize
 }
 
 /// Where the code of a guest address is: an entry of the jump cache.
@@ -42,8 +46,8 @@ const NO_JUMP: JumpEntry = JumpEntry { pc: 0, tag: u64::MAX, code: 0, _unused: 0
 pub struct Jumps {
     /// By [`jump_place`].
     pub entries: [JumpEntry; JUMP_ENTRIES],
-    /// For each context of fetches, a bit for each page that may have an entry which is not out of date, by its number modulo
-    /// their count.
+    /// For each context of fetches, the bits of every page that may have an entry which is not out of date, by
+    /// [`filter_places`].
     pages: [[u64; FILTER_WORDS]; MAX_CONTEXTS],
 }
 
@@ -73,20 +77,24 @@ impl Jumps {
             self.entries[own ^ 1] = self.entries[own];
         }
         self.entries[own] = JumpEntry { pc: pc.0, tag, code, _unused: 0 };
-        let (word, bit) = filter_place(pc);
-        self.pages[context][word] |= bit;
+        for (word, bit) in filter_places(pc) {
+            self.pages[context][word] |= bit;
+        }
     }
 
     /// Whether an address of this page may be known in a context of fetches.
     pub fn may_know(&self, context: usize, page: Gva) -> bool {
-        let (word, bit) = filter_place(page);
-        self.pages[context][word] & bit != 0
+        filter_places(page).iter().all(|&(word, bit)| self.pages[context][word] & bit != 0)
     }
 }
 
-fn filter_place(gva: Gva) -> (usize, u64) {
-    let number = (gva.0 >> PAGE_SHIFT) % FILTER_BITS;
-    ((number / 64) as usize, 1 << (number % 64))
+/// Two bits of a filter for a page.
+fn filter_places(gva: Gva) -> [(usize, u64); 2] {
+    let product = (gva.0 >> PAGE_SHIFT).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    [product >> 48, product >> 32].map(|number| {
+        let number = number % FILTER_BITS;
+        ((number / 64) as usize, 1 << (number % 64))
+    })
 }
 
 #[cfg(test)]
@@ -96,19 +104,42 @@ mod tests {
     #[test]
     fn addresses_drive_each_other_out_only_if_they_must() {
         let mut jumps = Jumps::default();
-        let far = 1 << (JUMP_FOLD + 14);
         let known = |jumps: &Jumps, pc: u64| {
             let own = jump_place(pc);
             [own, own ^ 1].iter().any(|&place| jumps.entries[place].pc == pc)
         };
-        let places = [0x1000, 0x1001].map(jump_place);
-        assert!(places[0] ^ 1 == places[1] && jump_place(far | 0x1000) == places[0]);
-        for pc in [0x1000, 0x1001] {
+        let with_place =
+            |place: usize| (1..).map(|n| 0x1000 + 2 * n).filter(move |pc| jump_place(*pc) == place);
+        let own = jump_place(0x1000);
+        let (near, far) = (with_place(own ^ 1).next().unwrap(), with_place(own).next().unwrap());
+        for pc in [0x1000, near] {
             jumps.note(Gva(pc), 0, 1, 7);
         }
-        assert!(known(&jumps, 0x1000) && known(&jumps, 0x1001));
-        jumps.note(Gva(far | 0x1000), 0, 1, 7);
-        assert!(known(&jumps, 0x1000) && known(&jumps, far | 0x1000) && !known(&jumps, 0x1001));
+        assert!(known(&jumps, 0x1000) && known(&jumps, near));
+        jumps.note(Gva(far), 0, 1, 7);
+        assert!(known(&jumps, 0x1000) && known(&jumps, far) && !known(&jumps, near));
+    }
+
+    #[test]
+    fn equidistant_addresses_are_spread() {
+        for distance in [16, 64, 0x1000, 0x1040, 0x20_0000] {
+            let places = (0..2000u64).map(|n| jump_place(0x40_1000 + n * distance) / 2);
+            let distinct: std::collections::BTreeSet<_> = places.collect();
+            assert!(distinct.len() > 1700, "{distance:#x}: {}", distinct.len());
+        }
+    }
+
+    #[test]
+    fn a_kernel_is_not_taken_for_a_program() {
+        let mut jumps = Jumps::default();
+        for page in 0..1500u64 {
+            jumps.note(Gva(0xffff_ffff_8100_0000 + (page << PAGE_SHIFT)), 0, 1, 7);
+        }
+        for first in [0x40_0000u64, 0x7fff_f000_0000, 0xffff_8880_0000_0000] {
+            let pages = (0..4096).map(|page| Gva(first + (page << PAGE_SHIFT)));
+            let count = pages.filter(|&page| jumps.may_know(0, page)).count();
+            assert!(count < 100, "{first:#x}: {count}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::ir::block::Value;
 use crate::lower::calls::{LEFT, Reason};
 use crate::lower::layout::{JUMP_MASK, JUMP_SHIFT};
 use crate::lower::slots::SlotSet;
-use crate::mem::jumps::JUMP_FOLD;
+use crate::mem::jumps::{JUMP_DROP, JUMP_FACTOR};
 use cranelift_codegen::ir::{self as clif, InstBuilder, condcodes::IntCC, types};
 
 impl Lowering<'_, '_> {
@@ -92,10 +92,11 @@ impl Lowering<'_, '_> {
         let ins = |this: &mut Self, offset: u32, entry| {
             this.build.ins().load(types::I64, own(), entry, offset as i32)
         };
-        let folded = self.build.ins().ushr_imm_s(target, i64::from(JUMP_FOLD));
-        let place = self.build.ins().bxor(target, folded);
-        let place = self.build.ins().band_imm_s(place, i64::from(JUMP_MASK));
-        let place = self.build.ins().ishl_imm_s(place, i64::from(JUMP_SHIFT));
+        let low = self.build.ins().ireduce(types::I32, target);
+        let product = self.build.ins().imul_imm_s(low, i64::from(JUMP_FACTOR as i32));
+        let place = self.build.ins().ushr_imm_s(product, i64::from(JUMP_DROP - JUMP_SHIFT));
+        let place = self.build.ins().band_imm_s(place, i64::from(JUMP_MASK << JUMP_SHIFT));
+        let place = self.build.ins().uextend(types::I64, place);
         let entry = self.build.ins().iadd(self.vcpu, place);
         let known_pc = ins(self, pc, entry);
         let known_tag = ins(self, tag, entry);

@@ -9,7 +9,7 @@ use crate::ir::block::Value;
 use crate::lower::calls::{LEFT, Reason};
 use crate::lower::layout::{JUMP_MASK, JUMP_SHIFT};
 use crate::lower::slots::SlotSet;
-use crate::mem::jumps::JUMP_FOLD;
+use crate::mem::jumps::{JUMP_DROP, JUMP_FACTOR};
 use wasm_encoder::ValType;
 
 impl Lowering<'_> {
@@ -114,13 +114,9 @@ impl Lowering<'_> {
         let entry = self.code.temporary(ValType::I32);
         let (pc, tag, code) = self.layout.jump();
         let mut put = self.code.put();
-        put.local_get(target)
-            .local_get(target)
-            .i64_const(JUMP_FOLD.into())
-            .i64_shr_u()
-            .i64_xor()
-            .i32_wrap_i64();
-        put.i32_const(JUMP_MASK as i32).i32_and().i32_const(JUMP_SHIFT as i32).i32_shl();
+        put.local_get(target).i32_wrap_i64().i32_const(JUMP_FACTOR as i32).i32_mul();
+        put.i32_const((JUMP_DROP - JUMP_SHIFT) as i32).i32_shr_u();
+        put.i32_const((JUMP_MASK << JUMP_SHIFT) as i32).i32_and();
         put.local_tee(entry).i64_load(aligned(pc, 3)).local_get(target).i64_eq();
         put.local_get(entry).i64_load(aligned(tag, 3));
         self.code.load_i64(self.layout.context_tag());

@@ -794,11 +794,12 @@ impl<'a> Emitter<'a> {
         self.s.cold.push(Cold { label: cold, site, back: None });
     }
 
-    /// Counts down for a block that a way back leads to, and leaves through a site if the count is down.
-    pub fn count_back(&mut self, to_insns: u32, to_start: i64) {
+    /// Counts down for a block that a way back leads to, and goes there, or leaves through a site if the count is down.
+    pub fn go_back(&mut self, to_insns: u32, to_start: i64, body: Label) {
         self.asm.alu_imm(Alu::Sub, W64, COUNTDOWN, to_insns as i32);
+        self.asm.jcc(super::asm::Cc::NS, body);
         let cold = self.asm.label();
-        self.asm.jcc(super::asm::Cc::S, cold);
+        self.asm.jmp(cold);
         let (insn, before) = (self.insn, self.before);
         self.insn = to_start;
         self.before = self.insns.wrapping_sub(to_insns);

@@ -294,8 +294,7 @@ impl Ending<'_> {
         match way {
             Way::Block(to) if to <= self.index => {
                 let head = &self.region.blocks[to];
-                e.count_back(head.insns, head.start);
-                e.asm.jmp(self.bodies[to]);
+                e.go_back(head.insns, head.start, self.bodies[to]);
             }
             Way::Block(to) if last && to == self.index + 1 => {}
             Way::Block(to) => e.asm.jmp(self.heads[to]),

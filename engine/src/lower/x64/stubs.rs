@@ -6,7 +6,7 @@ use super::{BIAS, COUNTDOWN, STATE, field, slot};
 use crate::addr::PAGE_MASK;
 use crate::addr::Width::{W32, W64};
 use crate::emit::Slot;
-use crate::mem::jumps::{JUMP_ENTRIES, JUMP_FOLD, JumpEntry};
+use crate::mem::jumps::{JUMP_DROP, JUMP_ENTRIES, JUMP_FACTOR, JumpEntry};
 use crate::mem::tlb::Tlb;
 use crate::vcpu::{EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED, Vcpu};
 use core::mem::{offset_of, size_of};
@@ -97,11 +97,9 @@ pub(super) fn emit_quick_jump(asm: &mut Asm) {
 
 /// RDX = the distance of RAX's own entry in the jump cache, as `jump_place` numbers them.
 fn emit_place(asm: &mut Asm) {
-    asm.mov(Reg::RDX, Reg::RAX);
-    asm.shift_imm(Shift::Shr, W64, Reg::RDX, JUMP_FOLD as u8);
-    asm.alu(Alu::Xor, W32, Reg::RDX, Reg::RAX);
-    asm.alu_imm(Alu::And, W32, Reg::RDX, JUMP_ENTRIES as i32 - 1);
-    asm.shift_imm(Shift::Shl, W32, Reg::RDX, JUMP_SHIFT);
+    asm.imul_imm(W32, Reg::RDX, Reg::RAX, JUMP_FACTOR as i32);
+    asm.shift_imm(Shift::Shr, W32, Reg::RDX, JUMP_DROP as u8 - JUMP_SHIFT);
+    asm.alu_imm(Alu::And, W32, Reg::RDX, (JUMP_ENTRIES as i32 - 1) << JUMP_SHIFT);
 }
 
 /// Goes on at the address in RAX if the entry that RDX leads to knows it.

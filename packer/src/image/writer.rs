@@ -167,7 +167,7 @@ pub(crate) fn write_sparse(file: &File, bytes: &[u8], offset: u64) -> io::Result
     let is_zero = |page: &&[u8]| page.iter().all(|&byte| byte == 0);
     let pages: Vec<&[u8]> = bytes.chunks(HOLE_BYTES).collect();
     let mut at = 0;
-    for run in pages.chunk_by(|one, next| is_zero(&one) == is_zero(&next)) {
+    for run in pages.chunk_by(|one, next| is_zero(one) == is_zero(next)) {
         let len = run.iter().map(|page| page.len()).sum::<usize>();
         if !is_zero(&run[0]) {
             file.write_all_at(&bytes[at..at + len], offset + at as u64)?;

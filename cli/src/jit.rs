@@ -80,7 +80,7 @@ impl Kept {
             Self::InUsersCache => open(&Cache::of_user().ok()?.root().join(USERS_CODE)).ok(),
             Self::In(directory) => open(directory)
                 .inspect_err(|error| {
-                    eprintln!("warning: --code-cache {}: {error}; it is not used", directory.display());
+                    eprintln!("c2w: warning: --code-cache {}: {error}; it is not used", directory.display());
                 })
                 .ok(),
         }
@@ -95,7 +95,7 @@ pub fn save_code(computer: &mut dyn Computer, effort: Duration) {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     let spent = Duration::new(time.tv_sec as u64, time.tv_nsec as u32);
     if let Err(error) = computer.save_code(effort.max(LEAST_INVESTED).max(spent / INVESTED)) {
-        eprintln!("warning: the code cache cannot be written: {error}");
+        eprintln!("c2w: warning: the code cache cannot be written: {error}");
     }
 }
 

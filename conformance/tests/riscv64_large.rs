@@ -27,7 +27,8 @@ fn code_that_makes_room_is_not_translated_again() {
     assert_eq!(machine.cpu.slots[10], ROUNDS * (ADDITIONS * BLOCKS) as u64);
     let (decoded, translator) =
         (machine.statistics().decoded, machine.translator_statistics().expect("it translates"));
-    assert!(decoded > 2 << 20, "{decoded}");
+    // More than is kept; and what made room is run again without being decoded again.
+    assert!((1 << 20..2 << 20).contains(&decoded), "{decoded}");
     assert_eq!(translator.dropped_generations, 0, "{translator:?}");
     // Pages begin in the middle of blocks.
     let blocks = (BLOCKS + image.len() / 4096 + 4) as u64;

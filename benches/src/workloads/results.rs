@@ -323,13 +323,13 @@ mod tests {
         }
         assert_eq!(
             results.to_string(),
-            "workload            host s   QEMU s    c2w s c2w/QEMU c2w/QEMU cpu c2w/host\n\
-             sieve                0.100     1.00    0.500     2.00         4.00     0.20\n\
-             sort                 0.100     1.00     2.00     0.50         1.00   0.0500\n\
-             = integer                                        1.00         2.00     0.10\n\
-             nbody-f32            0.010     4.00     1.00     4.00         8.00   0.0100\n\
-             = floating point                                 4.00         8.00   0.0100\n\
-             = all                                            1.59         3.17   0.0464\n\
+            "workload             host s   QEMU s    c2w s c2w/QEMU c2w/QEMU cpu c2w/host\n\
+             sieve                 0.100     1.00    0.500     2.00         4.00     0.20\n\
+             sort                  0.100     1.00     2.00     0.50         1.00   0.0500\n\
+             = integer                                         1.00         2.00     0.10\n\
+             nbody-f32             0.010     4.00     1.00     4.00         8.00   0.0100\n\
+             = floating point                                  4.00         8.00   0.0100\n\
+             = all                                             1.59         3.17   0.0464\n\
              X/Y: how many times faster X is than Y; = geometric mean"
         );
         assert_eq!(
@@ -349,11 +349,11 @@ mod tests {
         results.add(1, 2, &outcome(100, Some(0), 7)).unwrap();
         let text = results.to_string();
         assert!(
-            text.contains("sieve                    -        -    0.100        -            -"),
+            text.contains("sieve                     -        -    0.100        -            -"),
             "{text}"
         );
         assert!(
-            text.contains("= all                                            1.00            -"),
+            text.contains("= all                                             1.00            -"),
             "{text}"
         );
     }

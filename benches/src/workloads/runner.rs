@@ -326,6 +326,6 @@ mod tests {
         let error = Console::boot(&mut hangs).unwrap().run(&sieve, 1, Duration::from_millis(50)).unwrap_err();
         assert_eq!(error.downcast_ref(), Some(&TimedOut(Duration::from_millis(50))));
         let mut gone = command(&["sh", "-c", "echo bad"].map(str::to_string));
-        assert!(Console::boot(&mut gone).is_err_and(|error| error.to_string().contains("bad")));
+        assert!(Console::boot(&mut gone).is_err_and(|error| format!("{error:#}").contains("bad")));
     }
 }

@@ -33,6 +33,9 @@ const HOT: u32 = 1000;
 /// Runs of a block after which its translation is worth being kept for a later run.
 const WARM: u32 = 2;
 
+/// What part of the code of a run is not worth a file.
+const LITTLE: u64 = 16;
+
 /// What translated code was left by that did not know where to go on: it is told when the code it wants is found.
 #[derive(Clone, Copy, Debug)]
 enum Waiting {
@@ -93,7 +96,8 @@ impl Translator {
     }
 
     /// Writes what is to be kept. Before that, code that has run more than once is translated for the next run, the hottest
-    /// first, for so long; this run is over.
+    /// first, for so long; this run is over. Where next to all code was there already, nothing is done: each run meets
+    /// a little that the others do not.
     ///
     /// # Errors
     /// The host's.
@@ -107,10 +111,15 @@ impl Translator {
             return Ok(());
         }
         let until = thread_ns().saturating_add(effort.as_nanos() as u64);
-        let mut warm: Vec<BlockId> = cache
-            .ids()
-            .filter(|&id| cache.block(id).heat() >= WARM && cache.is_live(id) && !cpu.ram.has_written_code())
-            .collect();
+        let is_warm = |id: &BlockId| {
+            let block = cache.block(*id);
+            block.heat() >= WARM && block.translated(block.context()).is_none() && cache.is_live(*id)
+        };
+        let has_written = cpu.ram.has_written_code();
+        let mut warm: Vec<BlockId> = cache.ids().filter(|_| !has_written).filter(is_warm).collect();
+        if (warm.len() as u64 + self.statistics.regions) * LITTLE < self.statistics.recalled {
+            return Ok(());
+        }
         // What is come to by a static way from the same page is part of what begins there, most likely.
         warm.sort_by_key(|&id| (!cache.block(id).was_entered(), std::cmp::Reverse(cache.block(id).heat())));
         let mut covered = HashSet::new();
@@ -123,7 +132,7 @@ impl Translator {
             let origin = Origin { page, second, mode: block.mode(), context };
             let is_covered =
                 !block.was_entered() && covered.contains(&(page, block.page_offset(), origin.mode));
-            if block.translated(context).is_none() && !is_covered {
+            if !is_covered {
                 let region = self.translate_for::<G>(cache, cpu, id, origin);
                 covered.extend(region.blocks.iter().map(|block| (page, block.start as u64, origin.mode)));
             }

@@ -120,7 +120,10 @@ fn code_that_was_translated_before_is_not_even_decoded() {
     let (decoded, recalled) = once();
     assert_eq!(recalled, 0);
     // Each run does a part of what is left.
-    let last = (0..4).map(|_| once()).last().unwrap();
+    for _ in 0..3 {
+        once();
+    }
+    let last = once();
     assert!(last.0 < decoded / 2 && last.1 > 1000, "{decoded} decoded at first, then {last:?}");
     // What is there is still checked.
     let (status, stdout, stderr) =

@@ -11,7 +11,7 @@ use c2w_engine::host::{cranelift, wasmtime};
 use c2w_engine::jit::any::AnyTranslator;
 use c2w_engine::jit::compiled::{self, CompiledTranslator};
 use c2w_engine::jit::{
-    CODE_BYTES, CODE_CACHE_BYTES, CodeCache, LEAST_CODE_BYTES, MOST_CODE_BYTES, THRESHOLD,
+    CODE_BYTES, CODE_CACHE_BYTES, CodeCache, LEAST_CODE_BYTES, MOST_CODE_BYTES, THRESHOLD, thread_ns,
 };
 use c2w_engine::machine::{Backing, Machine};
 use c2w_engine::mem::ram::RamBacking;
@@ -92,8 +92,7 @@ impl Kept {
 /// Most runs are over before much of their code is hot. A part of the time that this one took goes into what the next one
 /// will not have to do; `effort` is what it may take at least.
 pub fn save_code(computer: &mut dyn Computer, effort: Duration) {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    let spent = Duration::new(time.tv_sec as u64, time.tv_nsec as u32);
+    let spent = Duration::from_nanos(thread_ns());
     if let Err(error) = computer.save_code(effort.max(LEAST_INVESTED).max(spent / INVESTED)) {
         eprintln!("c2w: warning: the code cache cannot be written: {error}");
     }

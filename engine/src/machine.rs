@@ -131,8 +131,7 @@ impl<G: Guest> Machine<G> {
     }
 
     /// Writes to the code cache, if there is one, what was translated since the last time. Before that, for so long, code is
-    /// translated that was not hot enough for this run alone. The machine is to run no more: it translates less readily
-    /// what it would need.
+    /// translated that was not hot enough for this run alone. Call it when the machine has run for the last time.
     ///
     /// # Errors
     /// The host's.

@@ -54,9 +54,9 @@ impl Origin {
     }
 }
 
-/// Processor time that this thread has taken: what translation costs, whatever else the host does.
+/// Processor time that this thread has taken, in nanoseconds: what translation costs, whatever else the host does.
 #[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
-fn thread_ns() -> u64 {
+pub fn thread_ns() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

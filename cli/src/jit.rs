@@ -49,6 +49,16 @@ pub enum Jit {
     Off,
 }
 
+impl Jit {
+    /// Whether what is translated can be kept for later runs.
+    pub fn keeps_code(self) -> bool {
+        match self {
+            Self::Native => true,
+            Self::Cranelift | Self::Wasm | Self::Off => false,
+        }
+    }
+}
+
 /// Where translated code is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Kept {

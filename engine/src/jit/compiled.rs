@@ -2,9 +2,13 @@
 //!
 //! Compiling a region takes a thousand times as long as running it once, so that by default a thread does it while the
 //! interpreter goes on. What is compiled of a page that was written in the meantime is never installed.
+//!
+//! What an earlier run has compiled is taken from the code cache as soon as a block has run a few times. That costs about as
+//! much as interpreting the block fifty times, so that blocks that run once are let be.
 
 use super::call_out::Leave;
-use super::{End, Origin, TranslatorStatistics, grow, thread_ns};
+use super::kept::{Begun, CompiledCache, Found};
+use super::{CodeCache, End, Origin, TranslatorStatistics, grow, thread_ns};
 use crate::addr::{Gva, Page};
 use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::cpu::Cpu;
@@ -12,12 +16,20 @@ use crate::guest::Guest;
 use crate::host::regions::{CodeId, Compiler, HostError, Left, LinkCell, RegionHost};
 use crate::ir::region::Region;
 use crate::lower::links::Plan;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::io;
 use std::marker::PhantomData;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 /// Runs of a block before it is translated, unless somebody says otherwise.
 pub const THRESHOLD: u32 = 300;
+/// Runs of a block before code is looked for that was compiled in an earlier run of the program.
+const RECALL: u32 = 4;
+/// Runs of a block after which code is worth being compiled for a later run of the program.
+const WARM: u32 = 30;
+/// What part of the code of a run is not worth a file.
+const LITTLE: u64 = 16;
 /// Regions that the compiler has at most. Few, so that it is not behind: a block that found no room asks again after as
 /// many runs, the hottest one first.
 const MAX_PENDING: usize = 2;
@@ -37,6 +49,8 @@ struct Pending {
     origin: Origin,
     insns: u64,
     cells: std::ops::Range<u32>,
+    /// What is kept of it.
+    begun: Option<Begun>,
     /// Its page was written.
     stale: bool,
 }
@@ -52,6 +66,8 @@ enum Waiting {
 pub struct CompiledTranslator<G: Guest, H: RegionHost<G>> {
     host: H,
     compiler: CompilerPlace<H::Compiler>,
+    /// Where code comes from that an earlier run compiled, and where this one's goes.
+    kept: Option<CompiledCache>,
     units: Vec<Unit>,
     /// The unit that each link cell is a way out of.
     cells: Vec<Option<u32>>,
@@ -88,6 +104,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         Self {
             host,
             compiler,
+            kept: None,
             units: Vec::new(),
             cells: Vec::new(),
             pages: HashMap::new(),
@@ -101,6 +118,64 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         }
     }
 
+    /// Looks for code in a cache from now on before it compiles, and keeps there what it compiles.
+    pub fn keep(&mut self, cache: CodeCache) {
+        self.kept = Some(CompiledCache::new(cache));
+    }
+
+    /// Writes what is to be kept. Before that, code that has run often is compiled for the next run, the hottest first, for so
+    /// long; this run is over. Where next to all code was there already, nothing is done: each run meets a little that the
+    /// others do not.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn save(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        effort: Duration,
+    ) -> io::Result<()> {
+        let Some(mut kept) = self.kept.take() else { return Ok(()) };
+        let until = thread_ns().saturating_add(effort.as_nanos() as u64);
+        let is_warm = |id: &BlockId| {
+            let block = cache.block(*id);
+            block.heat() >= WARM && block.translated(block.context()).is_none() && cache.is_live(*id)
+        };
+        let has_written = cpu.ram.has_written_code();
+        let mut warm: Vec<BlockId> = cache.ids().filter(|_| !has_written).filter(is_warm).collect();
+        if (warm.len() as u64 + self.statistics.regions) * LITTLE < self.statistics.recalled {
+            return Ok(());
+        }
+        warm.sort_by_key(|&id| std::cmp::Reverse(cache.block(id).heat()));
+        // What is come to by a static way from the same page is part of what begins there, most likely.
+        let mut covered = HashSet::new();
+        let mut compiler = self.host.compiler();
+        for id in warm {
+            if thread_ns() >= until {
+                break;
+            }
+            let block = cache.block(id);
+            let (page, second) = (Page::of(block.gpa()), block.second());
+            let origin = Origin { page, second, mode: block.mode(), context: block.context() };
+            let place = block.page_offset();
+            if !block.was_entered() && covered.contains(&(page, place, origin.mode))
+                || kept.find(&cpu.ram, &origin, place).is_some()
+            {
+                continue;
+            }
+            let region = grow::grow::<G>(cache, id);
+            covered.extend(region.blocks.iter().map(|block| (page, block.start as u64, origin.mode)));
+            let Ok(plan) = self.host.plan(&region, origin.context) else { break };
+            let begun = kept.begin(&cpu.ram, &origin, &region, &plan.links);
+            if let (Some(begun), Ok(compiled)) = (begun, compiler.compile(&region, plan))
+                && let Some(code) = self.host.keep(&compiled)
+            {
+                kept.finish(begun, &code);
+            }
+        }
+        kept.save()
+    }
+
     /// What it has done so far.
     pub fn statistics(&self) -> TranslatorStatistics {
         self.statistics
@@ -109,7 +184,10 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
     /// Counts a run of a block by the interpreter, and translates it when that pays.
     #[inline]
     pub fn heat_up(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
-        if cache.heat_up(id, cpu.data_context()).is_multiple_of(self.threshold) {
+        let heat = cache.heat_up(id, cpu.data_context());
+        if heat == RECALL && self.kept.is_some() {
+            self.recall(cache, cpu, id);
+        } else if heat.is_multiple_of(self.threshold) {
             self.translate(cache, cpu, id);
         }
         if !self.pending.is_empty() {
@@ -120,24 +198,55 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         }
     }
 
+    /// Lets a block lead to what an earlier run has compiled of the same code; false if it has not.
+    #[cold]
+    #[inline(never)]
+    fn recall(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) -> bool {
+        let began = thread_ns();
+        let origin = origin(cache, cpu, id);
+        let kept = self.kept.as_ref().filter(|_| !cpu.ram.has_written_code());
+        let place = cache.block(id).page_offset();
+        let Some(found) = kept.and_then(|kept| kept.find(&cpu.ram, &origin, place)) else { return false };
+        let Found { first_insns, insns, links, code, ranges } = found;
+        // If there is no room it is translated when it is hot, which makes some.
+        let Ok(plan) = self.host.plan_links(links, origin.context) else { return false };
+        let cells = plan.cells();
+        let Some(compiled) = self.host.revive(code, plan) else { return false };
+        for (page, start, len_bytes) in ranges {
+            cpu.note_code(page, start, len_bytes);
+        }
+        self.cells.resize(cells.end as usize, None);
+        let pending = Pending { id, origin, insns: first_insns, cells, begun: None, stale: false };
+        let is_installed = self.install(cache, cpu, pending, Ok(compiled));
+        if is_installed {
+            self.statistics.recalled += 1;
+            self.statistics.recalled_insns += insns;
+        }
+        self.statistics.translation_ns += thread_ns() - began;
+        is_installed
+    }
+
     #[cold]
     #[inline(never)]
     fn translate(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
-        let context = cpu.data_context();
-        let block = cache.block(id);
-        let (page, second) = (Page::of(block.gpa()), block.second());
-        let origin = Origin { page, second, mode: cpu.mode(), context };
+        let origin = origin(cache, cpu, id);
         let waits = |pending: &Pending| pending.id == id && pending.origin == origin;
         if self.pending.len() >= MAX_PENDING || self.pending.values().any(waits) {
             return;
         }
+        // For another context, or because it was dropped.
+        if self.recall(cache, cpu, id) {
+            return;
+        }
         let began = thread_ns();
         let region = grow::grow::<G>(cache, id);
-        let Ok(plan) = self.host.plan(&region, context) else { return self.flush(cache, cpu) };
+        let Ok(plan) = self.host.plan(&region, origin.context) else { return self.flush(cache, cpu) };
+        let kept = self.kept.as_ref().filter(|_| !cpu.ram.has_written_code());
+        let begun = kept.and_then(|kept| kept.begin(&cpu.ram, &origin, &region, &plan.links));
         let cells = plan.cells();
         self.cells.resize(cells.end as usize, None);
         let insns = region.blocks[0].insns.into();
-        let pending = Pending { id, origin, insns, cells, stale: false };
+        let pending = Pending { id, origin, insns, cells, begun, stale: false };
         self.statistics.blocks += region.blocks.len() as u64;
         self.statistics.insns += region.blocks.iter().map(|block| u64::from(block.insns)).sum::<u64>();
         let number = self.next;
@@ -149,7 +258,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             }
             CompilerPlace::Here(compiler) => {
                 let compiled = compiler.compile(&region, plan);
-                self.install(cache, cpu, pending, compiled);
+                self.install_new(cache, cpu, pending, compiled);
             }
         }
         self.statistics.translation_ns += thread_ns() - began;
@@ -165,18 +274,36 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             if let Some(pending) = self.pending.remove(&number)
                 && !pending.stale
             {
-                self.install(cache, cpu, pending, compiled);
+                self.install_new(cache, cpu, pending, compiled);
             }
         }
     }
 
+    /// Installs and keeps what this run has compiled.
+    fn install_new(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        mut pending: Pending,
+        compiled: Result<CompiledBy<G, H>, HostError>,
+    ) {
+        if let (Some(kept), Ok(compiled)) = (&mut self.kept, &compiled)
+            && let Some(begun) = pending.begun.take()
+            && let Some(code) = self.host.keep(compiled)
+        {
+            kept.finish(begun, &code);
+        }
+        self.statistics.regions += u64::from(self.install(cache, cpu, pending, compiled));
+    }
+
+    /// False if there was no room: then there is now.
     fn install(
         &mut self,
         cache: &mut BlockCache<G::Insn>,
         cpu: &mut Cpu<G>,
         pending: Pending,
         compiled: Result<CompiledBy<G, H>, HostError>,
-    ) {
+    ) -> bool {
         match compiled.and_then(|compiled| self.host.install(&compiled)) {
             Ok(CodeId(number)) => {
                 debug_assert_eq!(number as usize, self.units.len());
@@ -186,10 +313,13 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
                 }
                 cache.set_translated(pending.id, pending.origin.context, number);
                 self.units.push(Unit { origin: pending.origin, insns: pending.insns, live: true });
-                self.statistics.regions += 1;
                 self.statistics.code_bytes = self.host.code_bytes();
+                true
             }
-            Err(HostError::Full) => self.flush(cache, cpu),
+            Err(HostError::Full) => {
+                self.flush(cache, cpu);
+                false
+            }
             Err(error) => panic!("every region compiles: {error}"),
         }
     }
@@ -284,6 +414,13 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             self.host.link(cell, CodeId(to));
         }
     }
+}
+
+/// What code that begins with a block is made from, and for.
+fn origin<G: Guest>(cache: &BlockCache<G::Insn>, cpu: &Cpu<G>, id: BlockId) -> Origin {
+    let block = cache.block(id);
+    let (page, second) = (Page::of(block.gpa()), block.second());
+    Origin { page, second, mode: cpu.mode(), context: cpu.data_context() }
 }
 
 struct Request {

@@ -3,14 +3,14 @@
 //! Compiling a region takes a thousand times as long as running it once, so that by default a thread does it while the
 //! interpreter goes on. What is compiled of a page that was written in the meantime is never installed.
 //!
-//! What an earlier run has compiled is taken from the code cache as soon as a block has run a few times. That costs about as
-//! much as interpreting the block fifty times, so that blocks that run once are let be.
+//! What an earlier run has compiled is taken from the code cache before its first block is even decoded. That costs as much as
+//! interpreting a block some hundred times, but only what ran often is in there.
 
 use super::call_out::Leave;
 use super::kept::{Begun, CompiledCache, Found};
 use super::{CodeCache, End, Origin, TranslatorStatistics, grow, thread_ns};
-use crate::addr::{Gva, Page};
-use crate::cache::{BlockCache, BlockId, Renumbered};
+use crate::addr::{Gpa, Gva, Page};
+use crate::cache::{BlockCache, BlockId, Recalled, Renumbered};
 use crate::cpu::Cpu;
 use crate::guest::Guest;
 use crate::host::regions::{CodeId, Compiler, HostError, Left, LinkCell, RegionHost};
@@ -19,13 +19,12 @@ use crate::lower::links::Plan;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 /// Runs of a block before it is translated, unless somebody says otherwise.
 pub const THRESHOLD: u32 = 300;
-/// Runs of a block before code is looked for that was compiled in an earlier run of the program.
-const RECALL: u32 = 4;
 /// Runs of a block after which code is worth being compiled for a later run of the program.
 const WARM: u32 = 30;
 /// What part of the code of a run is not worth a file.
@@ -38,17 +37,25 @@ const POLL: u32 = 64;
 
 struct Unit {
     origin: Origin,
-    /// Instructions of its first block.
-    insns: u64,
+    first: First,
     live: bool,
+}
+
+/// The first block of a unit.
+#[derive(Clone, Copy)]
+struct First {
+    /// Where in its page it starts.
+    place: u64,
+    insns: u16,
+    len_bytes: u16,
 }
 
 /// A region that is being compiled.
 struct Pending {
     id: BlockId,
     origin: Origin,
-    insns: u64,
-    cells: std::ops::Range<u32>,
+    first: First,
+    cells: Range<u32>,
     /// What is kept of it.
     begun: Option<Begun>,
     /// Its page was written.
@@ -69,6 +76,8 @@ pub struct CompiledTranslator<G: Guest, H: RegionHost<G>> {
     /// Where code comes from that an earlier run compiled, and where this one's goes.
     kept: Option<CompiledCache>,
     units: Vec<Unit>,
+    /// By origin and place, the newest one, dead or alive.
+    entries: HashMap<(Origin, u64), u32>,
     /// The unit that each link cell is a way out of.
     cells: Vec<Option<u32>>,
     pages: HashMap<Page, Vec<u32>>,
@@ -106,6 +115,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             compiler,
             kept: None,
             units: Vec::new(),
+            entries: HashMap::new(),
             cells: Vec::new(),
             pages: HashMap::new(),
             pending: HashMap::new(),
@@ -184,10 +194,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
     /// Counts a run of a block by the interpreter, and translates it when that pays.
     #[inline]
     pub fn heat_up(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
-        let heat = cache.heat_up(id, cpu.data_context());
-        if heat == RECALL && self.kept.is_some() {
-            self.recall(cache, cpu, id);
-        } else if heat.is_multiple_of(self.threshold) {
+        if cache.heat_up(id, cpu.data_context()).is_multiple_of(self.threshold) {
             self.translate(cache, cpu, id);
         }
         if !self.pending.is_empty() {
@@ -198,32 +205,54 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         }
     }
 
-    /// Lets a block lead to what an earlier run has compiled of the same code; false if it has not.
+    /// Lets a block that is about to be made lead to what was compiled of the same code before: in an earlier run, or in this
+    /// one.
     #[cold]
     #[inline(never)]
-    fn recall(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) -> bool {
-        let began = thread_ns();
+    pub fn recall(&mut self, cpu: &mut Cpu<G>, gpa: Gpa) -> Option<Recalled> {
+        // What crosses into another page depends on where that is mapped.
+        let (page, mode, context) = (Page::of(gpa), cpu.mode(), cpu.data_context());
+        let number = self.find(cpu, Origin { page, second: None, mode, context }, gpa.page_offset())?;
+        let First { insns, len_bytes, .. } = self.units[number as usize].first;
+        Some(Recalled { number, count: insns, len_bytes })
+    }
+
+    /// The same for a block that has been made; gives the number of the unit.
+    #[cold]
+    #[inline(never)]
+    pub fn adopt(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) -> Option<u32> {
         let origin = origin(cache, cpu, id);
-        let kept = self.kept.as_ref().filter(|_| !cpu.ram.has_written_code());
-        let place = cache.block(id).page_offset();
-        let Some(found) = kept.and_then(|kept| kept.find(&cpu.ram, &origin, place)) else { return false };
-        let Found { first_insns, insns, links, code, ranges } = found;
+        let number = self.find(cpu, origin, cache.block(id).page_offset())?;
+        cache.set_translated(id, origin.context, number);
+        Some(number)
+    }
+
+    /// The number of a unit, one that is there already or one from the cache. Without a cache, there is none.
+    fn find(&mut self, cpu: &mut Cpu<G>, origin: Origin, place: u64) -> Option<u32> {
+        let kept = self.kept.as_ref()?;
+        let known = self.entries.get(&(origin, place)).copied();
+        if let Some(number) = known.filter(|&number| self.units[number as usize].live) {
+            return Some(number);
+        }
+        if cpu.ram.has_written_code() {
+            return None;
+        }
+        let Found { first, insns, links, code, ranges } = kept.find(&cpu.ram, &origin, place)?;
+        let began = thread_ns();
         // If there is no room it is translated when it is hot, which makes some.
-        let Ok(plan) = self.host.plan_links(links, origin.context) else { return false };
+        let plan = self.host.plan_links(links, origin.context).ok()?;
         let cells = plan.cells();
-        let Some(compiled) = self.host.revive(code, plan) else { return false };
+        let compiled = self.host.revive(code, plan)?;
         for (page, start, len_bytes) in ranges {
             cpu.note_code(page, start, len_bytes);
         }
-        self.cells.resize(cells.end as usize, None);
-        let pending = Pending { id, origin, insns: first_insns, cells, begun: None, stale: false };
-        let is_installed = self.install(cache, cpu, pending, Ok(compiled));
-        if is_installed {
-            self.statistics.recalled += 1;
-            self.statistics.recalled_insns += insns;
-        }
+        let (first_insns, len_bytes) = first;
+        let first = First { place, insns: first_insns, len_bytes };
+        let number = self.add(origin, first, cells, &compiled).ok()?;
+        self.statistics.recalled += 1;
+        self.statistics.recalled_insns += insns;
         self.statistics.translation_ns += thread_ns() - began;
-        is_installed
+        Some(number)
     }
 
     #[cold]
@@ -235,7 +264,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             return;
         }
         // For another context, or because it was dropped.
-        if self.recall(cache, cpu, id) {
+        if self.adopt(cache, cpu, id).is_some() {
             return;
         }
         let began = thread_ns();
@@ -244,9 +273,10 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         let kept = self.kept.as_ref().filter(|_| !cpu.ram.has_written_code());
         let begun = kept.and_then(|kept| kept.begin(&cpu.ram, &origin, &region, &plan.links));
         let cells = plan.cells();
-        self.cells.resize(cells.end as usize, None);
-        let insns = region.blocks[0].insns.into();
-        let pending = Pending { id, origin, insns, cells, begun, stale: false };
+        let entry = &region.blocks[0];
+        let first =
+            First { place: entry.start as u64, insns: entry.insns as u16, len_bytes: entry.block.len_bytes };
+        let pending = Pending { id, origin, first, cells, begun, stale: false };
         self.statistics.blocks += region.blocks.len() as u64;
         self.statistics.insns += region.blocks.iter().map(|block| u64::from(block.insns)).sum::<u64>();
         let number = self.next;
@@ -258,7 +288,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             }
             CompilerPlace::Here(compiler) => {
                 let compiled = compiler.compile(&region, plan);
-                self.install_new(cache, cpu, pending, compiled);
+                self.install(cache, cpu, pending, compiled);
             }
         }
         self.statistics.translation_ns += thread_ns() - began;
@@ -274,13 +304,13 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             if let Some(pending) = self.pending.remove(&number)
                 && !pending.stale
             {
-                self.install_new(cache, cpu, pending, compiled);
+                self.install(cache, cpu, pending, compiled);
             }
         }
     }
 
     /// Installs and keeps what this run has compiled.
-    fn install_new(
+    fn install(
         &mut self,
         cache: &mut BlockCache<G::Insn>,
         cpu: &mut Cpu<G>,
@@ -293,35 +323,36 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         {
             kept.finish(begun, &code);
         }
-        self.statistics.regions += u64::from(self.install(cache, cpu, pending, compiled));
-    }
-
-    /// False if there was no room: then there is now.
-    fn install(
-        &mut self,
-        cache: &mut BlockCache<G::Insn>,
-        cpu: &mut Cpu<G>,
-        pending: Pending,
-        compiled: Result<CompiledBy<G, H>, HostError>,
-    ) -> bool {
-        match compiled.and_then(|compiled| self.host.install(&compiled)) {
-            Ok(CodeId(number)) => {
-                debug_assert_eq!(number as usize, self.units.len());
-                self.cells[pending.cells.start as usize..pending.cells.end as usize].fill(Some(number));
-                for page in pending.origin.pages() {
-                    self.pages.entry(page).or_default().push(number);
-                }
-                cache.set_translated(pending.id, pending.origin.context, number);
-                self.units.push(Unit { origin: pending.origin, insns: pending.insns, live: true });
-                self.statistics.code_bytes = self.host.code_bytes();
-                true
+        let Pending { id, origin, first, cells, .. } = pending;
+        match compiled.and_then(|compiled| self.add(origin, first, cells, &compiled)) {
+            Ok(number) => {
+                cache.set_translated(id, origin.context, number);
+                self.statistics.regions += 1;
             }
-            Err(HostError::Full) => {
-                self.flush(cache, cpu);
-                false
-            }
+            Err(HostError::Full) => self.flush(cache, cpu),
             Err(error) => panic!("every region compiles: {error}"),
         }
+    }
+
+    /// Adds a unit.
+    fn add(
+        &mut self,
+        origin: Origin,
+        first: First,
+        cells: Range<u32>,
+        compiled: &CompiledBy<G, H>,
+    ) -> Result<u32, HostError> {
+        let CodeId(number) = self.host.install(compiled)?;
+        debug_assert_eq!(number as usize, self.units.len());
+        self.cells.resize(self.cells.len().max(cells.end as usize), None);
+        self.cells[cells.start as usize..cells.end as usize].fill(Some(number));
+        for page in origin.pages() {
+            self.pages.entry(page).or_default().push(number);
+        }
+        self.units.push(Unit { origin, first, live: true });
+        self.entries.insert((origin, first.place), number);
+        self.statistics.code_bytes = self.host.code_bytes();
+        Ok(number)
     }
 
     fn flush(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
@@ -333,6 +364,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
     pub fn clear(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
         self.host.discard().expect("it can begin as it began at first");
         self.units.clear();
+        self.entries.clear();
         self.cells.clear();
         self.pages.clear();
         self.pending.clear();
@@ -372,7 +404,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             _ => {}
         }
         // The first block runs in any case.
-        let budget = limit.saturating_sub(cpu.retired).max(self.units[number as usize].insns);
+        let budget = limit.saturating_sub(cpu.retired).max(self.units[number as usize].first.insns.into());
         let began = cpu.retired;
         let left = self.host.enter(cpu, CodeId(number), budget);
         self.statistics.entries += 1;

@@ -25,8 +25,8 @@ struct Made<'a> {
 
 /// What was found.
 pub struct Found<'a> {
-    /// Guest instructions of the first block.
-    pub first_insns: u64,
+    /// Guest instructions of the first block, and bytes of their code.
+    pub first: (u16, u16),
     /// Of all of them.
     pub insns: u64,
     /// Targets of its ways out, as [`crate::lower::links::links`] lists them.
@@ -70,7 +70,7 @@ impl CompiledCache {
         let first = source.ranges.iter().map(|range| (origin.page, range.start.into(), range.len.into()));
         let second = origin.second.map(|second| (second, 0, source.tail.into()));
         Some(Found {
-            first_insns: made.first.insns.into(),
+            first: (made.first.insns, made.first.len_bytes),
             insns: made.insns.into(),
             links: made.links,
             // Records come from this user's own directory, by this build, and are whole.

@@ -12,7 +12,7 @@ pub enum CompiledCache {}
 
 #[allow(missing_docs, reason = "as those of what is found where there is a cache")]
 pub struct Found<'a> {
-    pub first_insns: u64,
+    pub first: (u16, u16),
     pub insns: u64,
     pub links: Vec<i64>,
     pub code: OwnCode<'a>,

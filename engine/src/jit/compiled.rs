@@ -25,8 +25,9 @@ use std::time::Duration;
 
 /// Runs of a block before it is translated, unless somebody says otherwise.
 pub const THRESHOLD: u32 = 300;
-/// Runs of a block after which code is worth being compiled for a later run of the program.
-const WARM: u32 = 30;
+/// Runs of a block after which code is worth being compiled for a later run of the program: interpreting them takes as long as
+/// taking it from the cache.
+const WARM: u32 = 100;
 /// What part of the code of a run is not worth a file.
 const LITTLE: u64 = 16;
 /// Regions that the compiler has at most. Few, so that it is not behind: a block that found no room asks again after as

@@ -4,7 +4,8 @@
 //! interpreter goes on. What is compiled of a page that was written in the meantime is never installed.
 
 use super::call_out::Leave;
-use super::{End, Origin, TranslatorStatistics, grow, thread_ns};
+use super::grow::{self, Extent};
+use super::{End, Origin, TranslatorStatistics, thread_ns};
 use crate::addr::{Gva, Page};
 use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::cpu::Cpu;
@@ -132,7 +133,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             return;
         }
         let began = thread_ns();
-        let region = grow::grow::<G>(cache, id);
+        let region = grow::grow::<G>(cache, id, context, Extent::Whole);
         let Ok(plan) = self.host.plan(&region, context) else { return self.flush(cache, cpu) };
         let cells = plan.cells();
         self.cells.resize(cells.end as usize, None);

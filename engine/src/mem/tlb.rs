@@ -506,7 +506,8 @@ pub(crate) mod tests {
             enter(&mut tlb);
             let tags = [0, 1].map(|context| tlb.tag(context));
             // The same again is no change.
-            tlb.set_space(tlb.space());
+            let same = tlb.space();
+            tlb.set_space(same);
             assert!(hit(&tlb, 1, 0x2000));
             tlb.set_space(Space::new(1));
             assert!(!hit(&tlb, 0, 0x1000) && !hit(&tlb, 1, 0x2000));
@@ -529,7 +530,8 @@ pub(crate) mod tests {
     #[test]
     fn code_of_a_page_is_forgotten_in_the_contexts_that_know_it() {
         let mut tlb = OwnTlb::new();
-        tlb.jumps.note(Gva(0x1010), 1, tlb.tag(1), 7);
+        let tag = tlb.tag(1);
+        tlb.jumps.note(Gva(0x1010), 1, tag, 7);
         let tags = |tlb: &Tlb| [0, 1].map(|context| tlb.tag(context));
         let before = tags(&tlb);
         tlb.flush_page(Gva(0x9000));

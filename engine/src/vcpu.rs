@@ -5,7 +5,7 @@
 //! memory that its owner provides ([`VcpuBacking`]), so that it can stand in the linear memory of wasm code.
 
 use crate::emit::SLOTS;
-use crate::mem::tlb::Tlb;
+use crate::mem::tlb::{MAX_CONTEXTS, Tlb};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -34,6 +34,10 @@ pub struct Links {
     pub jump: u64,
     /// Where ways out lead that have not been linked.
     pub unlinked: u64,
+    /// What looks a load up at its page's other place in the TLB, for each context.
+    pub look_read: [u64; MAX_CONTEXTS],
+    /// The same for stores.
+    pub look_write: [u64; MAX_CONTEXTS],
     /// The function of the run loop that carries out sites.
     pub function: u64,
     /// The function of the run loop that runs helpers.

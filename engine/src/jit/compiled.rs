@@ -7,8 +7,9 @@
 //! interpreting a block some hundred times, but only what ran often is in there.
 
 use super::call_out::Leave;
+use super::grow::{self, Extent};
 use super::kept::{Begun, CompiledCache, Found};
-use super::{CodeCache, End, Origin, TranslatorStatistics, grow, thread_ns};
+use super::{CodeCache, End, Origin, TranslatorStatistics, thread_ns};
 use crate::addr::{Gpa, Gva, Page};
 use crate::cache::{BlockCache, BlockId, Recalled, Renumbered};
 use crate::cpu::Cpu;
@@ -174,7 +175,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             {
                 continue;
             }
-            let region = grow::grow::<G>(cache, id);
+            let region = grow::grow::<G>(cache, id, origin.context, Extent::Sparing);
             covered.extend(region.blocks.iter().map(|block| (page, block.start as u64, origin.mode)));
             let Ok(plan) = self.host.plan(&region, origin.context) else { break };
             let begun = kept.begin(&cpu.ram, &origin, &region, &plan.links);
@@ -269,7 +270,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             return;
         }
         let began = thread_ns();
-        let region = grow::grow::<G>(cache, id);
+        let region = grow::grow::<G>(cache, id, origin.context, Extent::Whole);
         let Ok(plan) = self.host.plan(&region, origin.context) else { return self.flush(cache, cpu) };
         let kept = self.kept.as_ref().filter(|_| !cpu.ram.has_written_code());
         let begun = kept.and_then(|kept| kept.begin(&cpu.ram, &origin, &region, &plan.links));

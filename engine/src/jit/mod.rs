@@ -84,6 +84,8 @@ pub struct TranslatorStatistics {
     pub blocks: u64,
     /// Guest instructions in them.
     pub insns: u64,
+    /// Of the regions, those that stand for one of fewer blocks, because time was often up there.
+    pub grown: u64,
     /// Bytes of code.
     pub code_bytes: u64,
     /// Regions that came from the code cache.

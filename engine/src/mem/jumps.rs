@@ -77,6 +77,17 @@ impl Jumps {
         }
     }
 
+    /// Lets an address lead to other code where it led to this.
+    pub fn supersede(&mut self, pc: Gva, old: u64, new: u64) {
+        let own = jump_place(pc.0);
+        for place in [own, own ^ 1] {
+            let entry = &mut self.entries[place];
+            if entry.pc == pc.0 && entry.code == old {
+                entry.code = new;
+            }
+        }
+    }
+
     /// Whether an address of this page may be known in a context of fetches.
     pub fn may_know(&self, context: usize, page: Gva) -> bool {
         filter_places(page).iter().all(|&(word, bit)| self.pages[context][word] & bit != 0)

@@ -5,6 +5,7 @@
 mod churn;
 #[path = "../machine/code.rs"]
 mod code;
+mod grow;
 mod kept;
 #[path = "../machine/memory.rs"]
 mod memory;

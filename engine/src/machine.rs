@@ -118,11 +118,16 @@ impl<G: Guest> Machine<G> {
         }
     }
 
-    /// Lets the native translator look for code in a cache before it translates, and keep there what it translates; false if
-    /// there is no such translator.
+    /// Lets the translator look for code in a cache before it translates, and keep there what it translates; false if there
+    /// is none that can. A cache is for one translator: those of different kinds open it for builds of different names.
     pub fn keep_code(&mut self, cache: CodeCache) -> bool {
         match &mut self.translator {
             Some(AnyTranslator::Native(translator)) => {
+                translator.keep(cache);
+                true
+            }
+            #[cfg(feature = "wasmtime")]
+            Some(AnyTranslator::Wasm(translator)) => {
                 translator.keep(cache);
                 true
             }
@@ -140,6 +145,8 @@ impl<G: Guest> Machine<G> {
             Some(AnyTranslator::Native(translator)) => {
                 translator.save(&mut self.cache, &mut self.cpu, effort)
             }
+            #[cfg(feature = "wasmtime")]
+            Some(AnyTranslator::Wasm(translator)) => translator.save(&mut self.cache, &mut self.cpu, effort),
             _ => Ok(()),
         }
     }

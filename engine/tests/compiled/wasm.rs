@@ -8,6 +8,8 @@ mod toy;
 
 mod chain;
 mod flow;
+#[cfg(all(unix, target_arch = "x86_64"))]
+mod kept;
 mod ops;
 mod setup;
 mod vectors;

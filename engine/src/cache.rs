@@ -250,10 +250,11 @@ impl<I: Copy> BlockCache<I> {
         self.blocks[id.0 as usize].entered = true;
     }
 
-    /// Counts that translated code was about to run a block when something interrupted it; gives how often that has been.
+    /// Counts that translated code was about to run a block when something interrupted it; gives how often that has
+    /// been, modulo 256.
     pub fn sample(&mut self, id: BlockId) -> u8 {
         let samples = &mut self.blocks[id.0 as usize].samples;
-        *samples = samples.saturating_add(1);
+        *samples = samples.wrapping_add(1);
         *samples
     }
 

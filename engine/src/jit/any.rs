@@ -78,11 +78,7 @@ impl<G: Guest> AnyTranslator<G> {
     /// A block is about to be run, first of all after the run loop has looked at devices; gives the number of its code.
     #[inline]
     pub fn sample(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) -> Option<u32> {
-        match self {
-            AnyTranslator::Native(translator) => translator.sample(cache, cpu, id),
-            #[allow(unreachable_patterns, reason = "there may be no other")]
-            _ => cache.block(id).translated(cpu.data_context()),
-        }
+        each!(self, translator => translator.sample(cache, cpu, id))
     }
 
     /// Blocks have other numbers now.

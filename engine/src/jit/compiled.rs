@@ -7,7 +7,7 @@
 //! interpreting a block some hundred times, but only what ran often is in there.
 
 use super::call_out::Leave;
-use super::grow::{self, Extent};
+use super::grow::{self, Extent, SAMPLES};
 use super::kept::{Begun, CompiledCache, Found};
 use super::{CodeCache, End, Origin, TranslatorStatistics, thread_ns};
 use crate::addr::{Gpa, Gva, Page};
@@ -41,6 +41,8 @@ struct Unit {
     origin: Origin,
     first: First,
     live: bool,
+    /// It may be compiled anew over more blocks.
+    may_grow: bool,
 }
 
 /// The first block of a unit.
@@ -60,6 +62,7 @@ struct Pending {
     cells: Range<u32>,
     /// What is kept of it.
     begun: Option<Begun>,
+    may_grow: bool,
     /// Its page was written.
     stale: bool,
 }
@@ -88,6 +91,8 @@ pub struct CompiledTranslator<G: Guest, H: RegionHost<G>> {
     next: u64,
     polls: u32,
     waiting: Waiting,
+    /// Where code was left because its time was up.
+    paused: Option<Gva>,
     threshold: u32,
     statistics: TranslatorStatistics,
     guest: PhantomData<fn(&mut G)>,
@@ -124,6 +129,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             next: 0,
             polls: 0,
             waiting: Waiting::Nothing,
+            paused: None,
             threshold: threshold.max(1),
             statistics: TranslatorStatistics::default(),
             guest: PhantomData,
@@ -178,7 +184,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             let region = grow::grow::<G>(cache, id, origin.context, Extent::Sparing);
             covered.extend(region.blocks.iter().map(|block| (page, block.start as u64, origin.mode)));
             let Ok(plan) = self.host.plan(&region, origin.context) else { break };
-            let begun = kept.begin(&cpu.ram, &origin, &region, &plan.links);
+            let begun = kept.begin(&cpu.ram, &origin, &region, true, &plan.links);
             if let (Some(begun), Ok(compiled)) = (begun, compiler.compile(&region, plan))
                 && let Some(code) = self.host.keep(&compiled)
             {
@@ -196,8 +202,11 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
     /// Counts a run of a block by the interpreter, and translates it when that pays.
     #[inline]
     pub fn heat_up(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
-        if cache.heat_up(id, cpu.data_context()).is_multiple_of(self.threshold) {
-            self.translate(cache, cpu, id);
+        if cache.heat_up(id, cpu.data_context()).is_multiple_of(self.threshold)
+            // For another context, or because it was dropped.
+            && self.adopt(cache, cpu, id).is_none()
+        {
+            self.translate(cache, cpu, id, Extent::Sparing);
         }
         if !self.pending.is_empty() {
             self.polls = self.polls.wrapping_add(1);
@@ -205,6 +214,18 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
                 self.collect(cache, cpu);
             }
         }
+    }
+
+    /// A block is about to be run, first of all after the run loop has looked at devices. Where code is often about to run it
+    /// when its time is up, it is worth a better region. Gives the number of its unit.
+    pub fn sample(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) -> Option<u32> {
+        let unit = cache.block(id).translated(cpu.data_context());
+        let may_grow = || unit.is_none_or(|number| self.units[number as usize].may_grow);
+        if self.paused.take() == Some(cpu.pc) && cache.sample(id).is_multiple_of(SAMPLES) && may_grow() {
+            cache.ensure_decoded(cpu, id);
+            self.translate(cache, cpu, id, Extent::Whole);
+        }
+        cache.block(id).translated(cpu.data_context())
     }
 
     /// Lets a block that is about to be made lead to what was compiled of the same code before: in an earlier run, or in this
@@ -239,7 +260,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         if cpu.ram.has_written_code() {
             return None;
         }
-        let Found { first, insns, links, code, ranges } = kept.find(&cpu.ram, &origin, place)?;
+        let Found { first, insns, may_grow, links, code, ranges } = kept.find(&cpu.ram, &origin, place)?;
         let began = thread_ns();
         // If there is no room it is translated when it is hot, which makes some.
         let plan = self.host.plan_links(links, origin.context).ok()?;
@@ -250,7 +271,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         }
         let (first_insns, len_bytes) = first;
         let first = First { place, insns: first_insns, len_bytes };
-        let number = self.add(origin, first, cells, &compiled).ok()?;
+        let number = self.add(origin, first, cells, may_grow, &compiled).ok()?;
         self.statistics.recalled += 1;
         self.statistics.recalled_insns += insns;
         self.statistics.translation_ns += thread_ns() - began;
@@ -259,26 +280,23 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
 
     #[cold]
     #[inline(never)]
-    fn translate(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
+    fn translate(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId, extent: Extent) {
         let origin = origin(cache, cpu, id);
         let waits = |pending: &Pending| pending.id == id && pending.origin == origin;
         if self.pending.len() >= MAX_PENDING || self.pending.values().any(waits) {
             return;
         }
-        // For another context, or because it was dropped.
-        if self.adopt(cache, cpu, id).is_some() {
-            return;
-        }
         let began = thread_ns();
-        let region = grow::grow::<G>(cache, id, origin.context, Extent::Whole);
+        let region = grow::grow::<G>(cache, id, origin.context, extent);
         let Ok(plan) = self.host.plan(&region, origin.context) else { return self.flush(cache, cpu) };
         let kept = self.kept.as_ref().filter(|_| !cpu.ram.has_written_code());
-        let begun = kept.and_then(|kept| kept.begin(&cpu.ram, &origin, &region, &plan.links));
+        let may_grow = extent == Extent::Sparing;
+        let begun = kept.and_then(|kept| kept.begin(&cpu.ram, &origin, &region, may_grow, &plan.links));
         let cells = plan.cells();
         let entry = &region.blocks[0];
         let first =
             First { place: entry.start as u64, insns: entry.insns as u16, len_bytes: entry.block.len_bytes };
-        let pending = Pending { id, origin, first, cells, begun, stale: false };
+        let pending = Pending { id, origin, first, cells, begun, may_grow, stale: false };
         self.statistics.blocks += region.blocks.len() as u64;
         self.statistics.insns += region.blocks.iter().map(|block| u64::from(block.insns)).sum::<u64>();
         let number = self.next;
@@ -325,9 +343,15 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         {
             kept.finish(begun, &code);
         }
-        let Pending { id, origin, first, cells, .. } = pending;
-        match compiled.and_then(|compiled| self.add(origin, first, cells, &compiled)) {
+        let Pending { id, origin, first, cells, may_grow, .. } = pending;
+        match compiled.and_then(|compiled| self.add(origin, first, cells, may_grow, &compiled)) {
             Ok(number) => {
+                if let Some(old) = cache.block(id).translated(origin.context) {
+                    self.units[old as usize].live = false;
+                    self.host.unlink(CodeId(old));
+                    cpu.tlb.forget_code();
+                    self.statistics.grown += 1;
+                }
                 cache.set_translated(id, origin.context, number);
                 self.statistics.regions += 1;
             }
@@ -342,6 +366,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         origin: Origin,
         first: First,
         cells: Range<u32>,
+        may_grow: bool,
         compiled: &CompiledBy<G, H>,
     ) -> Result<u32, HostError> {
         let CodeId(number) = self.host.install(compiled)?;
@@ -351,7 +376,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         for page in origin.pages() {
             self.pages.entry(page).or_default().push(number);
         }
-        self.units.push(Unit { origin, first, live: true });
+        self.units.push(Unit { origin, first, live: true, may_grow });
         self.entries.insert((origin, first.place), number);
         self.statistics.code_bytes = self.host.code_bytes();
         Ok(number)
@@ -413,6 +438,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         self.statistics.retired += cpu.retired.wrapping_sub(began);
         match left.expect("regions reach only their memory") {
             Left::Countdown => {
+                self.paused = Some(cpu.pc);
                 self.statistics.pauses += 1;
                 End::Next
             }

@@ -18,6 +18,9 @@ const ONCE: u64 = 256;
 const MAX_WEIGHT: u64 = 1 << 20;
 /// A block that runs less often than the entry by this factor stays out of a sparing region.
 const RARE: u32 = 8;
+/// How often translated code has to be found about to run a block, when time is up for it, for that block to be worth a
+/// region that has grown as far as can be.
+pub const SAMPLES: u8 = 4;
 
 /// How far a region grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ pub use super::code_cache::CodeCache;
 use super::code_cache::Found;
 use super::code_cache::record::{self, Entry, First};
 use super::generations::{Addition, Full, Generations, LinkState, Numbers, Sites, Unit};
-use super::grow::Extent;
+use super::grow::{Extent, SAMPLES};
 use super::{End, LEAST_CODE_BYTES, MOST_CODE_BYTES, Origin, TranslatorStatistics, grow, thread_ns};
 use crate::addr::{Gpa, Gva, PAGE_MASK, Page};
 use crate::cache::{BlockCache, BlockId, Recalled, Renumbered};
@@ -33,10 +33,6 @@ const HOT: u32 = 1000;
 
 /// Runs of a block after which its translation is worth being kept for a later run.
 const WARM: u32 = 2;
-
-/// How often translated code has to be found about to run a block, when time is up for it, for that block to be worth a
-/// region that has grown as far as can be.
-const SAMPLES: u8 = 4;
 
 /// What part of the code of a run is not worth a file.
 const LITTLE: u64 = 16;
@@ -241,8 +237,7 @@ impl Translator {
             links: made.links(),
             homes: made.homes(),
             vector_homes: made.vector_homes(),
-            // Nobody has written down how far it grew.
-            may_grow: true,
+            may_grow: made.may_grow,
         };
         // If there is no room it is translated when it is hot, which makes some.
         let number = self.code.add(addition, origin, id).ok()?;
@@ -270,7 +265,7 @@ impl Translator {
         id: BlockId,
     ) -> Option<u32> {
         let old = cache.block(id).translated(cpu.data_context());
-        if self.paused.take() != Some(cpu.pc) || cache.sample(id) != SAMPLES {
+        if self.paused.take() != Some(cpu.pc) || !cache.sample(id).is_multiple_of(SAMPLES) {
             return old;
         }
         self.grow_further::<G>(cache, cpu, id, old)
@@ -379,7 +374,7 @@ impl Translator {
             && !ram.has_written_code()
         {
             kept.keep(ram, origin.page, origin.second, |page, second| {
-                record::encode(region, entry(origin, place), &lowered, &request, page, second)
+                record::encode(region, entry(origin, place), may_grow, &lowered, &request, page, second)
             });
         }
         self.statistics.regions += 1;

@@ -7,6 +7,8 @@ mod churn;
 mod code;
 mod grow;
 mod kept;
+#[path = "../machine/loops.rs"]
+mod loops;
 #[path = "../machine/memory.rs"]
 mod memory;
 #[path = "../machine/run_loop.rs"]

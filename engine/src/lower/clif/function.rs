@@ -1,5 +1,6 @@
 //! A region's blocks, and the ways between them.
 
+use super::floats::Floats;
 use super::{LAYOUT, Target};
 use crate::emit::{SLOTS, Slot};
 use crate::ir::block::{Block, Op, Value};
@@ -28,6 +29,7 @@ pub(super) struct Lowering<'a, 'f> {
     pub(super) at: i64,
     pub(super) insn: u32,
     pub(super) state: SlotState,
+    pub(super) floats: Floats,
     /// A call-out in this block may ask to leave, and nothing has looked since.
     pub(super) must_look: bool,
     /// Instructions that may still retire.
@@ -90,6 +92,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
             at: 0,
             insn: 0,
             state: SlotState::default(),
+            floats: Floats::default(),
             must_look: false,
             countdown,
             vcpu,
@@ -147,6 +150,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
         self.at = self.block.start;
         self.insn = 0;
         self.must_look = false;
+        self.floats.known.forget();
         let ops = &self.block.block;
         for list in [&mut self.values, &mut self.conditions] {
             list.clear();

@@ -228,6 +228,7 @@ impl Lowering<'_, '_> {
         let result = self.call_out(CallOut::Helper, id.0, first);
         if effects.writes_state {
             self.state.valid = SlotSet::EMPTY;
+            self.floats.known.forget();
         }
         self.must_look |= effects.writes_state || effects.memory;
         self.define(value, result);

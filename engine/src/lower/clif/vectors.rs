@@ -1,5 +1,5 @@
 //! Operations on vectors, on pairs of slots in memory: what is an instruction or two of every host is written in line, the
-//! rest calls out. So does all floating point, whose flags and rounding Cranelift does not know.
+//! rest calls out.
 //!
 //! Variables of the slots of a pair are written to memory before an operation reads them, and read again after one wrote.
 
@@ -10,6 +10,7 @@ use crate::emit::{Slot, VectorExtract, VectorInsert, VectorOp};
 use crate::ir::block::{Op, Value};
 use crate::ir::vector::boxed::{BOX, NAN_S};
 use crate::lower::calls::{CallOut, VectorSite};
+use crate::lower::floats;
 use crate::lower::layout::{Demand, Tag};
 use crate::lower::moves::{moved_bytes, shifted_bytes};
 use cranelift_codegen::ir::{self as clif, InstBuilder, MemFlagsData, Type, condcodes::IntCC, types};
@@ -31,9 +32,17 @@ impl Lowering<'_, '_> {
     /// Writes an operation on vectors.
     pub(super) fn vector_op(&mut self, value: Value, op: &Op) {
         self.settle(op);
+        let mut ordinary = None;
         match *op {
             Op::VectorLoad { len_bytes, to, addr } => self.vector_load(len_bytes, to, addr),
             Op::VectorStore { len_bytes, addr, from } => self.vector_store(len_bytes, addr, from),
+            Op::Vector { op, imm, to, a, b } if op.is_float() => {
+                let site = VectorSite { op: op as u8, imm, slots: [to, a, b] };
+                let in_line = |this: &mut Self| Some((floats::vector(this, op, imm, [to, a, b])?, None));
+                let (written, _) =
+                    self.in_line(in_line, |this| Some(this.call_out_on(CallOut::Vector, site, None)));
+                ordinary = written.flatten();
+            }
             Op::Vector { op, imm, to, a, b } => {
                 if let Some(low) = self.alone(op, b) {
                     self.set_alone(to, low);
@@ -46,11 +55,18 @@ impl Lowering<'_, '_> {
             }
             Op::VectorInsert { op, imm, to, value } => {
                 let number = self.value(value);
+                let site = VectorSite { op: op as u8, imm, slots: [to; 3] };
                 match op {
+                    op if op.is_float() => {
+                        let in_line = |this: &mut Self| Some((floats::insert(this, op, to, number)?, None));
+                        let (written, _) = self.in_line(in_line, |this| {
+                            Some(this.call_out_on(CallOut::VectorInsert, site, Some(number)))
+                        });
+                        ordinary = written.flatten();
+                    }
                     VectorInsert::Movq => self.set_alone(to, number),
                     VectorInsert::Pinsrq => self.store_own(LAYOUT.slot(to.0 | imm & 1), number),
                     _ => {
-                        let site = VectorSite { op: op as u8, imm, slots: [to; 3] };
                         self.call_out_on(CallOut::VectorInsert, site, Some(number));
                     }
                 }
@@ -64,7 +80,11 @@ impl Lowering<'_, '_> {
                     }
                     _ => {
                         let site = VectorSite { op: op as u8, imm: 0, slots: [a, b, b] };
-                        self.call_out_on(CallOut::VectorExtract, site, None)
+                        let in_line = |this: &mut Self| Some(((), Some(floats::extract(this, op, a, b)?)));
+                        let (_, result) = self.in_line(in_line, |this| {
+                            Some(this.call_out_on(CallOut::VectorExtract, site, None))
+                        });
+                        result.expect("both ways give a number")
                     }
                 };
                 self.define(value, result);
@@ -72,6 +92,7 @@ impl Lowering<'_, '_> {
             _ => unreachable!("{op:?} is written elsewhere"),
         }
         self.state.forget_written(op);
+        self.floats.known.after(op, &self.block.block, ordinary);
     }
 
     /// Writes the slots of an operation's pairs to memory.
@@ -89,10 +110,9 @@ impl Lowering<'_, '_> {
     }
 
     /// A pair of slots becomes a number and zero.
-    fn set_alone(&mut self, to: Slot, low: clif::Value) {
-        let zero = self.number(0);
-        self.store_own(LAYOUT.slot(to.0), low);
-        self.store_own(LAYOUT.slot(to.0 | 1), zero);
+    pub(super) fn set_alone(&mut self, to: Slot, low: clif::Value) {
+        let pair = self.build.ins().scalar_to_vector(types::I64X2, low);
+        self.set_pair(to, pair);
     }
 
     /// The low half of the result of a move of a number that is alone in its pair of slots, or of a change of its sign;
@@ -136,18 +156,22 @@ impl Lowering<'_, '_> {
             (len_bytes.into(), Tag::Read, Demand::Inside),
             addr,
             |this, host| {
-                let zero = this.number(0);
-                let low = match len_bytes {
-                    4 => this.build.ins().uload32(guest(), host, 0),
-                    _ => this.build.ins().load(types::I64, guest(), host, 0),
-                };
-                let high = match len_bytes {
-                    16 => this.build.ins().load(types::I64, guest(), host, 8),
-                    _ => zero,
-                };
-                this.store_own(LAYOUT.slot(to.0), low);
-                this.store_own(LAYOUT.slot(to.0 | 1), high);
-                zero
+                let ins = this.build.ins();
+                match len_bytes {
+                    4 => {
+                        let low = ins.uload32(guest(), host, 0);
+                        this.set_alone(to, low);
+                    }
+                    8 => {
+                        let low = ins.load(types::I64, guest(), host, 0);
+                        this.set_alone(to, low);
+                    }
+                    _ => {
+                        let all = ins.load(types::I8X16, guest(), host, 0);
+                        this.set_pair(to, all);
+                    }
+                }
+                this.number(0)
             },
             |this| {
                 let site = VectorSite { op: 0, imm: len_bytes, slots: [to; 3] };
@@ -185,7 +209,7 @@ impl Lowering<'_, '_> {
         self.build.ins().vconst(types::I8X16, constant)
     }
 
-    fn shuffle(&mut self, a: clif::Value, b: clif::Value, bytes: [u8; 16]) -> clif::Value {
+    pub(super) fn shuffle(&mut self, a: clif::Value, b: clif::Value, bytes: [u8; 16]) -> clif::Value {
         let places = self.build.func.dfg.immediates.push(bytes.to_vec().into());
         self.build.ins().shuffle(a, b, places)
     }

@@ -2,6 +2,7 @@
 
 use super::Target;
 use super::code::Code;
+use super::floats::Floats;
 use super::uses::Uses;
 use crate::emit::{SLOTS, Slot};
 use crate::guest::HelperInfo;
@@ -63,6 +64,7 @@ pub(super) struct Lowering<'a> {
     pub(super) at: i64,
     pub(super) insn: u32,
     pub(super) state: SlotState,
+    pub(super) floats: Floats,
     /// A call-out in this block may ask to leave, and nothing has looked since.
     pub(super) must_look: bool,
     /// Local of each slot.
@@ -105,6 +107,7 @@ impl<'a> Lowering<'a> {
             at: 0,
             insn: 0,
             state: SlotState::default(),
+            floats: Floats::default(),
             must_look: false,
             slots: Box::new([u32::MAX; SLOTS]),
             countdown,
@@ -237,6 +240,7 @@ impl<'a> Lowering<'a> {
         self.at = self.block.start;
         self.insn = 0;
         self.must_look = false;
+        self.floats.known.forget();
         let ops = &self.block.block;
         self.uses = Uses::new(ops, self.helpers);
         self.places.clear();

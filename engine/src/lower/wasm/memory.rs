@@ -331,6 +331,7 @@ impl Lowering<'_> {
         self.call_out(CallOut::Helper, id.0, push);
         if effects.writes_state {
             self.state.valid = SlotSet::EMPTY;
+            self.floats.known.forget();
         }
         self.must_look |= effects.writes_state || effects.memory;
         self.keep(value);

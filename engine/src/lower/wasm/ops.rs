@@ -52,6 +52,7 @@ impl Lowering<'_> {
                 let local = self.slots[usize::from(slot.0)];
                 self.code.put().local_set(local);
                 self.state.set(slot);
+                self.floats.known.after(op, &self.block.block, None);
             }
             // No local has it: no block reads or sets the slot, but call-outs do, in memory.
             Op::FloatEnvironment => {

@@ -10,23 +10,26 @@ use crate::ir::block::{Op, Value};
 use crate::ir::vector::boxed::{BOX, NAN_S};
 use crate::ir::vector::{CARRY, ZERO};
 use crate::lower::calls::{CallOut, VectorSite};
+use crate::lower::floats::{self, Form};
 use crate::lower::layout::{Demand, Tag};
 use crate::lower::moves::{moved_bytes, shifted_bytes, units};
-use wasm_encoder::{BlockType, MemArg};
+use wasm_encoder::{BlockType, MemArg, ValType};
 
 impl Lowering<'_> {
     /// Writes an operation on vectors.
     pub(super) fn vector_op(&mut self, value: Value, op: &Op) {
         self.settle(op);
+        let mut ordinary = None;
         match *op {
             Op::VectorLoad { len_bytes, to, addr } => self.vector_load(len_bytes, to, addr),
             Op::VectorStore { len_bytes, addr, from } => self.vector_store(len_bytes, addr, from),
-            Op::Vector { op, imm, to, a, b } => self.vector(op, imm, [to, a, b]),
-            Op::VectorInsert { op, imm, to, value } => self.vector_insert(op, imm, to, value),
+            Op::Vector { op, imm, to, a, b } => ordinary = self.vector(op, imm, [to, a, b]),
+            Op::VectorInsert { op, imm, to, value } => ordinary = self.vector_insert(op, imm, to, value),
             Op::VectorExtract { op, a, b } => self.vector_extract(value, op, a, b),
             _ => unreachable!("{op:?} is written elsewhere"),
         }
         self.state.forget_written(op);
+        self.floats.known.after(op, &self.block.block, ordinary);
     }
 
     /// Writes the slots of an operation's pairs to memory.
@@ -84,29 +87,32 @@ impl Lowering<'_> {
         self.end_access(looked);
     }
 
-    fn call_out_on(&mut self, call: CallOut, site: VectorSite, value: Option<Value>) {
+    fn call_out_on(&mut self, call: CallOut, site: VectorSite) {
         self.call_out(call, 0, |this| {
-            match value {
-                Some(value) => this.push_i64(value),
-                None => {
-                    this.code.put().i64_const(0);
-                }
-            }
-            this.code.put().i64_const(site.encode() as i64);
+            this.code.put().i64_const(0).i64_const(site.encode() as i64);
         });
     }
 
-    fn vector(&mut self, op: VectorOp, imm: u8, [to, a, b]: [Slot; 3]) {
+    /// Gives the form of the result if no number in it is subnormal.
+    fn vector(&mut self, op: VectorOp, imm: u8, [to, a, b]: [Slot; 3]) -> Option<Form> {
+        let site = VectorSite { op: op as u8, imm, slots: [to, a, b] };
+        let call_out = |this: &mut Self| {
+            this.call_out_on(CallOut::Vector, site);
+            this.code.put().drop();
+        };
+        if op.is_float() {
+            let in_line = |this: &mut Self| floats::vector(this, op, imm, [to, a, b]);
+            return self.in_line(BlockType::Empty, in_line, call_out).flatten();
+        }
         let pair = self.pair(to);
         self.code.put().i32_const(0);
         if self.push_vector(op, imm, a, b) {
             self.code.put().v128_store(pair);
         } else {
             self.code.put().drop();
-            let site = VectorSite { op: op as u8, imm, slots: [to, a, b] };
-            self.call_out_on(CallOut::Vector, site, None);
-            self.code.put().drop();
+            call_out(self);
         }
+        None
     }
 
     /// Pushes the result of an operation; false, and nothing is pushed, if that takes more than a few instructions.
@@ -365,12 +371,20 @@ impl Lowering<'_> {
         true
     }
 
-    fn vector_insert(&mut self, op: VectorInsert, imm: u8, to: Slot, value: Value) {
+    /// As [`Self::vector`].
+    fn vector_insert(&mut self, op: VectorInsert, imm: u8, to: Slot, value: Value) -> Option<Form> {
         if op.is_float() {
             let site = VectorSite { op: op as u8, imm, slots: [to; 3] };
-            self.call_out_on(CallOut::VectorInsert, site, Some(value));
-            self.code.put().drop();
-            return;
+            let held = self.hold_value(value);
+            let in_line = |this: &mut Self| floats::insert(this, op, to, held.local);
+            let ordinary = self.in_line(BlockType::Empty, in_line, |this| {
+                this.call_out(CallOut::VectorInsert, 0, |this| {
+                    this.code.put().local_get(held.local).i64_const(site.encode() as i64);
+                });
+                this.code.put().drop();
+            });
+            self.let_go(held);
+            return ordinary.flatten();
         }
         let pair = self.pair(to);
         self.code.put().i32_const(0);
@@ -391,6 +405,7 @@ impl Lowering<'_> {
             _ => put.i32_wrap_i64().i32x4_replace_lane(0),
         };
         put.v128_store(pair);
+        None
     }
 
     fn vector_extract(&mut self, value: Value, op: VectorExtract, a: Slot, b: Slot) {
@@ -417,7 +432,14 @@ impl Lowering<'_> {
             }
             _ => {
                 let site = VectorSite { op: op as u8, imm: 0, slots: [a, b, b] };
-                self.call_out_on(CallOut::VectorExtract, site, None);
+                let in_line = |this: &mut Self| {
+                    let number = floats::extract(this, op, a, b)?;
+                    this.code.put().local_get(number);
+                    Some(())
+                };
+                self.in_line(BlockType::Result(ValType::I64), in_line, |this| {
+                    this.call_out_on(CallOut::VectorExtract, site);
+                });
             }
         }
         self.keep(value);

@@ -1,7 +1,7 @@
 //! Floating-point operations: the instructions that [`crate::lower::floats`] asks for.
 
 use super::LAYOUT;
-use super::function::{Lowering, own};
+use super::function::Lowering;
 use crate::emit::Slot;
 use crate::ir::vector::boxed::BOX;
 use crate::lower::floats::{Conversion, FloatCode, Form, Known, One, Relation, Two};
@@ -33,6 +33,11 @@ fn number(form: Form) -> Type {
     }
 }
 
+/// All numbers of a pair instead of the low one.
+fn whole(form: Form) -> Form {
+    if form.is_single() { Form::S4 } else { Form::D2 }
+}
+
 /// The type of their bits.
 fn integer(form: Form) -> Type {
     match form {
@@ -44,12 +49,15 @@ fn integer(form: Form) -> Type {
 }
 
 impl Lowering<'_, '_> {
-    /// Writes an operation: in line, as far as `write` can, and by a call-out; what is in line gives a result if `call_out` does.
+    /// Writes an operation: in line, as far as `write` can, and by a call-out; both or neither give a result. The operands are
+    /// in variables of pairs then.
     pub(super) fn in_line<T>(
         &mut self,
+        operands: &[Slot],
         write: impl FnOnce(&mut Self) -> Option<(T, Option<clif::Value>)>,
         call_out: impl FnOnce(&mut Self) -> Option<clif::Value>,
     ) -> (Option<T>, Option<clif::Value>) {
+        operands.iter().for_each(|&operand| self.load_pair(operand));
         if self.target.float_environment.is_none() {
             return (None, call_out(self));
         }
@@ -69,7 +77,7 @@ impl Lowering<'_, '_> {
             let zero = self.build.ins().iconst(types::I8, 0);
             self.build.def_var(fast, zero);
         }
-        let called = call_out(self).filter(|_| result.is_some()).map(clif::BlockArg::from);
+        let called = call_out(self).map(clif::BlockArg::from);
         self.build.ins().jump(done, called.as_slice());
         self.build.switch_to_block(done);
         (Some(written), self.build.block_params(done).first().copied())
@@ -80,7 +88,7 @@ impl Lowering<'_, '_> {
     }
 
     /// The same bits as another type.
-    fn cast(&mut self, ty: Type, value: clif::Value) -> clif::Value {
+    pub(super) fn cast(&mut self, ty: Type, value: clif::Value) -> clif::Value {
         if self.build.func.dfg.value_type(value) == ty {
             return value;
         }
@@ -156,36 +164,41 @@ impl FloatCode for Lowering<'_, '_> {
     }
 
     fn read(&mut self, form: Form, slot: Slot) -> clif::Value {
-        self.build.ins().load(number(form), own(), self.vcpu, LAYOUT.slot(slot.0) as i32)
+        match form {
+            Form::S | Form::D => {
+                let vector = self.read(whole(form), slot);
+                self.build.ins().extractlane(vector, 0)
+            }
+            Form::S4 | Form::D2 => self.pair(number(form), slot),
+        }
     }
 
-    /// A whole pair, even of a scalar: what reads both halves next would wait for memory if they came from two instructions.
     fn write(&mut self, form: Form, to: Slot, rest: Slot, value: clif::Value) {
         let vector = match form {
             Form::S | Form::D => {
-                let whole = if form == Form::S { Form::S4 } else { Form::D2 };
-                let rest = self.read(whole, rest);
+                let rest = self.read(whole(form), rest);
                 self.build.ins().insertlane(rest, value, 0)
             }
             Form::S4 | Form::D2 => value,
         };
-        self.build.ins().store(own(), vector, self.vcpu, LAYOUT.slot(to.0) as i32);
+        self.define_pair(to, vector);
     }
 
     fn write_alone(&mut self, form: Form, to: Slot, value: clif::Value) {
-        let bits = self.bits(form, value);
-        let low = if form == Form::S {
-            let (bits, above) = (self.build.ins().uextend(types::I64, bits), self.number(BOX));
-            self.build.ins().bor(bits, above)
+        let vector = if form.is_single() {
+            let bytes = u128::from(BOX).to_le_bytes().to_vec();
+            let constant = self.build.func.dfg.constants.insert(bytes.into());
+            let boxes = self.build.ins().vconst(types::F32X4, constant);
+            self.build.ins().insertlane(boxes, value, 0)
         } else {
-            bits
+            self.build.ins().scalar_to_vector(types::F64X2, value)
         };
-        self.set_alone(to, low);
+        self.define_pair(to, vector);
     }
 
     fn has_no_box(&mut self, slot: Slot) -> clif::Value {
-        let above = LAYOUT.slot(slot.0) + 4;
-        let above = self.build.ins().load(types::I32, own(), self.vcpu, above as i32);
+        let vector = self.pair(types::I32X4, slot);
+        let above = self.build.ins().extractlane(vector, 1);
         self.build.ins().icmp_imm_s(IntCC::NotEqual, above, i64::from((BOX >> 32) as i32))
     }
 

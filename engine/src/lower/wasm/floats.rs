@@ -64,13 +64,16 @@ macro_rules! by_form {
 }
 
 impl Lowering<'_> {
-    /// Writes an operation: in line, as far as `write` can, and by a call-out. Either leaves a result of this type.
+    /// Writes an operation: in line, as far as `write` can, and by a call-out. Either leaves a result of this type. The
+    /// operands are in locals of pairs then.
     pub(super) fn in_line<T>(
         &mut self,
+        operands: &[Slot],
         result: BlockType,
         write: impl FnOnce(&mut Self) -> Option<T>,
         call_out: impl FnOnce(&mut Self),
     ) -> Option<T> {
+        operands.iter().for_each(|&operand| self.load_pair(operand));
         if self.float_environment.is_none() {
             call_out(self);
             return None;
@@ -182,45 +185,39 @@ impl FloatCode for Lowering<'_> {
     }
 
     fn read(&mut self, form: Form, slot: Slot) -> u32 {
-        let at = self.layout.slot(slot.0);
-        let mut put = self.code.put();
-        put.i32_const(0);
+        let pair = self.pair_local(slot);
         match form {
-            Form::S => put.f32_load(aligned(at, 2)),
-            Form::D => put.f64_load(aligned(at, 3)),
-            Form::S4 | Form::D2 => put.v128_load(aligned(at, 4)),
+            Form::S => self.push(&[pair]).f32x4_extract_lane(0),
+            Form::D => self.push(&[pair]).f64x2_extract_lane(0),
+            Form::S4 | Form::D2 => return pair,
         };
         self.taken(number(form))
     }
 
-    /// A whole pair, even of a scalar: what reads both halves next would wait for memory if they came from two instructions.
     fn write(&mut self, form: Form, to: Slot, rest: Slot, value: u32) {
-        let [to, rest] = [to, rest].map(|slot| aligned(self.layout.slot(slot.0), 4));
-        let mut put = self.code.put();
-        put.i32_const(0);
+        let [to, rest] = [to, rest].map(|slot| self.pair_local(slot));
         match form {
-            Form::S => put.i32_const(0).v128_load(rest).local_get(value).f32x4_replace_lane(0),
-            Form::D => put.i32_const(0).v128_load(rest).local_get(value).f64x2_replace_lane(0),
-            Form::S4 | Form::D2 => put.local_get(value),
+            Form::S => self.push(&[rest, value]).f32x4_replace_lane(0),
+            Form::D => self.push(&[rest, value]).f64x2_replace_lane(0),
+            Form::S4 | Form::D2 => &mut self.push(&[value]),
         };
-        put.v128_store(to);
+        self.code.put().local_set(to);
     }
 
     fn write_alone(&mut self, form: Form, to: Slot, value: u32) {
-        let to = aligned(self.layout.slot(to.0), 4);
+        let to = self.pair_local(to);
         let mut put = self.code.put();
-        put.i32_const(0);
         if form.is_single() {
             put.v128_const(i128::from(BOX)).local_get(value).f32x4_replace_lane(0);
         } else {
             put.v128_const(0).local_get(value).f64x2_replace_lane(0);
         }
-        put.v128_store(to);
+        put.local_set(to);
     }
 
     fn has_no_box(&mut self, slot: Slot) -> u32 {
-        let above = aligned(self.layout.slot(slot.0) + 4, 2);
-        self.code.put().i32_const(0).i32_load(above).i32_const((BOX >> 32) as i32).i32_ne();
+        let pair = self.pair_local(slot);
+        self.push(&[pair]).i32x4_extract_lane(1).i32_const((BOX >> 32) as i32).i32_ne();
         self.taken(ValType::I32)
     }
 

@@ -66,6 +66,12 @@ impl Lowering<'_, '_> {
         self.build.def_var(variable, value);
     }
 
+    /// Reads all pairs into their variables again, behind a call-out that is hardly ever made. Calls keep no registers of
+    /// vectors: a variable that is needed behind a call lives in memory, as if the call were always made.
+    pub(super) fn reload_pairs(&mut self) {
+        self.state.pairs.iter().for_each(|pair| self.reload_pair(pair));
+    }
+
     /// Reads a slot into its variable.
     pub(super) fn load_slot(&mut self, slot: Slot) {
         let pair = pair_of(slot);

@@ -108,6 +108,7 @@ impl Lowering<'_, '_> {
         // Slots are written to memory here only, so that they stay dirty.
         self.store_dirty();
         let result = miss(self);
+        self.reload_pairs();
         self.build.ins().jump(next, &[result.into()]);
         self.build.switch_to_block(next);
         self.build.block_params(next)[0]
@@ -152,6 +153,7 @@ impl Lowering<'_, '_> {
         self.store_dirty();
         let len_bytes = self.number(len_bytes.into());
         self.call_out(CallOut::CheckCrossingWrite, what_access(Width::W8), [addr, len_bytes]);
+        self.reload_pairs();
         self.build.ins().jump(next, &[]);
         self.build.switch_to_block(next);
     }
@@ -244,6 +246,7 @@ impl Lowering<'_, '_> {
         self.store_dirty();
         let zero = self.number(0);
         self.call_out(CallOut::Look, 0, [zero, zero]);
+        self.reload_pairs();
         self.build.ins().jump(next, &[]);
         self.build.switch_to_block(next);
         self.must_look = true;

@@ -97,8 +97,9 @@ impl Lowering<'_, '_> {
         if op.is_float() {
             let in_line = |this: &mut Self| Some((floats::vector(this, op, imm, [to, a, b])?, None));
             let (written, _) = self.in_line(&named, in_line, |this| {
-                this.store_operands(&named);
+                this.store_pairs(this.state.dirty_pairs);
                 this.call_out_on(CallOut::Vector, site, None);
+                this.reload_pairs();
                 this.reload_pair(to);
                 None
             });
@@ -129,8 +130,9 @@ impl Lowering<'_, '_> {
                 let read: &[Slot] = if op.is_alone() { &[] } else { &destination };
                 let in_line = |this: &mut Self| Some((floats::insert(this, op, to, number)?, None));
                 let (written, _) = self.in_line(read, in_line, |this| {
-                    this.store_operands(&[to]);
+                    this.store_pairs(this.state.dirty_pairs);
                     this.call_out_on(CallOut::VectorInsert, site, Some(number));
+                    this.reload_pairs();
                     this.reload_pair(to);
                     None
                 });
@@ -165,8 +167,10 @@ impl Lowering<'_, '_> {
         let site = VectorSite { op: op as u8, imm: 0, slots: [a, b, b] };
         let in_line = |this: &mut Self| Some(((), Some(floats::extract(this, op, a, b)?)));
         let (_, result) = self.in_line(&[a, b], in_line, |this| {
-            this.store_operands(&[a, b]);
-            Some(this.call_out_on(CallOut::VectorExtract, site, None))
+            this.store_pairs(this.state.dirty_pairs);
+            let result = this.call_out_on(CallOut::VectorExtract, site, None);
+            this.reload_pairs();
+            Some(result)
         });
         result.expect("both ways give a number")
     }

@@ -136,29 +136,27 @@ pub(super) fn leave_if_unboxed<C: FloatCode>(c: &mut C, operands: Operands<'_, C
     }
 }
 
-/// Whether a result is not what arithmetic of ordinary numbers gives without another flag than inexact.
+/// Calls out unless a result is what arithmetic of ordinary numbers gives without another flag than inexact: a normal number,
+/// or exactly zero. `conditions` are others for which to call out.
 pub(super) fn leave_for_result<C: FloatCode>(
     c: &mut C,
     (op, form): (Two, Form),
-    mut conditions: Vec<C::Value>,
+    conditions: Vec<C::Value>,
     [a, b]: [C::Value; 2],
     result: C::Value,
 ) {
-    if matches!(op, Two::Add | Two::Sub) {
-        // A subnormal sum is exact.
-        conditions.push(not_finite(c, form, result));
-        return leave_if_any(c, form, &conditions);
-    }
     let unusual = not_normal(c, form, result);
-    // A product is exactly zero if a factor is, a quotient if the dividend is.
+    // A product is exactly zero if a factor is, a quotient if the dividend is, and no sum underflows.
     let inexact = |c: &mut C| {
-        let mut exact = zero(c, form, a);
-        if op == Two::Mul {
-            let other = zero(c, form, b);
-            exact = c.either(form, exact, other);
+        let mut exact = zero(c, form, result);
+        if matches!(op, Two::Mul | Two::Div) {
+            let mut operand = zero(c, form, a);
+            if op == Two::Mul {
+                let other = zero(c, form, b);
+                operand = c.either(form, operand, other);
+            }
+            exact = c.both(form, exact, operand);
         }
-        let is_zero = zero(c, form, result);
-        let exact = c.both(form, exact, is_zero);
         c.not(form, exact)
     };
     if form.is_vector() {

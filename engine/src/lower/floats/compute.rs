@@ -129,8 +129,7 @@ pub(in super::super) fn vector<C: FloatCode>(
             let result = c.two(two, form, x, y);
             leave_for_result(c, (two, form), conditions, [x, y], result);
             put(c, result);
-            let ordinary = matches!(two, Two::Mul | Two::Div);
-            ordinary.then_some(form)
+            Some(form)
         }
         Work::Sqrt => {
             plain(c);
@@ -161,7 +160,7 @@ pub(in super::super) fn vector<C: FloatCode>(
             let result = shuffled(c, form, (blend, lanes), [differences, sums]);
             leave_for_result(c, (Two::Add, form), conditions, [x, y], result);
             put(c, result);
-            None
+            Some(form)
         }
         Work::Neighbours(two) => {
             plain(c);
@@ -176,7 +175,7 @@ pub(in super::super) fn vector<C: FloatCode>(
             let result = c.two(two, form, x, y);
             leave_for_result(c, (two, form), conditions, [x, y], result);
             put(c, result);
-            None
+            Some(form)
         }
         Work::Round => {
             // A direction of its own, and inexact is not raised: subnormal numbers are all that the environment is asked about.

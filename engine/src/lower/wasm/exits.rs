@@ -66,6 +66,12 @@ impl Lowering<'_> {
         self.code.put().i32_const(0).v128_load(at).local_set(local);
     }
 
+    /// Reads all pairs into their locals again, behind a call-out that is hardly ever made. No host's calls keep registers of
+    /// vectors: a local that is needed behind a call lives in memory, as if the call were always made.
+    pub(super) fn reload_pairs(&mut self) {
+        self.state.pairs.iter().for_each(|pair| self.reload_pair(pair));
+    }
+
     /// Reads a slot into its local.
     pub(super) fn load_slot(&mut self, slot: Slot) {
         let pair = pair_of(slot);

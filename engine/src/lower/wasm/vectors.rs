@@ -100,10 +100,21 @@ impl Lowering<'_> {
         self.end_access(looked);
     }
 
-    fn call_out_on(&mut self, call: CallOut, site: VectorSite) {
+    fn call_out_on(&mut self, call: CallOut, site: VectorSite, number: Option<u32>) {
         self.call_out(call, 0, |this| {
-            this.code.put().i64_const(0).i64_const(site.encode() as i64);
+            match number {
+                Some(local) => this.code.put().local_get(local),
+                None => this.code.put().i64_const(0),
+            };
+            this.code.put().i64_const(site.encode() as i64);
         });
+    }
+
+    /// The same of an operation that is in line nearly always. It finds pairs in memory, and cannot fail.
+    fn rare_call_out_on(&mut self, call: CallOut, site: VectorSite, number: Option<u32>) {
+        self.store_pairs(self.state.dirty_pairs);
+        self.call_out_on(call, site, number);
+        self.reload_pairs();
     }
 
     /// Gives the form of the result if no number in it is subnormal.
@@ -119,8 +130,7 @@ impl Lowering<'_> {
         if op.is_float() {
             let in_line = |this: &mut Self| floats::vector(this, op, imm, [to, a, b]);
             let ordinary = self.in_line(&named, BlockType::Empty, in_line, |this| {
-                this.store_operands(&named);
-                this.call_out_on(CallOut::Vector, site);
+                this.rare_call_out_on(CallOut::Vector, site, None);
                 this.code.put().drop();
                 this.reload_pair(to);
             });
@@ -132,7 +142,7 @@ impl Lowering<'_> {
         } else {
             self.settle(&named);
             self.store_operands(&named);
-            self.call_out_on(CallOut::Vector, site);
+            self.call_out_on(CallOut::Vector, site, None);
             self.code.put().drop();
             self.state.forget_pair(to);
         }
@@ -414,10 +424,7 @@ impl Lowering<'_> {
             let read: &[Slot] = if op.is_alone() { &[] } else { &destination };
             let in_line = |this: &mut Self| floats::insert(this, op, to, held.local);
             let ordinary = self.in_line(read, BlockType::Empty, in_line, |this| {
-                this.store_operands(&[to]);
-                this.call_out(CallOut::VectorInsert, 0, |this| {
-                    this.code.put().local_get(held.local).i64_const(site.encode() as i64);
-                });
+                this.rare_call_out_on(CallOut::VectorInsert, site, Some(held.local));
                 this.code.put().drop();
                 this.reload_pair(to);
             });
@@ -475,8 +482,7 @@ impl Lowering<'_> {
                     Some(())
                 };
                 self.in_line(&[a, b], BlockType::Result(ValType::I64), in_line, |this| {
-                    this.store_operands(&[a, b]);
-                    this.call_out_on(CallOut::VectorExtract, site);
+                    this.rare_call_out_on(CallOut::VectorExtract, site, None);
                 });
             }
         }

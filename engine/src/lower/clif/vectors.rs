@@ -109,7 +109,7 @@ impl Lowering<'_, '_> {
         if let Some(low) = self.alone(op, b) {
             let pair = self.beside_zero(low);
             self.set_pair(to, pair);
-        } else if let Some(result) = self.vector(op, imm, a, b) {
+        } else if let Some(result) = self.vector(op, imm, [to, a, b]) {
             self.set_pair(to, result);
         } else {
             self.settle(&named);
@@ -282,7 +282,7 @@ impl Lowering<'_, '_> {
     }
 
     /// The result of an operation; `None`, and nothing is written, if it is to call out.
-    fn vector(&mut self, op: VectorOp, imm: u8, a: Slot, b: Slot) -> Option<clif::Value> {
+    fn vector(&mut self, op: VectorOp, imm: u8, [to, a, b]: [Slot; 3]) -> Option<clif::Value> {
         use VectorOp as V;
         if let Some(bytes) = moved_bytes(op, imm) {
             let [a, b] = [a, b].map(|slot| self.pair(types::I8X16, slot));
@@ -291,6 +291,20 @@ impl Lowering<'_, '_> {
         if let Some(bytes) = shifted_bytes(op, imm) {
             let (a, zero) = (self.pair(types::I8X16, a), self.constant([0; 16]));
             return Some(self.shuffle(a, zero, bytes));
+        }
+        let blended = match op {
+            V::Pblendvb => Some(types::I8X16),
+            V::Blendvps => Some(types::I32X4),
+            V::Blendvpd => Some(types::I64X2),
+            _ => None,
+        };
+        if let Some(lanes) = blended {
+            let [rest, a, b] = [to, a, b].map(|slot| self.pair(lanes, slot));
+            let zeros = self.constant([0; 16]);
+            let zeros = self.cast(lanes, zeros);
+            let negative = self.build.ins().icmp(IntCC::SignedLessThan, b, zeros);
+            let result = self.build.ins().bitselect(negative, a, rest);
+            return Some(self.cast(types::I8X16, result));
         }
         if !matches!(
             op,

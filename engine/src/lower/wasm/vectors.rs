@@ -137,7 +137,7 @@ impl Lowering<'_> {
             self.state.set_pair(to);
             return ordinary.flatten();
         }
-        if self.push_vector(op, imm, a, b) {
+        if self.push_vector(op, imm, [to, a, b]) {
             self.take_pair(to);
         } else {
             self.settle(&named);
@@ -150,7 +150,7 @@ impl Lowering<'_> {
     }
 
     /// Pushes the result of an operation; false, and nothing is pushed, if that takes more than a few instructions.
-    fn push_vector(&mut self, op: VectorOp, imm: u8, a: Slot, b: Slot) -> bool {
+    fn push_vector(&mut self, op: VectorOp, imm: u8, [to, a, b]: [Slot; 3]) -> bool {
         use VectorOp as V;
         let count = i32::from(imm);
         if let Some(bytes) = moved_bytes(op, imm) {
@@ -194,7 +194,7 @@ impl Lowering<'_> {
             ($($op:ident => $name:ident,)*) => {
                 match op {
                     $(V::$op => put(self, &|put| { put.$name(); }),)*
-                    _ => self.push_longer(op, a, b),
+                    _ => self.push_longer(op, [to, a, b]),
                 }
             };
         }
@@ -375,7 +375,7 @@ impl Lowering<'_> {
     }
 
     /// Operations of a few instructions.
-    fn push_longer(&mut self, op: VectorOp, a: Slot, b: Slot) -> bool {
+    fn push_longer(&mut self, op: VectorOp, [to, a, b]: [Slot; 3]) -> bool {
         use VectorOp as V;
         match op {
             V::Andn => {
@@ -388,6 +388,19 @@ impl Lowering<'_> {
                 self.push_pair(a);
                 self.push_pair(b);
                 self.code.put().v128_const(i128::from_le_bytes([0x8f; 16])).v128_and().i8x16_swizzle();
+            }
+            V::Pblendvb | V::Blendvps | V::Blendvpd => {
+                self.push_pair(a);
+                self.push_pair(to);
+                self.code.put().v128_const(0);
+                self.push_pair(b);
+                let mut put = self.code.put();
+                match op {
+                    V::Pblendvb => put.i8x16_gt_s(),
+                    V::Blendvps => put.i32x4_gt_s(),
+                    _ => put.i64x2_gt_s(),
+                };
+                put.v128_bitselect();
             }
             V::Pmuludq => {
                 for of in [a, b] {

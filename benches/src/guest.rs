@@ -57,13 +57,13 @@ pub struct Took {
     pub cpu: Duration,
 }
 
-/// Waits for the agent's ready mark.
+/// Waits for the agent's ready mark, so long at most.
 ///
 /// # Errors
-/// As [`Guest::next_event`].
-pub fn wait_ready(guest: &mut dyn Guest) -> Result<()> {
+/// As [`Guest::next_event`]; [`TimedOut`].
+pub fn wait_ready(guest: &mut dyn Guest, limit: Duration) -> Result<()> {
     let start = Instant::now();
-    while !matches!(next_event(guest, start, LIMIT).context("the boot")?, Event::Ready(_)) {}
+    while !matches!(next_event(guest, start, limit).context("the boot")?, Event::Ready(_)) {}
     Ok(())
 }
 

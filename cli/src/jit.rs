@@ -49,6 +49,16 @@ pub enum Jit {
     Off,
 }
 
+impl Jit {
+    /// Whether what is translated can be kept for later runs.
+    pub fn keeps_code(self) -> bool {
+        match self {
+            Self::Native | Self::Wasm => true,
+            Self::Cranelift | Self::Off => false,
+        }
+    }
+}
+
 /// Where translated code is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Kept {
@@ -71,9 +81,9 @@ impl Kept {
         })
     }
 
-    /// Opens it, for this build and guest. A cache that cannot be used is none.
-    fn open(&self, guest: &str) -> Option<CodeCache> {
-        let build = [env!("C2W_BUILD"), guest].join(" ");
+    /// Opens it, for this build, guest, and kind of code. A cache that cannot be used is none.
+    fn open(&self, guest: &str, kind: &str) -> Option<CodeCache> {
+        let build = [env!("C2W_BUILD"), guest, kind].join(" ");
         let open = |directory: &Path| CodeCache::open(directory, build.as_bytes(), CODE_CACHE_BYTES);
         match self {
             Self::Not => None,
@@ -219,7 +229,7 @@ impl Prepared {
         match (self.options.how, self.space) {
             (Jit::Native, _) if machine.translate_in(memory_bytes, THRESHOLD) => {
                 machine.hesitate(HESITATION);
-                if let Some(cache) = self.options.code_cache.open(std::any::type_name::<G>()) {
+                if let Some(cache) = self.options.code_cache.open(std::any::type_name::<G>(), "native") {
                     machine.keep_code(cache);
                 }
             }
@@ -233,6 +243,9 @@ impl Prepared {
                 let host = wasmtime::Host::new(&space).map_err(|error| anyhow!("--jit wasm: {error}"))?;
                 let translator = CompiledTranslator::new(host, compiled::THRESHOLD, true);
                 machine.translate_by(AnyTranslator::Wasm(Box::new(translator)));
+                if let Some(cache) = self.options.code_cache.open(std::any::type_name::<G>(), "wasm") {
+                    machine.keep_code(cache);
+                }
             }
             (Jit::Wasm | Jit::Off, _) => {}
         }

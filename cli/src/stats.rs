@@ -26,6 +26,7 @@ pub fn describe(computer: &dyn Computer, before: u64) -> String {
         line("regions translated", translator.regions);
         line("  blocks in them", translator.blocks);
         line("  instructions in them", translator.insns);
+        line("  made anew over more blocks", translator.grown);
         line("  bytes of code", translator.code_bytes);
         line("  lost to writes", translator.invalidated);
         line("regions from the code cache", translator.recalled);

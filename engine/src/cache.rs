@@ -87,6 +87,8 @@ pub struct Block {
     context: u8,
     /// It was come to from elsewhere than from its page.
     entered: bool,
+    /// How often translated code was found to be about to run it when something interrupted that.
+    samples: u8,
 }
 
 impl Block {
@@ -105,6 +107,7 @@ impl Block {
             heat: 0,
             context: 0,
             entered: false,
+            samples: 0,
         }
     }
 
@@ -245,6 +248,14 @@ impl<I: Copy> BlockCache<I> {
     /// Notes that a block was come to from elsewhere than from its page.
     pub fn note_entered(&mut self, id: BlockId) {
         self.blocks[id.0 as usize].entered = true;
+    }
+
+    /// Counts that translated code was about to run a block when something interrupted it; gives how often that has
+    /// been, modulo 256.
+    pub fn sample(&mut self, id: BlockId) -> u8 {
+        let samples = &mut self.blocks[id.0 as usize].samples;
+        *samples = samples.wrapping_add(1);
+        *samples
     }
 
     /// Notes the translated code that starts with a block.

@@ -118,11 +118,16 @@ impl<G: Guest> Machine<G> {
         }
     }
 
-    /// Lets the native translator look for code in a cache before it translates, and keep there what it translates; false if
-    /// there is no such translator.
+    /// Lets the translator look for code in a cache before it translates, and keep there what it translates; false if there
+    /// is none that can. A cache is for one translator: those of different kinds open it for builds of different names.
     pub fn keep_code(&mut self, cache: CodeCache) -> bool {
         match &mut self.translator {
             Some(AnyTranslator::Native(translator)) => {
+                translator.keep(cache);
+                true
+            }
+            #[cfg(feature = "wasmtime")]
+            Some(AnyTranslator::Wasm(translator)) => {
                 translator.keep(cache);
                 true
             }
@@ -140,6 +145,8 @@ impl<G: Guest> Machine<G> {
             Some(AnyTranslator::Native(translator)) => {
                 translator.save(&mut self.cache, &mut self.cpu, effort)
             }
+            #[cfg(feature = "wasmtime")]
+            Some(AnyTranslator::Wasm(translator)) => translator.save(&mut self.cache, &mut self.cpu, effort),
             _ => Ok(()),
         }
     }
@@ -244,6 +251,7 @@ impl<G: Guest> Machine<G> {
         let mut came_from: Option<(BlockId, Gva)> = None;
         let mut epoch = self.cpu.fetch_epoch();
         let mut first = true;
+        let mut looked = true;
         // Whatever is translated, the next block is the interpreter's.
         let mut interpret = false;
         while first || !self.cpu.needs_look() && self.cpu.retired < *limit {
@@ -292,9 +300,12 @@ impl<G: Guest> Machine<G> {
             if let Some(translator) = &mut self.translator {
                 let mut unit = None;
                 if !interpret && !cpu.needs_look() {
-                    let block = self.cache.block(id);
-                    unit = block.translated(cpu.data_context());
-                    if unit.is_none() && block.heat() == 0 {
+                    unit = if std::mem::take(&mut looked) {
+                        translator.sample(&mut self.cache, cpu, id)
+                    } else {
+                        self.cache.block(id).translated(cpu.data_context())
+                    };
+                    if unit.is_none() && self.cache.block(id).heat() == 0 {
                         unit = translator.adopt(&mut self.cache, cpu, id);
                     }
                 }

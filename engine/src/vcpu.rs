@@ -5,7 +5,7 @@
 //! memory that its owner provides ([`VcpuBacking`]), so that it can stand in the linear memory of wasm code.
 
 use crate::emit::SLOTS;
-use crate::mem::tlb::Tlb;
+use crate::mem::tlb::{MAX_CONTEXTS, Tlb};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -34,6 +34,10 @@ pub struct Links {
     pub jump: u64,
     /// Where ways out lead that have not been linked.
     pub unlinked: u64,
+    /// What looks a load up at its page's other place in the TLB, for each context.
+    pub look_read: [u64; MAX_CONTEXTS],
+    /// The same for stores.
+    pub look_write: [u64; MAX_CONTEXTS],
     /// The function of the run loop that carries out sites.
     pub function: u64,
     /// The function of the run loop that runs helpers.
@@ -92,7 +96,7 @@ pub struct Vcpu {
 ///
 /// # Safety
 /// `place()` must stay valid for reads and writes, at the same address and not aliased by any other reference, for as long
-/// as the value lives; it must be aligned to 64 bytes.
+/// as the value lives; it must be aligned to 64 bytes, and hold zeros when the value is handed over.
 pub unsafe trait VcpuBacking: Send {
     /// Room for a vCPU.
     fn place(&self) -> NonNull<Vcpu>;
@@ -109,7 +113,7 @@ struct HeapBacking(NonNull<Vcpu>);
 // SAFETY: the pointer is owned by this value alone, like a Box's.
 unsafe impl Send for HeapBacking {}
 
-// SAFETY: allocated with this layout in `new`, freed only in `drop`, never exposed as a Rust reference by this type.
+// SAFETY: allocated with this layout in `new`, as zeros, freed only in `drop`, never exposed as a Rust reference by this type.
 unsafe impl VcpuBacking for HeapBacking {
     fn place(&self) -> NonNull<Vcpu> {
         self.0
@@ -184,12 +188,10 @@ pub(crate) fn allocate() -> Parts {
 /// Makes a vCPU at reset in this memory.
 pub(crate) fn take_apart(backing: Box<dyn VcpuBacking>) -> Parts {
     let vcpu = backing.place();
-    // SAFETY: the backing's promise: valid for reads and writes and ours alone. Every field is a number or an array of
-    // numbers, for which zeros are a value.
+    // SAFETY: the backing's promise: valid for reads and writes, ours alone, and zeros. Every field is a number or an array
+    // of numbers, for which zeros are a value.
     unsafe {
-        vcpu.as_ptr().write_bytes(0, 1);
         (*vcpu.as_ptr()).tlb.flush();
-        (*vcpu.as_ptr()).tlb.jumps.forget();
         let part = |offset: usize| vcpu.cast::<u8>().add(offset);
         Parts {
             slots: Part(part(core::mem::offset_of!(Vcpu, slots)).cast()),

@@ -74,11 +74,11 @@ fn guests(qemu: &QemuSystem, assets: &Assets, cmdline: &str, only: &str, table: 
     let clock = Instant::now();
     let cpu = Ours::process_cpu_time();
     let mut ours = Ours::start(assets, Jit::default())?;
-    guest::wait_ready(&mut ours)?;
+    guest::wait_ready(&mut ours, guest::LIMIT)?;
     boot(table, Side::C2w, clock, ours.cpu_time()? - cpu);
     let clock = Instant::now();
     let mut theirs = Qemu::start(qemu, assets, cmdline)?;
-    guest::wait_ready(&mut theirs)?;
+    guest::wait_ready(&mut theirs, guest::LIMIT)?;
     boot(table, Side::Qemu, clock, theirs.cpu_time()?);
     rest(table, Side::Qemu, "memory beside RAM, booted", memory::resident(theirs.pid(), MEMORY_BYTES)?);
     guest::furnish(&mut ours)?;

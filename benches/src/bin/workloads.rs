@@ -3,12 +3,14 @@
 //! written, too. `cargo build --release -p c2w` first.
 //!
 //! In every round the guests boot; then each program runs on one side and at once on the next, so that what else the host
-//! does hits all. Every side has to compute the same. The host runs the very programs of an x86_64 guest where it is one
-//! itself. A program that has not ended in time is named, and its side starts anew.
+//! does hits all. Every side has to compute the same; the interpreter does a part of the work, and its times are multiplied.
+//! The host runs the very programs of an x86_64 guest where it is one itself. A program that has not ended in time is named,
+//! its side starts anew, and later rounds leave it out there. So they do with a side that does not boot.
 //!
-//! Then come whole commands of which most code runs once, by `c2w-run` with an empty directory for translated code (the
-//! group `cold`), and again with the same directory (`code cache warm`). QEMU keeps nothing, and has one time for both: in a
-//! guest that has booted, as c2w's goes on from the image's snapshot; only in `boot` both boot.
+//! Then, in the first two rounds, come whole commands of which most code runs once, by `c2w-run` with an empty directory for
+//! translated code (the group `cold`), and again with the same directory (`code cache warm`), from which some code has to
+//! come then; where none is kept, only the first is run. QEMU keeps nothing, and has one time for both: in a guest that has
+//! booted, as c2w's goes on from the image's snapshot; only in `boot` both boot.
 //!
 //! Below the table stand the geometric means next to what is aimed at, and what explains them, from `c2w-run --stats` while
 //! it boots and runs every program once more.
@@ -41,28 +43,26 @@
 //!         -drive file={rootfs},id=root,format=raw,if=none,readonly=on -device virtio-blk-device,drive=root"
 //! ```
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use c2w::jit::Jit;
 use c2w::snapshot::pack::SnapshotOptions;
 use c2w_benches::assets::Assets;
-use c2w_benches::ours::Ours;
-use c2w_benches::process::{c2w_run, load};
-use c2w_benches::qemu::{self, Qemu};
+use c2w_benches::process::load;
 use c2w_benches::workloads::build::{self, add_to_rootfs, programs};
 use c2w_benches::workloads::chart;
 use c2w_benches::workloads::cold::{self, COLD};
-use c2w_benches::workloads::list::{Group, INDIRECT, WORKLOADS, Workload};
-use c2w_benches::workloads::report::{Report, Translation};
+use c2w_benches::workloads::list::{Group, WORKLOADS};
+use c2w_benches::workloads::report::Report;
 use c2w_benches::workloads::results::{Results, Role, Side};
-use c2w_benches::workloads::runner::{Agent, Outcome, Programs, Runner, peer};
+use c2w_benches::workloads::suite::{Found, Limits, Start, Suite};
 use c2w_benches::workloads::template::Template;
 use c2w_packer::cache::Cache;
 use c2w_packer::demo;
 use c2w_packer::image::Arch;
-use c2w_packer::toolchain::{QemuSystem, qemu_system};
+use c2w_packer::toolchain::qemu_system;
 use clap::Parser;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Length of the disk and the shared file that QEMU and c2w are also given; no program here reads them.
 const BULK_BYTES: u64 = 1 << 20;
@@ -76,7 +76,7 @@ struct Args {
     /// Only programs whose name or group contains this.
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
-    /// How often everything is measured.
+    /// How often everything is measured; whole commands twice at most.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Make runs so many times longer.
@@ -85,8 +85,8 @@ struct Args {
     /// How c2w runs guest code, a column for each; the first is compared in more ways.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "native,wasm,cranelift,off")]
     engines: Vec<Jit>,
-    /// Seconds in which a program has to end on any side.
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    /// Seconds in which a program has to end on any side; commands and boots may take four times as long.
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     timeout: u64,
     /// Also measure another emulator; see the head of this program's source.
     #[arg(long, value_name = "NAME=COMMAND")]
@@ -108,29 +108,10 @@ struct Args {
     chart: Option<PathBuf>,
 }
 
-/// How a side is started in every round.
-enum Start<'a> {
-    Native(PathBuf),
-    Qemu(QemuSystem),
-    Peer(&'a Template),
-    C2w(Jit),
-}
-
-/// Everything that does not change from round to round.
-struct Suite<'a> {
-    starts: Vec<Start<'a>>,
-    assets: Assets,
-    programs: PathBuf,
-    workloads: Vec<(Workload, u64)>,
-    limit: Duration,
-}
-
-/// What comes out.
-struct Found {
-    results: Results,
-    report: Report,
-    failures: Vec<String>,
-}
+/// Rounds in which the commands are measured, at most: they take as long as all programs together.
+const COMMAND_ROUNDS: u32 = 2;
+/// How much longer than a program a command, or the boot of a guest, may take.
+const COMMANDS_LIMIT: u32 = 4;
 
 fn main() -> Result<()> {
     let args = Args::parse();
@@ -146,17 +127,19 @@ fn main() -> Result<()> {
     let lines: Vec<_> = lines.chain(cold.map(|(name, group, ..)| (name, group, 1))).collect();
     ensure!(!lines.is_empty(), "no program's name or group contains {:?}", args.only);
     let count = sides.len();
-    let mut found =
-        Found { results: Results::new(sides, lines), report: Report::new(count), failures: Vec::new() };
+    let mut found = Found::new(Results::new(sides, lines), Report::new(count));
     let has_cold = COLD.iter().any(|cold| cold.names.iter().any(|name| found.results.row(name).is_some()));
     let assets = assets(args.arch, &guest_programs, has_cold)?;
     let limit = Duration::from_secs(args.timeout);
-    let suite = Suite { starts, assets, programs: guest_programs, workloads, limit };
+    let limits = Limits { program: limit, command: limit.saturating_mul(COMMANDS_LIMIT) };
+    let suite = Suite { starts, assets, programs: guest_programs, workloads, limits };
     let before = load()?;
     for round in 1..=args.rounds {
         eprintln!("workloads: round {round} of {}", args.rounds);
         suite.programs(&mut found, !args.no_report);
-        suite.commands(&mut found);
+        if round <= COMMAND_ROUNDS {
+            suite.commands(&mut found);
+        }
     }
     if !args.no_report {
         suite.translations(&mut found);
@@ -164,7 +147,7 @@ fn main() -> Result<()> {
     let title = format!("{} guest", args.arch);
     let beside = std::env::current_exe()?.with_file_name(format!("workloads-{}.svg", args.arch));
     let path = args.chart.unwrap_or(beside);
-    let Found { results, report, failures } = found;
+    let Found { results, report, failures, .. } = found;
     chart::write(&results, &title, &path)?;
     if args.json {
         let mut json = results.json();
@@ -185,7 +168,7 @@ fn main() -> Result<()> {
 }
 
 /// Who is compared: the host, QEMU, other emulators, c2w.
-fn sides<'a>(args: &'a Args, guest_programs: &Path) -> Result<Vec<(Start<'a>, Side)>> {
+fn sides(args: &Args, guest_programs: &Path) -> Result<Vec<(Start, Side)>> {
     let side = |name: &str, role| Side { name: name.to_string(), role, jit: None };
     let mut sides = vec![(native(args.arch, guest_programs)?, side("host", Role::Native))];
     if !args.no_qemu {
@@ -193,7 +176,7 @@ fn sides<'a>(args: &'a Args, guest_programs: &Path) -> Result<Vec<(Start<'a>, Si
         sides.push((Start::Qemu(qemu), side("QEMU", Role::Peer)));
     }
     let peers = args.peer.iter();
-    sides.extend(peers.map(|template| (Start::Peer(template), side(&template.name, Role::Peer))));
+    sides.extend(peers.map(|template| (Start::Peer(template.clone()), side(&template.name, Role::Peer))));
     let engines = args.engines.iter().filter(|_| !args.no_c2w);
     sides.extend(engines.map(|jit| {
         let name = match jit {
@@ -208,7 +191,7 @@ fn sides<'a>(args: &'a Args, guest_programs: &Path) -> Result<Vec<(Start<'a>, Si
 }
 
 /// The host's own programs, which are the guest's where the architectures are the same.
-fn native(guest: Arch, guest_programs: &Path) -> Result<Start<'static>> {
+fn native(guest: Arch, guest_programs: &Path) -> Result<Start> {
     Ok(Start::Native(match build::host() {
         Some(host) if host == guest => guest_programs.to_path_buf(),
         host => programs(host)?,
@@ -224,146 +207,4 @@ fn assets(arch: Arch, guest_programs: &Path, has_cold: bool) -> Result<Assets> {
     add_to_rootfs(&base, guest_programs, &rootfs)?;
     let snapshot = SnapshotOptions::default();
     Assets::of_rootfs(rootfs, arch, BULK_BYTES, Some(snapshot))
-}
-
-impl Suite<'_> {
-    fn runner(&self, side: usize) -> Result<Box<dyn Runner>> {
-        let (assets, programs) = (&self.assets, &self.programs);
-        Ok(match &self.starts[side] {
-            Start::Native(directory) => Box::new(Programs::native(directory.clone())),
-            Start::Qemu(qemu) => {
-                Box::new(Agent::boot(Qemu::start(qemu, assets, &qemu::cmdline(assets.arch)?)?)?)
-            }
-            Start::Peer(template) => peer(template, assets, programs)?,
-            Start::C2w(jit) => Box::new(Agent::boot(Ours::start(assets, *jit)?)?),
-        })
-    }
-
-    /// One round of the programs.
-    fn programs(&self, found: &mut Found, with_indirect: bool) {
-        if self.workloads.is_empty() {
-            return;
-        }
-        let mut runners: Vec<Option<Box<dyn Runner>>> = self.starts.iter().map(|_| None).collect();
-        let indirect = with_indirect.then_some((INDIRECT, INDIRECT.repeats));
-        for (workload, repeats) in self.workloads.iter().copied().chain(indirect) {
-            for (side, runner) in runners.iter_mut().enumerate() {
-                // Not every host has what a guest has.
-                let role = found.results.sides()[side].role;
-                if role == Role::Native && !workload.runs_on(build::host()) {
-                    continue;
-                }
-                let outcome = match runner {
-                    Some(runner) => runner.run(&workload, repeats, self.limit),
-                    None => self
-                        .runner(side)
-                        .context("cannot start")
-                        .and_then(|started| runner.insert(started).run(&workload, repeats, self.limit)),
-                };
-                if outcome.is_err() {
-                    // It may be in any state.
-                    *runner = None;
-                }
-                found.report.indirect_ns[side].extend(outcome.as_ref().ok().and_then(|outcome| outcome.ns));
-                found.add(workload.name, side, outcome);
-            }
-        }
-        for (side, runner) in runners.iter().enumerate() {
-            let peak = runner.as_ref().and_then(|runner| runner.peak_bytes());
-            found.report.peak_bytes[side] = found.report.peak_bytes[side].max(peak);
-        }
-    }
-
-    /// One round of the commands.
-    fn commands(&self, found: &mut Found) {
-        let is_wanted = |cold: &&cold::Cold| cold.names.iter().any(|name| found.results.row(name).is_some());
-        let wanted: Vec<_> = COLD.iter().filter(is_wanted).collect();
-        if wanted.is_empty() {
-            return;
-        }
-        for (side, start) in self.starts.iter().enumerate() {
-            match start {
-                Start::Qemu(qemu) => {
-                    let start = Instant::now();
-                    let guest = qemu::cmdline(self.assets.arch)
-                        .and_then(|cmdline| Qemu::start(qemu, &self.assets, &cmdline));
-                    let mut guest = match guest {
-                        Ok(guest) => guest,
-                        Err(error) => {
-                            found.add(COLD[0].names[0], side, Err(error));
-                            continue;
-                        }
-                    };
-                    // All of them, for each to find the guest as it is after the one before.
-                    for cold in &COLD {
-                        let outcome = cold::theirs(&mut guest, start, cold, self.limit);
-                        if let Ok(outcome) = &outcome {
-                            found.add(cold.names[1], side, Ok(*outcome));
-                        }
-                        found.add(cold.names[0], side, outcome);
-                    }
-                }
-                Start::C2w(jit) if *jit != Jit::Off => {
-                    for &cold in &wanted {
-                        if let Err(error) = self.command(found, side, *jit, cold) {
-                            found.add(cold.names[0], side, Err(error));
-                        }
-                    }
-                }
-                Start::Native(_) | Start::Peer(_) | Start::C2w(_) => {}
-            }
-        }
-    }
-
-    /// A command under c2w, with and without what its first run leaves.
-    fn command(&self, found: &mut Found, side: usize, jit: Jit, cold: &cold::Cold) -> Result<()> {
-        let (program, code) = (c2w_run()?, tempfile::tempdir()?);
-        for name in cold.names {
-            let outcome = cold::ours(&program, &self.assets.image, jit, code.path(), cold, self.limit);
-            found.add(name, side, outcome);
-        }
-        Ok(())
-    }
-
-    /// What the translators did.
-    fn translations(&self, found: &mut Found) {
-        for (side, start) in self.starts.iter().enumerate() {
-            let Start::C2w(jit) = start else { continue };
-            if *jit == Jit::Off || self.workloads.is_empty() {
-                continue;
-            }
-            let count = u32::try_from(self.workloads.len()).unwrap_or(u32::MAX);
-            let limit = self.limit.saturating_mul(count);
-            let measured = c2w_run().and_then(|program| {
-                Translation::measure(&program, &self.assets.image, *jit, &self.workloads, limit)
-            });
-            match measured {
-                Ok(translation) => found.report.translations[side] = Some(translation),
-                Err(error) => found.fail("statistics", side, &error),
-            }
-        }
-    }
-}
-
-impl Found {
-    /// Takes note of a run; one of a program that is no line of the table only has to be good.
-    fn add(&mut self, name: &str, side: usize, outcome: Result<Outcome>) {
-        let added = outcome.and_then(|outcome| {
-            if let Some(row) = self.results.row(name) {
-                let side_name = &self.results.sides()[side].name;
-                eprintln!("workloads: {name}, {side_name}: {:.3} s", outcome.wall.as_secs_f64());
-                self.results.add(row, side, &outcome)?;
-            }
-            Ok(())
-        });
-        if let Err(error) = added {
-            self.fail(name, side, &error);
-        }
-    }
-
-    fn fail(&mut self, name: &str, side: usize, error: &anyhow::Error) {
-        let text = format!("{name}, {}: {error:#}", self.results.sides()[side].name);
-        eprintln!("workloads: {text}");
-        self.failures.push(text);
-    }
 }

@@ -3,6 +3,7 @@
 
 use super::list::Group;
 use super::runner::Outcome;
+use super::stats::Stats;
 use crate::guest::{self, Guest};
 use crate::process;
 use anyhow::{Result, ensure};
@@ -22,8 +23,8 @@ pub const NO_CODE_CACHE: &str = "off";
 pub const PACKAGES: [&str; 3] = ["python3-minimal", "gcc", "libc6-dev"];
 /// Name of the text that is compiled, where the programs are in the guest.
 pub const SOURCE: &str = "generated.c";
-/// Functions in it, each of some twenty lines.
-const FUNCTIONS: usize = 250;
+/// Pieces of it, each of some forty lines.
+const PIECES: usize = 132;
 
 /// A command.
 #[derive(Clone, Copy, Debug)]
@@ -60,62 +61,90 @@ pub fn lines() -> impl Iterator<Item = (&'static str, Group, Cold, bool)> {
     half(0, Group::Cold).chain(half(1, Group::Warm))
 }
 
-/// A program of some 5000 lines, always the same, with what compilers are busy with: loops, branches, calls, structures.
+/// A program of some 5000 lines, always the same, as people write them: types, words about what follows, and short functions
+/// with loops, branches and structures that call what is elsewhere. Compilers are soon done with each.
 pub fn source_text() -> String {
     let mut text = String::from(
-        "struct item { unsigned key; int value; struct item *next; double weight; };\n\
-         extern int seen(const char *, int);\n\n",
+        "struct item {\n\
+         \x20   unsigned key;\n\
+         \x20   int value;\n\
+         \x20   struct item *next;\n\
+         };\n\
+         \n\
+         extern int seen(const char *name, int value);\n",
     );
-    for n in 0..FUNCTIONS {
-        let (prime, shift, earlier) = (n * 7919 + 13, n % 13 + 1, n.saturating_sub(n % 7 + 1));
-        let call = if n == 0 { "key".to_string() } else { format!("(unsigned)work{earlier}(list, n / 2)") };
-        let _ = writeln!(
+    for n in 0..PIECES {
+        let (prime, shift) = (n * 7919 + 13, n % 13 + 1);
+        let _ = write!(
             text,
-            "int work{n}(struct item *list, int n) {{\n\
-             \x20   unsigned key = {prime}u;\n\
-             \x20   double sum = {n}.5;\n\
-             \x20   int table[16];\n\
-             \x20   for (int i = 0; i < 16; i++)\n\
-             \x20       table[i] = (i * {prime}) >> {shift};\n\
-             \x20   for (struct item *at = list; at && n > 0; at = at->next, n--) {{\n\
-             \x20       key = (key ^ at->key) * 0x9e3779b1u;\n\
-             \x20       if (at->value > table[key & 15])\n\
-             \x20           sum += at->weight * {shift};\n\
+            "\n\
+             // What is kept of kind {n}: the last ones come first,\n\
+             // and of these there is room for a number of them.\n\
+             struct store{n} {{\n\
+             \x20   struct item *first;\n\
+             \x20   int count;\n\
+             \x20   int limit;\n\
+             \x20   unsigned key;\n\
+             }};\n\
+             \n\
+             // Puts an item in front of the others, if there is still room,\n\
+             // and says how many there are.\n\
+             int put{n}(struct store{n} *store, struct item *item)\n\
+             {{\n\
+             \x20   if (store->count >= store->limit)\n\
+             \x20       return seen(\"store{n} is full\", store->limit);\n\
+             \n\
+             \x20   item->key ^= {prime}u;\n\
+             \x20   item->next = store->first;\n\
+             \x20   store->first = item;\n\
+             \x20   store->key = item->key >> {shift};\n\
+             \n\
+             \x20   return ++store->count;\n\
+             }}\n\
+             \n\
+             // Sums the values of items with larger keys than one.\n\
+             int sum{n}(const struct store{n} *store, unsigned least)\n\
+             {{\n\
+             \x20   int sum = {n};\n\
+             \n\
+             \x20   for (const struct item *at = store->first; at; at = at->next)\n\
+             \x20       if (at->key > least)\n\
+             \x20           sum += at->value * {shift};\n\
              \x20       else if (at->value < -{prime})\n\
-             \x20           sum -= at->value / (double)(key | 1);\n\
-             \x20       switch (key >> 29) {{\n\
-             \x20       case 0: table[key & 15] += at->value; break;\n\
-             \x20       case {}: at->value ^= table[(key >> 4) & 15]; break;\n\
-             \x20       default: at->key += {call}; break;\n\
-             \x20       }}\n\
-             \x20   }}\n\
-             \x20   return seen(\"work{n}\", (int)sum) + (int)(key >> {shift}) + table[{}];\n\
-             }}",
-            n % 6 + 1,
-            n % 16,
+             \x20           return seen(\"store{n}\", at->value);\n\
+             \n\
+             \x20   return sum;\n\
+             }}\n",
         );
     }
     text
 }
 
-/// Runs one under c2w, with this directory for translated code.
+/// Nothing of the translated code that an earlier run has left was of use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no region came from the code cache, which the run before has left: it was not warm")]
+pub struct NotWarm;
+
+/// Runs one under c2w, with this directory for translated code, in which an earlier run has left something if it is `warm`.
 ///
 /// # Errors
-/// It fails, or does not end in time.
+/// It fails, does not end in time, or makes no use of what was left.
 pub fn ours(
     program: &Path,
     image: &Path,
     jit: Jit,
-    code: &Path,
+    (code, warm): (&Path, bool),
     cold: &Cold,
     limit: Duration,
 ) -> Result<Outcome> {
     let mut command = c2w_run(program, jit);
-    command.env(CODE_CACHE, code).args(cold.boots.then_some("--cold")).arg(image);
+    command.env(CODE_CACHE, code).arg("--stats").args(cold.boots.then_some("--cold")).arg(image);
     let ended = process::run(command.args(["sh", "-c", cold.script]), limit)?;
+    let (stats, complaints) = Stats::split(&ended.stderr);
     // A warning, too: that it boots because the image is another build's, for one.
-    let is_well = ended.status.success() && ended.stderr.is_empty();
-    ensure!(is_well, "c2w-run ended with {}: {}", ended.status, ended.stderr);
+    let is_well = ended.status.success() && complaints.is_empty();
+    ensure!(is_well, "c2w-run ended with {}: {complaints}", ended.status);
+    ensure!(!warm || stats.get("regions from the code cache")? > 0, NotWarm);
     Ok(outcome(ended.took, &ended.stdout))
 }
 
@@ -127,14 +156,11 @@ pub fn c2w_run(program: &Path, jit: Jit) -> Command {
     command
 }
 
-/// Runs one in another emulator's guest, which may still have to boot: that was begun at `start`.
+/// Runs one in another emulator's guest, which has just booted if that is timed; its start was at `start`.
 ///
 /// # Errors
 /// It fails, or does not end in time.
 pub fn theirs(guest: &mut dyn Guest, start: Instant, cold: &Cold, limit: Duration) -> Result<Outcome> {
-    if cold.boots {
-        guest::wait_ready(guest)?;
-    }
     let (mut took, said) = guest::execute(guest, &["sh", "-c", cold.script], limit)?;
     if cold.boots {
         (took.wall, took.cpu) = (start.elapsed(), guest.cpu_time()?);
@@ -166,6 +192,28 @@ mod tests {
         gcc.args(["-Wall", "-Werror", "-fsyntax-only"]).arg(path);
         let ended = process::run(&mut gcc, guest::LIMIT).unwrap();
         assert!(ended.status.success(), "{}", ended.stderr);
+    }
+
+    /// A shell script stands for `c2w-run`.
+    #[test]
+    fn a_run_has_to_be_as_warm_as_it_is_called() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("c2w-run");
+        let run = |says: &str, warm| {
+            std::fs::write(&program, format!("#!/bin/sh\n{says}\n")).unwrap();
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+            let code = (directory.path(), warm);
+            ours(&program, &program, Jit::Native, code, &COLD[1], guest::LIMIT)
+                .map(|outcome| outcome.checksum)
+        };
+        let recalled =
+            |count: u32| format!("echo 'c2w-run: regions from the code cache          {count}' >&2; echo hi");
+        let checksum = run(&recalled(0), false).unwrap();
+        assert_eq!(run(&recalled(7), true).unwrap(), checksum);
+        assert_eq!(run(&recalled(0), true).unwrap_err().downcast_ref(), Some(&NotWarm));
+        let warns = format!("{}; echo 'c2w-run: warning: it boots' >&2", recalled(7));
+        assert!(run(&warns, true).unwrap_err().to_string().contains("warning: it boots"));
     }
 
     #[test]

@@ -5,33 +5,15 @@ use super::build::GUEST_DIRECTORY;
 use super::cold::c2w_run;
 use super::list::Workload;
 use super::results::Results;
+use super::stats::Stats;
 use crate::figure::{median, number};
 use crate::process;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use c2w::jit::Jit;
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
-
-/// What `c2w-run --stats` says, by name.
-struct Stats(BTreeMap<String, u64>);
-
-impl Stats {
-    /// Lines of it are among others on standard error.
-    fn parse(stderr: &str) -> Self {
-        let lines = stderr.lines().filter_map(|line| {
-            let (name, value) = line.strip_prefix("c2w-run: ")?.rsplit_once(' ')?;
-            Some((name.trim().to_string(), value.parse().ok()?))
-        });
-        Self(lines.collect())
-    }
-
-    fn get(&self, name: &str) -> Result<f64> {
-        Ok(*self.0.get(name).with_context(|| format!("c2w-run --stats has no {name:?}"))? as f64)
-    }
-}
 
 /// What one translator did while every program ran, the boot included.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -50,13 +32,14 @@ pub struct Translation {
 
 impl Translation {
     fn new(stats: &Stats) -> Result<Self> {
-        let insns = stats.get("instructions in them")?;
+        let get = |name| stats.get(name).map(|value| value as f64);
+        let insns = get("instructions in them")?;
         Ok(Self {
-            vcpu_us: stats.get("microseconds of translation, vCPU thread")? / insns,
-            background_us: stats.get("microseconds of translation, other thread")? / insns,
-            host_bytes: stats.get("bytes of code")? / insns,
-            translated: stats.get("by translated code")? / stats.get("instructions retired")?,
-            peak_bytes: stats.get("peak of resident memory, KiB")? * 1024.0,
+            vcpu_us: get("microseconds of translation, vCPU thread")? / insns,
+            background_us: get("microseconds of translation, other thread")? / insns,
+            host_bytes: get("bytes of code")? / insns,
+            translated: get("by translated code")? / get("instructions retired")?,
+            peak_bytes: get("peak of resident memory, KiB")? * 1024.0,
         })
     }
 
@@ -80,7 +63,7 @@ impl Translation {
         command.args(["--cold", "--stats"]).arg(image).args(["sh", "-c", &script]);
         let ended = process::run(&mut command, limit)?;
         ensure!(ended.status.success(), "c2w-run ended with {}: {}", ended.status, ended.stderr);
-        Self::new(&Stats::parse(&ended.stderr))
+        Self::new(&Stats::split(&ended.stderr).0)
     }
 }
 
@@ -164,7 +147,7 @@ mod tests {
 
     #[test]
     fn statistics_are_read() {
-        let translation = Translation::new(&Stats::parse(STDERR)).unwrap();
+        let translation = Translation::new(&Stats::split(STDERR).0).unwrap();
         let expected = Translation {
             vcpu_us: 0.5,
             background_us: 8.0,
@@ -173,7 +156,7 @@ mod tests {
             peak_bytes: 1024.0 * 102_400.0,
         };
         assert_eq!(translation, expected);
-        let error = Translation::new(&Stats::parse("c2w-run: instructions retired 1\n")).unwrap_err();
+        let error = Translation::new(&Stats::split("c2w-run: instructions retired 1\n").0).unwrap_err();
         assert!(error.to_string().contains("instructions in them"), "{error}");
     }
 
@@ -187,7 +170,7 @@ mod tests {
         let mut report = Report::new(2);
         report.indirect_ns[0] = vec![9.0, 7.0, 8.0];
         report.peak_bytes[0] = Some(300 << 20);
-        report.translations[1] = Some(Translation::new(&Stats::parse(STDERR)).unwrap());
+        report.translations[1] = Some(Translation::new(&Stats::split(STDERR).0).unwrap());
         let text = report.table(&results).to_string();
         for part in [
             "call and return            8.00        -",

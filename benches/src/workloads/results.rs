@@ -1,11 +1,18 @@
 //! What was measured of each program on each side, and the table of it.
+//!
+//! A side that is much slower than the others does a part of the work. Its times are multiplied by what is missing, and what
+//! it computes is compared with what another side computes of the same part.
 
 use super::list::Group;
 use super::runner::Outcome;
 use crate::figure::{median, number};
 use c2w::jit::Jit;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+
+/// The interpreter does a quarter of a program's work. With much less, the start of a program would count.
+const INTERPRETERS_PART: u64 = 4;
 
 /// Who runs the programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -31,9 +38,23 @@ pub struct Side {
     pub jit: Option<Jit>,
 }
 
-/// Measurements of one program on one side.
-#[derive(Clone, Debug, Default, Serialize)]
+impl Side {
+    /// What of a program's work is done by others for each that this side does.
+    fn part(&self) -> u64 {
+        if self.jit == Some(Jit::Off) { INTERPRETERS_PART } else { 1 }
+    }
+
+    /// How often a program does its work on this side, if it does it so often on others.
+    pub fn repeats(&self, full: u64) -> u64 {
+        (full / self.part()).max(1)
+    }
+}
+
+/// Measurements of one program on one side, as if it had done all of the work.
+#[derive(Clone, Debug, Serialize)]
 struct Samples {
+    /// What it did of it.
+    repeats: u64,
     wall_s: Vec<f64>,
     cpu_s: Vec<f64>,
 }
@@ -44,8 +65,8 @@ struct Row {
     name: &'static str,
     group: Group,
     repeats: u64,
-    /// What the first side computed, and which it was; every other one has to compute the same.
-    checksum: Option<(u64, usize)>,
+    /// By repeats, what the first side computed, and which it was; every other one has to compute the same.
+    checksums: BTreeMap<u64, (u64, usize)>,
     samples: Vec<Samples>,
 }
 
@@ -72,8 +93,11 @@ impl Results {
             name,
             group,
             repeats,
-            checksum: None,
-            samples: vec![Samples::default(); sides.len()],
+            checksums: BTreeMap::new(),
+            samples: sides
+                .iter()
+                .map(|side| Samples { repeats: side.repeats(repeats), wall_s: Vec::new(), cpu_s: Vec::new() })
+                .collect(),
         });
         Self { rows: rows.collect(), sides }
     }
@@ -93,13 +117,34 @@ impl Results {
         self.rows.iter().position(|row| row.name == name)
     }
 
-    /// Takes note of one run of the program with this number on this side.
+    /// Takes note of one run of the program with this number on this side, which did what [`Side::repeats`] says.
     ///
     /// # Errors
     /// Another side computed something else; such a run is not counted.
     pub fn add(&mut self, row: usize, side: usize, outcome: &Outcome) -> Result<(), Different> {
+        let repeats = self.rows[row].samples[side].repeats;
+        self.check(row, side, repeats, outcome)?;
         let row = &mut self.rows[row];
-        let (expected, first) = *row.checksum.get_or_insert((outcome.checksum, side));
+        let whole = row.repeats as f64 / repeats as f64;
+        let samples = &mut row.samples[side];
+        samples.wall_s.push(outcome.wall.as_secs_f64() * whole);
+        samples.cpu_s.extend(outcome.cpu.map(|cpu| cpu.as_secs_f64() * whole));
+        Ok(())
+    }
+
+    /// Only compares what was computed by a run which did its work so often.
+    ///
+    /// # Errors
+    /// Another side computed something else.
+    pub fn check(
+        &mut self,
+        row: usize,
+        side: usize,
+        repeats: u64,
+        outcome: &Outcome,
+    ) -> Result<(), Different> {
+        let row = &mut self.rows[row];
+        let (expected, first) = *row.checksums.entry(repeats).or_insert((outcome.checksum, side));
         if expected != outcome.checksum {
             return Err(Different {
                 workload: row.name,
@@ -108,10 +153,12 @@ impl Results {
                 found: outcome.checksum,
             });
         }
-        let samples = &mut row.samples[side];
-        samples.wall_s.push(outcome.wall.as_secs_f64());
-        samples.cpu_s.extend(outcome.cpu.map(|cpu| cpu.as_secs_f64()));
         Ok(())
+    }
+
+    /// Whether a run that does its work so often would be compared with another side's.
+    pub fn is_known(&self, row: usize, repeats: u64) -> bool {
+        self.rows[row].checksums.contains_key(&repeats)
     }
 
     fn side(&self, role: Role) -> Option<usize> {
@@ -186,6 +233,21 @@ impl Results {
         text
     }
 
+    /// How many runs the medians are of, which is less in some groups than in others.
+    fn rounds(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut groups: Vec<(usize, Vec<String>)> = Vec::new();
+        for group in Group::ALL {
+            let runs = self.rows_of(Some(group)).flat_map(|row| &row.samples);
+            match (runs.map(|samples| samples.wall_s.len()).max(), groups.last_mut()) {
+                (None | Some(0), _) => {}
+                (Some(count), Some((same, names))) if count == *same => names.push(group.to_string()),
+                (Some(count), _) => groups.push((count, vec![group.to_string()])),
+            }
+        }
+        let text = |(count, names): &(usize, Vec<String>)| format!("{count} ({})", names.join(", "));
+        write!(f, "seconds: medians of {}", groups.iter().map(text).collect::<Vec<_>>().join("; of "))
+    }
+
     /// Every sample, medians and ratios.
     pub fn json(&self) -> serde_json::Value {
         let ratios = |value: &dyn Fn(Ratio) -> Option<f64>| -> serde_json::Value {
@@ -198,7 +260,7 @@ impl Results {
                 "name": row.name,
                 "group": row.group.to_string(),
                 "repeats": row.repeats,
-                "checksum": row.checksum.map(|(checksum, _)| format!("{checksum:016x}")),
+                "checksum": row.checksums.get(&row.repeats).map(|(checksum, _)| format!("{checksum:016x}")),
                 "samples": row.samples,
                 "wall_median_s": medians.collect::<Vec<_>>(),
                 "speed": ratios(&|ratio| Self::ratio(row, ratio)),
@@ -261,7 +323,20 @@ impl fmt::Display for Results {
             }
         }
         mean(f, "= all", None)?;
-        write!(f, "X/Y: how many times faster X is than Y; = geometric mean")
+        writeln!(f, "X/Y: how many times faster X is than Y; = geometric mean")?;
+        self.rounds(f)?;
+        for side in self.sides.iter().filter(|side| side.part() > 1) {
+            write!(f, "\n{}: times of 1/{} of the work, times {1}", side.name, side.part())?;
+        }
+        let is_missing = |row: &Row| row.samples.iter().any(|samples| samples.wall_s.is_empty());
+        if self.rows.iter().any(is_missing) {
+            write!(
+                f,
+                "\n-: failed, as is said below, or there is nothing to run: other guests' programs; commands for the host, \
+                 for other emulators and for the interpreter; warm ones where no code is kept"
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -330,7 +405,8 @@ mod tests {
              nbody-f32             0.010     4.00     1.00     4.00         8.00   0.0100\n\
              = floating point                                  4.00         8.00   0.0100\n\
              = all                                             1.59         3.17   0.0464\n\
-             X/Y: how many times faster X is than Y; = geometric mean"
+             X/Y: how many times faster X is than Y; = geometric mean\n\
+             seconds: medians of 3 (integer, floating point)"
         );
         assert_eq!(
             results.aims(),
@@ -355,6 +431,47 @@ mod tests {
         assert!(
             text.contains("= all                                             1.00            -"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn a_slow_sides_times_are_of_a_part_of_the_work() {
+        let side = |name: &str, role, jit| Side { name: name.to_string(), role, jit };
+        let sides = vec![
+            side("host", Role::Native, None),
+            side("QEMU", Role::Peer, None),
+            side("interpreter", Role::C2w, Some(Jit::Off)),
+        ];
+        assert_eq!([42, 3].map(|full| sides[2].repeats(full)), [10, 1]);
+        assert_eq!(sides[1].repeats(42), 42);
+        let mut results = Results::new(sides, [("sieve", Group::Integer, 42), ("boot", Group::Cold, 1)]);
+        for side in [0, 1] {
+            results.add(0, side, &outcome(420, Some(420), 0xab)).unwrap();
+        }
+        results.add(1, 1, &outcome(1000, None, 1)).unwrap();
+        results.add(1, 1, &outcome(1000, None, 1)).unwrap();
+        assert!(results.is_known(0, 42) && !results.is_known(0, 10));
+        results.check(0, 0, 10, &outcome(40, None, 0xac)).unwrap();
+        assert!(results.is_known(0, 10));
+        let error = results.add(0, 2, &outcome(200, Some(200), 0xab)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "sieve: the checksum is 00000000000000ab instead of 00000000000000ac as on host"
+        );
+        results.add(0, 2, &outcome(200, Some(200), 0xac)).unwrap();
+        assert_eq!(
+            results.to_string(),
+            "workload             host s   QEMU s interpreter s interpreter/QEMU interpreter/QEMU cpu interpreter/host\n\
+             sieve                 0.420    0.420         0.840             0.50                 0.50             0.50\n\
+             = integer                                                      0.50                 0.50             0.50\n\
+             boot                      -     1.00             -                -                    -                -\n\
+             = cold                                                            -                    -                -\n\
+             = all                                                          0.50                 0.50             0.50\n\
+             X/Y: how many times faster X is than Y; = geometric mean\n\
+             seconds: medians of 1 (integer); of 2 (cold)\n\
+             interpreter: times of 1/4 of the work, times 4\n\
+             -: failed, as is said below, or there is nothing to run: other guests' programs; commands for the host, \
+             for other emulators and for the interpreter; warm ones where no code is kept"
         );
     }
 

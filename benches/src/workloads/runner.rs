@@ -5,7 +5,7 @@ use super::build::{CONSOLE_INIT, GUEST_DIRECTORY};
 use super::list::Workload;
 use super::template::{Drive, Placeholder, Template};
 use crate::assets::{Assets, MEMORY_BYTES};
-use crate::guest::{self, Guest, LIMIT, TimedOut};
+use crate::guest::{self, Guest, TimedOut};
 use crate::ours::CMDLINE;
 use crate::process::{self, poll_until};
 use crate::qemu::Qemu;
@@ -73,9 +73,9 @@ impl<G: Guest> Agent<G> {
     /// Waits until it has booted and has every program in its page cache.
     ///
     /// # Errors
-    /// When the machine ended or the agent broke the protocol.
-    pub fn boot(mut guest: G) -> Result<Self> {
-        guest::wait_ready(&mut guest)?;
+    /// When the machine ended or the agent broke the protocol, or has not booted in time.
+    pub fn boot(mut guest: G, limit: Duration) -> Result<Self> {
+        guest::wait_ready(&mut guest, limit)?;
         guest::run(&mut guest, &warm_up())?;
         Ok(Self(guest))
     }
@@ -149,8 +149,13 @@ fn command(words: &[String]) -> Command {
 /// Starts another emulator and waits until it is ready. `programs` are those of the guest's architecture.
 ///
 /// # Errors
-/// It could not be started or did not get that far.
-pub fn peer(template: &Template, assets: &Assets, programs: &Path) -> Result<Box<dyn Runner>> {
+/// It could not be started or did not get that far in time.
+pub fn peer(
+    template: &Template,
+    assets: &Assets,
+    programs: &Path,
+    limit: Duration,
+) -> Result<Box<dyn Runner>> {
     let name = || template.name.clone();
     match template.drive {
         Drive::Program => Ok(Box::new(Programs::new(template.clone(), programs.to_path_buf()))),
@@ -162,7 +167,7 @@ pub fn peer(template: &Template, assets: &Assets, programs: &Path) -> Result<Box
             let process = command.stdout(Stdio::null()).spawn().with_context(name)?;
             // Else the socket would stay open when the emulator ends.
             drop(theirs);
-            agent(process, socket).with_context(name)
+            agent(process, socket, limit).with_context(name)
         }
         Drive::AgentSocket => {
             let directory = tempfile::tempdir()?;
@@ -171,11 +176,11 @@ pub fn peer(template: &Template, assets: &Assets, programs: &Path) -> Result<Box
             let mut command = booting(template, assets, &path.display().to_string())?;
             let mut process = command.stdout(Stdio::null()).spawn().with_context(name)?;
             let socket = accept(&listener, &mut process).with_context(name)?;
-            agent(process, socket).with_context(name)
+            agent(process, socket, limit).with_context(name)
         }
         Drive::Console => {
             let mut command = booting(template, assets, "")?;
-            Ok(Box::new(Console::boot(&mut command).with_context(name)?))
+            Ok(Box::new(Console::boot(&mut command, limit).with_context(name)?))
         }
     }
 }
@@ -201,9 +206,9 @@ fn booting(template: &Template, assets: &Assets, agent: &str) -> Result<Command>
     Ok(command(&words))
 }
 
-fn agent(process: Child, socket: UnixStream) -> Result<Box<dyn Runner>> {
+fn agent(process: Child, socket: UnixStream, limit: Duration) -> Result<Box<dyn Runner>> {
     socket.set_nonblocking(true)?;
-    Ok(Box::new(Agent::boot(Qemu::around(process, socket))?))
+    Ok(Box::new(Agent::boot(Qemu::around(process, socket), limit)?))
 }
 
 /// Waits for an emulator's connection as long as it lives.
@@ -232,13 +237,13 @@ struct Console {
 }
 
 impl Console {
-    fn boot(command: &mut Command) -> Result<Self> {
+    fn boot(command: &mut Command, limit: Duration) -> Result<Self> {
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let input = process.stdin.take().context("a pipe")?;
         let output = process.stdout.take().context("a pipe")?;
         let mut console = Self { process, input, output, rest: Vec::new() };
-        console.lines_until(LIMIT, |line| (line == CONSOLE_READY).then_some(())).context("the boot")?;
-        console.obey(&warm_up(), LIMIT)?;
+        console.lines_until(limit, |line| (line == CONSOLE_READY).then_some(())).context("the boot")?;
+        console.obey(&warm_up(), limit)?;
         Ok(console)
     }
 
@@ -302,6 +307,7 @@ impl Drop for Console {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest::LIMIT;
 
     #[test]
     fn checksums_are_found_among_other_lines() {
@@ -316,16 +322,17 @@ mod tests {
         let script = "echo noise; echo c2w-ready; while read -r line; do case $line in cat*) echo c2w-end 0;; \
                       */sieve*) echo 000000000000002a; echo c2w-end 0;; *) echo no; echo c2w-end 127;; esac; done";
         let words: Vec<String> = ["sh", "-c", script].map(str::to_string).to_vec();
-        let mut console = Console::boot(&mut command(&words)).unwrap();
+        let mut console = Console::boot(&mut command(&words), LIMIT).unwrap();
         let sieve = super::super::list::WORKLOADS[0];
         assert_eq!(console.run(&sieve, 1, LIMIT).unwrap().checksum, 42);
         let error = console.run(&super::super::list::WORKLOADS[1], 1, LIMIT).unwrap_err();
         assert!(error.to_string().contains("127: no"), "{error}");
         let mut hangs =
             command(&["sh", "-c", "echo c2w-ready; echo c2w-end 0; exec sleep 3600"].map(str::to_string));
-        let error = Console::boot(&mut hangs).unwrap().run(&sieve, 1, Duration::from_millis(50)).unwrap_err();
+        let error =
+            Console::boot(&mut hangs, LIMIT).unwrap().run(&sieve, 1, Duration::from_millis(50)).unwrap_err();
         assert_eq!(error.downcast_ref(), Some(&TimedOut(Duration::from_millis(50))));
         let mut gone = command(&["sh", "-c", "echo bad"].map(str::to_string));
-        assert!(Console::boot(&mut gone).is_err_and(|error| format!("{error:#}").contains("bad")));
+        assert!(Console::boot(&mut gone, LIMIT).is_err_and(|error| format!("{error:#}").contains("bad")));
     }
 }

@@ -132,6 +132,30 @@ fn code_that_was_translated_before_is_not_even_decoded() {
     assert!(statistic(&stderr, "stretches checked") > 1000, "{stderr}");
 }
 
+#[cfg(all(unix, target_arch = "x86_64"))]
+#[test]
+fn modules_that_were_compiled_before_are_not_compiled_again() {
+    let cache = tempfile::tempdir_in(scratch()).unwrap();
+    let name = cache.path().to_str().unwrap();
+    let once = |jit: &str| {
+        let options = ["--jit", jit, "--code-cache", name, "--stats", "--", "sh", "-c", WORK];
+        let (status, stdout, stderr) = parts(&run(&options));
+        assert_eq!((status, stdout.as_str()), (0, ANSWER), "{stderr}");
+        ["regions translated", "regions from the code cache"].map(|line| statistic(&stderr, line))
+    };
+    let [compiled, recalled] = once("wasm");
+    assert_eq!(recalled, 0);
+    // Each run does a part of what is left.
+    for _ in 0..3 {
+        once("wasm");
+    }
+    let last = once("wasm");
+    assert!(last[1] > compiled && last[0] < last[1] / 2, "{compiled} compiled at first, then {last:?}");
+    // Code of another kind is no use to it.
+    let [_, recalled] = once("native");
+    assert_eq!(recalled, 0);
+}
+
 #[test]
 fn a_code_cache_that_cannot_be_used_costs_a_warning() {
     let (status, stdout, stderr) = parts(&run(&["--code-cache", "/dev/null", "--", "echo", "on"]));

@@ -18,7 +18,7 @@ use c2w_engine::ir::block::Op;
 use c2w_engine::ir::region::{Region, RegionBlock, Way, Ways};
 use c2w_engine::lower::calls::{CallOut, unlinked};
 use c2w_engine::lower::links::{Plan, links};
-use c2w_engine::lower::wasm::abi::{ENTRY, MEMORY, MODULE};
+use c2w_engine::lower::wasm::abi::{ENTRY, LINKS, MEMORY, MODULE};
 use c2w_engine::lower::wasm::{Target, lower};
 use c2w_packer::cache::Cache;
 use c2w_packer::toolchain::node;
@@ -89,8 +89,8 @@ fn every_operation_means_the_same_in_node() {
     let node = node(&Cache::of_user().unwrap()).unwrap();
     let status = Command::new(node)
         .arg(file("run.mjs"))
-        .args([MODULE, MEMORY, ENTRY, &calls.join(",")])
-        .args([layout.vcpu, results, 8 * all.len() as u32].map(|number| number.to_string()))
+        .args([MODULE, MEMORY, ENTRY, LINKS, &calls.join(",")])
+        .args([layout.vcpu, layout.links, results, 8 * all.len() as u32].map(|number| number.to_string()))
         .arg(unlinked(0).to_string())
         .current_dir(scratch.path())
         .status()

@@ -1,7 +1,7 @@
 // Runs a region's module over an image of its memory, for operand after operand: what main.rs tells.
 import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 
-const [from, memoryName, entry, calls, vcpu, results, length, unlinked] = process.argv.slice(2);
+const [from, memoryName, entry, linksName, calls, vcpu, links, results, length, unlinked] = process.argv.slice(2);
 const image = readFileSync("memory");
 const memory = new WebAssembly.Memory({ initial: image.length / 65536 });
 const bytes = new Uint8Array(memory.buffer);
@@ -13,7 +13,9 @@ for (const call of calls.split(",")) {
   };
 }
 const module = new WebAssembly.Module(readFileSync("module"));
-const run = new WebAssembly.Instance(module, { [from]: imports }).exports[entry];
+const exported = new WebAssembly.Instance(module, { [from]: imports }).exports;
+exported[linksName].value = Number(links);
+const run = exported[entry];
 const operands = readFileSync("operands");
 const output = openSync("results", "w");
 for (let at = 0; at < operands.length; at += 24) {

@@ -93,6 +93,8 @@ impl NativeCode {
             leave: self.address(self.stubs.leave),
             jump: self.address(self.stubs.jump),
             unlinked: self.address(self.stubs.unlinked),
+            look_read: self.stubs.look_read.map(|at| self.address(at)),
+            look_write: self.stubs.look_write.map(|at| self.address(at)),
             function: call_out as usize as u64,
             helper_function: helper as usize as u64,
             argument: argument as u64,

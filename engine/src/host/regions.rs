@@ -45,6 +45,11 @@ pub enum Left {
     Interpret,
 }
 
+/// Bytes of a [`RegionHost::keep`] of this very build, from a file that nobody but this user can have written: whoever makes
+/// one promises that. They are run.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnCode<'a>(pub(crate) &'a [u8]);
+
 /// Compiles regions, on any thread.
 pub trait Compiler: Send + 'static {
     /// A compiled region, to be installed.
@@ -87,7 +92,25 @@ pub trait RegionHost<G: Guest> {
     ///
     /// # Errors
     /// [`HostError::Full`].
-    fn plan(&mut self, region: &Region, data_context: usize) -> Result<Plan, HostError>;
+    fn plan(&mut self, region: &Region, data_context: usize) -> Result<Plan, HostError> {
+        self.plan_links(links(region), data_context)
+    }
+
+    /// The same for a region with these [`links`].
+    ///
+    /// # Errors
+    /// [`HostError::Full`].
+    fn plan_links(&mut self, links: Vec<i64>, data_context: usize) -> Result<Plan, HostError>;
+
+    /// A compiled region in bytes, for a later run of the program, if there is such a form.
+    fn keep(&self, _compiled: &<Self::Compiler as Compiler>::Compiled) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// The compiled region of which these bytes were made, with other link cells. `None` if it was for another processor.
+    fn revive(&self, _code: OwnCode<'_>, _plan: Plan) -> Option<<Self::Compiler as Compiler>::Compiled> {
+        None
+    }
 
     /// Makes a compiled region ready to be entered. It must have been planned since regions were last discarded. Regions are
     /// numbered from 0 on.
@@ -144,9 +167,8 @@ pub struct Cells {
 }
 
 impl Cells {
-    /// Gives a region its cells, or `None` if there are no more than `limit`.
-    pub fn plan(&mut self, region: &Region, data_context: usize, limit: usize) -> Option<Plan> {
-        let links = links(region);
+    /// Gives a region with these links its cells, or `None` if there are no more than `limit`.
+    pub fn plan(&mut self, links: Vec<i64>, data_context: usize, limit: usize) -> Option<Plan> {
         let first_link = self.targets.len() as u32;
         if self.targets.len() + links.len() > limit {
             return None;

@@ -56,6 +56,8 @@ impl<G: Guest> AnyTranslator<G> {
     pub fn recall(&mut self, cpu: &mut Cpu<G>, gpa: Gpa, id: BlockId) -> Option<Recalled> {
         match self {
             AnyTranslator::Native(translator) => translator.recall(cpu, gpa, id),
+            #[cfg(feature = "wasmtime")]
+            AnyTranslator::Wasm(translator) => translator.recall(cpu, gpa),
             #[allow(unreachable_patterns, reason = "there may be no other")]
             _ => None,
         }
@@ -66,9 +68,17 @@ impl<G: Guest> AnyTranslator<G> {
     pub fn adopt(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) -> Option<u32> {
         match self {
             AnyTranslator::Native(translator) => translator.adopt(cache, cpu, id),
+            #[cfg(feature = "wasmtime")]
+            AnyTranslator::Wasm(translator) => translator.adopt(cache, cpu, id),
             #[allow(unreachable_patterns, reason = "there may be no other")]
             _ => None,
         }
+    }
+
+    /// A block is about to be run, first of all after the run loop has looked at devices; gives the number of its code.
+    #[inline]
+    pub fn sample(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) -> Option<u32> {
+        each!(self, translator => translator.sample(cache, cpu, id))
     }
 
     /// Blocks have other numbers now.

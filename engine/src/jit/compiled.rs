@@ -2,22 +2,35 @@
 //!
 //! Compiling a region takes a thousand times as long as running it once, so that by default a thread does it while the
 //! interpreter goes on. What is compiled of a page that was written in the meantime is never installed.
+//!
+//! What an earlier run has compiled is taken from the code cache before its first block is even decoded. That costs as much as
+//! interpreting a block some hundred times, but only what ran often is in there.
 
 use super::call_out::Leave;
-use super::{End, Origin, TranslatorStatistics, grow, thread_ns};
-use crate::addr::{Gva, Page};
-use crate::cache::{BlockCache, BlockId, Renumbered};
+use super::grow::{self, Extent, SAMPLES};
+use super::kept::{Begun, CompiledCache, Found};
+use super::{CodeCache, End, Origin, TranslatorStatistics, thread_ns};
+use crate::addr::{Gpa, Gva, Page};
+use crate::cache::{BlockCache, BlockId, Recalled, Renumbered};
 use crate::cpu::Cpu;
 use crate::guest::Guest;
 use crate::host::regions::{CallOuts, CodeId, Compiler, HostError, Left, LinkCell, RegionHost};
 use crate::ir::region::Region;
 use crate::lower::links::Plan;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::io;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 /// Runs of a block before it is translated, unless somebody says otherwise.
 pub const THRESHOLD: u32 = 300;
+/// Runs of a block after which code is worth being compiled for a later run of the program: interpreting them takes as long as
+/// taking it from the cache.
+const WARM: u32 = 100;
+/// What part of the code of a run is not worth a file.
+const LITTLE: u64 = 16;
 /// Regions that the compiler has at most. Few, so that it is not behind: a block that found no room asks again after as
 /// many runs, the hottest one first.
 const MAX_PENDING: usize = 2;
@@ -26,17 +39,30 @@ const POLL: u32 = 64;
 
 struct Unit {
     origin: Origin,
-    /// Instructions of its first block.
-    insns: u64,
+    first: First,
     live: bool,
+    /// It may be compiled anew over more blocks.
+    may_grow: bool,
+}
+
+/// The first block of a unit.
+#[derive(Clone, Copy)]
+struct First {
+    /// Where in its page it starts.
+    place: u64,
+    insns: u16,
+    len_bytes: u16,
 }
 
 /// A region that is being compiled.
 struct Pending {
     id: BlockId,
     origin: Origin,
-    insns: u64,
-    cells: std::ops::Range<u32>,
+    first: First,
+    cells: Range<u32>,
+    /// What is kept of it.
+    begun: Option<Begun>,
+    extent: Extent,
     /// Its page was written.
     stale: bool,
 }
@@ -52,7 +78,11 @@ enum Waiting {
 pub struct CompiledTranslator<G: Guest, H: RegionHost<G>> {
     host: H,
     compiler: CompilerPlace<H::Compiler>,
+    /// Where code comes from that an earlier run compiled, and where this one's goes.
+    kept: Option<CompiledCache>,
     units: Vec<Unit>,
+    /// By origin and place, the newest one, dead or alive.
+    entries: HashMap<(Origin, u64), u32>,
     /// The unit that each link cell is a way out of.
     cells: Vec<Option<u32>>,
     pages: HashMap<Page, Vec<u32>>,
@@ -61,6 +91,8 @@ pub struct CompiledTranslator<G: Guest, H: RegionHost<G>> {
     next: u64,
     polls: u32,
     waiting: Waiting,
+    /// Where code was left because its time was up.
+    paused: Option<Gva>,
     threshold: u32,
     statistics: TranslatorStatistics,
     guest: PhantomData<fn(&mut G)>,
@@ -88,17 +120,78 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         Self {
             host,
             compiler,
+            kept: None,
             units: Vec::new(),
+            entries: HashMap::new(),
             cells: Vec::new(),
             pages: HashMap::new(),
             pending: HashMap::new(),
             next: 0,
             polls: 0,
             waiting: Waiting::Nothing,
+            paused: None,
             threshold: threshold.max(1),
             statistics: TranslatorStatistics::default(),
             guest: PhantomData,
         }
+    }
+
+    /// Looks for code in a cache from now on before it compiles, and keeps there what it compiles.
+    pub fn keep(&mut self, cache: CodeCache) {
+        self.kept = Some(CompiledCache::new(cache));
+    }
+
+    /// Writes what is to be kept. Before that, code that has run often is compiled for the next run, the hottest first, for so
+    /// long; this run is over. Where next to all code was there already, nothing is done: each run meets a little that the
+    /// others do not.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn save(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        effort: Duration,
+    ) -> io::Result<()> {
+        let Some(mut kept) = self.kept.take() else { return Ok(()) };
+        let until = thread_ns().saturating_add(effort.as_nanos() as u64);
+        let is_warm = |id: &BlockId| {
+            let block = cache.block(*id);
+            block.heat() >= WARM && block.translated(block.context()).is_none() && cache.is_live(*id)
+        };
+        let has_written = cpu.ram.has_written_code();
+        let mut warm: Vec<BlockId> = cache.ids().filter(|_| !has_written).filter(is_warm).collect();
+        if (warm.len() as u64 + self.statistics.regions) * LITTLE < self.statistics.recalled {
+            return Ok(());
+        }
+        warm.sort_by_key(|&id| std::cmp::Reverse(cache.block(id).heat()));
+        // What is come to by a static way from the same page is part of what begins there, most likely.
+        let mut covered = HashSet::new();
+        let mut compiler = self.host.compiler();
+        for id in warm {
+            if thread_ns() >= until {
+                break;
+            }
+            let block = cache.block(id);
+            let (page, second) = (Page::of(block.gpa()), block.second());
+            let origin = Origin { page, second, mode: block.mode(), context: block.context() };
+            let place = block.page_offset();
+            if !block.was_entered() && covered.contains(&(page, place, origin.mode))
+                || kept.find(&cpu.ram, &origin, place).is_some()
+            {
+                continue;
+            }
+            let region = grow::grow::<G>(cache, id, origin.context, Extent::Sparing);
+            covered.extend(region.blocks.iter().map(|block| (page, block.start as u64, origin.mode)));
+            let Ok(plan) = self.host.plan(&region, origin.context) else { break };
+            let begun = kept.begin(&cpu.ram, &origin, &region, &plan.links);
+            if let (Some(begun), Ok(compiled)) = (begun, compiler.compile(&region, plan))
+                && let Some(code) = self.host.keep(&compiled)
+            {
+                kept.finish(begun, &code);
+            }
+        }
+        kept.save()
     }
 
     /// What it has done so far.
@@ -110,8 +203,11 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
     /// Counts a run of a block by the interpreter, and translates it when that pays.
     #[inline]
     pub fn heat_up(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
-        if cache.heat_up(id, cpu.data_context()).is_multiple_of(self.threshold) {
-            self.translate(cache, cpu, id);
+        if cache.heat_up(id, cpu.data_context()).is_multiple_of(self.threshold)
+            // For another context, or because it was dropped.
+            && self.adopt(cache, cpu, id).is_none()
+        {
+            self.translate(cache, cpu, id, Extent::Sparing);
         }
         if !self.pending.is_empty() {
             self.polls = self.polls.wrapping_add(1);
@@ -121,24 +217,86 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         }
     }
 
+    /// A block is about to be run, first of all after the run loop has looked at devices. Where code is often about to run it
+    /// when its time is up, it is worth a better region. Gives the number of its unit.
+    pub fn sample(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) -> Option<u32> {
+        let unit = cache.block(id).translated(cpu.data_context());
+        let may_grow = || unit.is_none_or(|number| self.units[number as usize].may_grow);
+        if self.paused.take() == Some(cpu.pc) && cache.sample(id).is_multiple_of(SAMPLES) && may_grow() {
+            cache.ensure_decoded(cpu, id);
+            self.translate(cache, cpu, id, Extent::Whole);
+        }
+        cache.block(id).translated(cpu.data_context())
+    }
+
+    /// Lets a block that is about to be made lead to what was compiled of the same code before: in an earlier run, or in this
+    /// one.
     #[cold]
     #[inline(never)]
-    fn translate(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
-        let context = cpu.data_context();
-        let block = cache.block(id);
-        let (page, second) = (Page::of(block.gpa()), block.second());
-        let origin = Origin { page, second, mode: cpu.mode(), context };
+    pub fn recall(&mut self, cpu: &mut Cpu<G>, gpa: Gpa) -> Option<Recalled> {
+        // What crosses into another page depends on where that is mapped.
+        let (page, mode, context) = (Page::of(gpa), cpu.mode(), cpu.data_context());
+        let number = self.find(cpu, Origin { page, second: None, mode, context }, gpa.page_offset())?;
+        let First { insns, len_bytes, .. } = self.units[number as usize].first;
+        Some(Recalled { number, count: insns, len_bytes })
+    }
+
+    /// The same for a block that has been made; gives the number of the unit.
+    #[cold]
+    #[inline(never)]
+    pub fn adopt(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) -> Option<u32> {
+        let origin = origin(cache, cpu, id);
+        let number = self.find(cpu, origin, cache.block(id).page_offset())?;
+        cache.set_translated(id, origin.context, number);
+        Some(number)
+    }
+
+    /// The number of a unit, one that is there already or one from the cache. Without a cache, there is none.
+    fn find(&mut self, cpu: &mut Cpu<G>, origin: Origin, place: u64) -> Option<u32> {
+        let kept = self.kept.as_ref()?;
+        let known = self.entries.get(&(origin, place)).copied();
+        if let Some(number) = known.filter(|&number| self.units[number as usize].live) {
+            return Some(number);
+        }
+        if cpu.ram.has_written_code() {
+            return None;
+        }
+        let Found { first, insns, links, code, ranges } = kept.find(&cpu.ram, &origin, place)?;
+        let began = thread_ns();
+        // If there is no room it is translated when it is hot, which makes some.
+        let plan = self.host.plan_links(links, origin.context).ok()?;
+        let cells = plan.cells();
+        let compiled = self.host.revive(code, plan)?;
+        for (page, start, len_bytes) in ranges {
+            cpu.note_code(page, start, len_bytes);
+        }
+        let (first_insns, len_bytes) = first;
+        let first = First { place, insns: first_insns, len_bytes };
+        let number = self.add(origin, first, cells, true, &compiled).ok()?;
+        self.statistics.recalled += 1;
+        self.statistics.recalled_insns += insns;
+        self.statistics.translation_ns += thread_ns() - began;
+        Some(number)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn translate(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId, extent: Extent) {
+        let origin = origin(cache, cpu, id);
         let waits = |pending: &Pending| pending.id == id && pending.origin == origin;
         if self.pending.len() >= MAX_PENDING || self.pending.values().any(waits) {
             return;
         }
         let began = thread_ns();
-        let region = grow::grow::<G>(cache, id);
-        let Ok(plan) = self.host.plan(&region, context) else { return self.flush(cache, cpu) };
+        let region = grow::grow::<G>(cache, id, origin.context, extent);
+        let Ok(plan) = self.host.plan(&region, origin.context) else { return self.flush(cache, cpu) };
+        let kept = self.kept.as_ref().filter(|_| !cpu.ram.has_written_code());
+        let begun = kept.and_then(|kept| kept.begin(&cpu.ram, &origin, &region, &plan.links));
         let cells = plan.cells();
-        self.cells.resize(cells.end as usize, None);
-        let insns = region.blocks[0].insns.into();
-        let pending = Pending { id, origin, insns, cells, stale: false };
+        let entry = &region.blocks[0];
+        let first =
+            First { place: entry.start as u64, insns: entry.insns as u16, len_bytes: entry.block.len_bytes };
+        let pending = Pending { id, origin, first, cells, begun, extent, stale: false };
         self.statistics.blocks += region.blocks.len() as u64;
         self.statistics.insns += region.blocks.iter().map(|block| u64::from(block.insns)).sum::<u64>();
         let number = self.next;
@@ -171,28 +329,58 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         }
     }
 
+    /// Installs and keeps what this run has compiled.
     fn install(
         &mut self,
         cache: &mut BlockCache<G::Insn>,
         cpu: &mut Cpu<G>,
-        pending: Pending,
+        mut pending: Pending,
         compiled: Result<CompiledBy<G, H>, HostError>,
     ) {
-        match compiled.and_then(|compiled| self.host.install(&compiled)) {
-            Ok(CodeId(number)) => {
-                debug_assert_eq!(number as usize, self.units.len());
-                self.cells[pending.cells.start as usize..pending.cells.end as usize].fill(Some(number));
-                for page in pending.origin.pages() {
-                    self.pages.entry(page).or_default().push(number);
+        if let (Some(kept), Ok(compiled)) = (&mut self.kept, &compiled)
+            && let Some(begun) = pending.begun.take()
+            && let Some(code) = self.host.keep(compiled)
+        {
+            kept.finish(begun, &code);
+        }
+        let Pending { id, origin, first, cells, extent, .. } = pending;
+        let may_grow = extent == Extent::Sparing;
+        match compiled.and_then(|compiled| self.add(origin, first, cells, may_grow, &compiled)) {
+            Ok(number) => {
+                if let Some(old) = cache.block(id).translated(origin.context) {
+                    self.units[old as usize].live = false;
+                    self.host.unlink(CodeId(old));
+                    cpu.tlb.forget_code();
+                    self.statistics.grown += 1;
                 }
-                cache.set_translated(pending.id, pending.origin.context, number);
-                self.units.push(Unit { origin: pending.origin, insns: pending.insns, live: true });
+                cache.set_translated(id, origin.context, number);
                 self.statistics.regions += 1;
-                self.statistics.code_bytes = self.host.code_bytes();
             }
             Err(HostError::Full) => self.flush(cache, cpu),
             Err(error) => panic!("every region compiles: {error}"),
         }
+    }
+
+    /// Adds a unit.
+    fn add(
+        &mut self,
+        origin: Origin,
+        first: First,
+        cells: Range<u32>,
+        may_grow: bool,
+        compiled: &CompiledBy<G, H>,
+    ) -> Result<u32, HostError> {
+        let CodeId(number) = self.host.install(compiled)?;
+        debug_assert_eq!(number as usize, self.units.len());
+        self.cells.resize(self.cells.len().max(cells.end as usize), None);
+        self.cells[cells.start as usize..cells.end as usize].fill(Some(number));
+        for page in origin.pages() {
+            self.pages.entry(page).or_default().push(number);
+        }
+        self.units.push(Unit { origin, first, live: true, may_grow });
+        self.entries.insert((origin, first.place), number);
+        self.statistics.code_bytes = self.host.code_bytes();
+        Ok(number)
     }
 
     fn flush(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
@@ -204,6 +392,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
     pub fn clear(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
         self.host.discard().expect("it can begin as it began at first");
         self.units.clear();
+        self.entries.clear();
         self.cells.clear();
         self.pages.clear();
         self.pending.clear();
@@ -243,13 +432,14 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             _ => {}
         }
         // The first block runs in any case.
-        let budget = limit.saturating_sub(cpu.retired).max(self.units[number as usize].insns);
+        let budget = limit.saturating_sub(cpu.retired).max(self.units[number as usize].first.insns.into());
         let began = cpu.retired;
         let left = self.host.enter(cpu, CodeId(number), budget);
         self.statistics.entries += 1;
         self.statistics.retired += cpu.retired.wrapping_sub(began);
         match left.expect("regions reach only their memory") {
             Left::Countdown => {
+                self.paused = Some(cpu.pc);
                 self.statistics.pauses += 1;
                 End::Next
             }
@@ -285,6 +475,13 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             self.host.link(cell, CodeId(to));
         }
     }
+}
+
+/// What code that begins with a block is made from, and for.
+fn origin<G: Guest>(cache: &BlockCache<G::Insn>, cpu: &Cpu<G>, id: BlockId) -> Origin {
+    let block = cache.block(id);
+    let (page, second) = (Page::of(block.gpa()), block.second());
+    Origin { page, second, mode: cpu.mode(), context: cpu.data_context() }
 }
 
 struct Request {

@@ -18,6 +18,7 @@ use crate::lower::x64::{Home, Link, Site, VectorHome};
 use rustix::io::Errno;
 use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// How many there are: so much of the code is lost at once.
 pub const GENERATIONS: usize = 8;
@@ -37,6 +38,8 @@ pub(super) struct Unit {
     pub homes: Vec<Home>,
     pub vector_homes: Vec<VectorHome>,
     first_site: u32,
+    /// Its ways out.
+    links: Range<u32>,
     sites: Sites,
     /// What it was made from.
     pub origin: Origin,
@@ -45,6 +48,8 @@ pub(super) struct Unit {
     place: u64,
     /// Links of other code that lead here.
     incoming: Vec<u32>,
+    /// It may be made anew over more blocks.
+    pub may_grow: bool,
     pub live: bool,
 }
 
@@ -96,6 +101,8 @@ pub(super) struct Addition<'a, L> {
     pub links: L,
     pub homes: Vec<Home>,
     pub vector_homes: Vec<VectorHome>,
+    /// Whether it may be made anew over more blocks.
+    pub may_grow: bool,
 }
 
 #[derive(Default)]
@@ -176,6 +183,11 @@ impl Generations {
         (&unit.sites.get()[(number - unit.first_site) as usize], unit)
     }
 
+    /// The ways out of a unit.
+    pub fn links_of(&self, number: u32) -> Range<u32> {
+        self.unit(number).links.clone()
+    }
+
     pub fn link(&self, number: u32) -> &LinkState {
         let (generation, index) = Self::place(number);
         &self.all[generation].links[index]
@@ -206,16 +218,16 @@ impl Generations {
         origin: Origin,
         block: BlockId,
     ) -> Result<u32, Full> {
-        let Numbers { unit: number, first_site, .. } = self.next();
+        let Numbers { unit: number, first_site, first_link } = self.next();
         let bytes = addition.code.len() + addition.table_bytes();
-        let Addition { code, entry, start, first, place, sites, site_count, links, homes, vector_homes } =
-            addition;
+        let Addition { code, entry, start, first, place, sites, site_count, links, .. } = addition;
+        let links_count = links.clone().count() as u32;
         let generation = &mut self.all[self.current];
         let room = |len: usize, more: usize| len + more < 1 << INDEX_BITS;
         if generation.bytes + bytes > self.limit_bytes
             || !room(generation.units.len(), 1)
             || !room(generation.sites.len(), site_count)
-            || !room(generation.links.len(), links.clone().count())
+            || !room(generation.links.len(), links_count as usize)
         {
             return Err(Full);
         }
@@ -234,14 +246,16 @@ impl Generations {
             start: at + start,
             insns: first.insns.into(),
             len_bytes: first.len_bytes,
-            homes,
-            vector_homes,
+            homes: addition.homes,
+            vector_homes: addition.vector_homes,
             first_site,
+            links: first_link..first_link + links_count,
             sites,
             origin,
             block,
             place,
             incoming: Vec::new(),
+            may_grow: addition.may_grow,
             live: true,
         });
         for page in origin.pages() {
@@ -297,6 +311,17 @@ impl Generations {
             self.memory.patch(jump, unlinked);
             self.unit_mut(to).incoming.retain(|&incoming| incoming != link);
         }
+    }
+
+    /// Lets what leads to a unit lead to another one of the same block.
+    pub fn supersede(&mut self, old: u32, new: u32) {
+        let entry = self.unit(new).entry;
+        let links = std::mem::take(&mut self.unit_mut(old).incoming);
+        for &link in &links {
+            self.memory.patch(self.link(link).jump, entry);
+            self.link_mut(link).target = Some(new);
+        }
+        self.unit_mut(new).incoming.extend(links);
     }
 
     /// Lets no other code lead to a unit.

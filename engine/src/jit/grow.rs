@@ -16,10 +16,24 @@ const MAX_INSNS: u32 = 600;
 const ONCE: u64 = 256;
 /// Highest weight.
 const MAX_WEIGHT: u64 = 1 << 20;
+/// A block that runs less often than the entry by this factor stays out of a sparing region.
+const RARE: u32 = 8;
+/// How often translated code has to be found about to run a block, when time is up for it, for that block to be worth a
+/// region that has grown as far as can be.
+pub const SAMPLES: u8 = 4;
 
-/// The region of the block `entry`, which lies in one page.
-pub fn grow<G: Guest>(cache: &BlockCache<G::Insn>, entry: BlockId) -> Region {
-    let mut growth = Growth::<G>::new(cache, entry);
+/// How far a region grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Over all that it reaches: the fastest code, in which much is translated that other regions have, too.
+    Whole,
+    /// Neither over blocks that code of their own begins with nor over those that hardly run: the least code.
+    Sparing,
+}
+
+/// The region of the block `entry`, which lies in one page, for data accesses in a context.
+pub fn grow<G: Guest>(cache: &BlockCache<G::Insn>, entry: BlockId, context: usize, extent: Extent) -> Region {
+    let mut growth = Growth::<G>::new(cache, entry, context, extent);
     while let Some(number) = growth.changed.pop_front() {
         let known = growth.known_behind(number);
         let ways = growth.blocks[number].block.ways;
@@ -36,7 +50,7 @@ pub fn grow<G: Guest>(cache: &BlockCache<G::Insn>, entry: BlockId) -> Region {
 type Known = Vec<(Slot, u64)>;
 
 /// A block on its way into a region.
-struct Grown {
+struct Member {
     id: BlockId,
     block: RegionBlock,
     /// What is known at its start, whichever way it is reached.
@@ -46,7 +60,9 @@ struct Grown {
 struct Growth<'a, G: Guest> {
     cache: &'a BlockCache<G::Insn>,
     entry: BlockId,
-    blocks: Vec<Grown>,
+    context: usize,
+    extent: Extent,
+    blocks: Vec<Member>,
     /// Number of the block that starts at a place.
     numbers: HashMap<i64, usize>,
     /// Blocks whose ways have not been gone since they were recorded.
@@ -55,10 +71,12 @@ struct Growth<'a, G: Guest> {
 }
 
 impl<'a, G: Guest> Growth<'a, G> {
-    fn new(cache: &'a BlockCache<G::Insn>, entry: BlockId) -> Self {
+    fn new(cache: &'a BlockCache<G::Insn>, entry: BlockId, context: usize, extent: Extent) -> Self {
         let mut growth = Self {
             cache,
             entry,
+            context,
+            extent,
             blocks: Vec::new(),
             numbers: HashMap::new(),
             changed: VecDeque::new(),
@@ -71,17 +89,28 @@ impl<'a, G: Guest> Growth<'a, G> {
     /// A way leads to a place, and these slots are known there.
     fn reach(&mut self, to: i64, known: &Known) {
         if let Some(&number) = self.numbers.get(&to) {
-            let grown = &mut self.blocks[number];
-            let before = grown.known.len();
-            grown.known.retain(|fact| known.contains(fact));
-            if grown.known.len() != before {
+            let member = &mut self.blocks[number];
+            let before = member.known.len();
+            member.known.retain(|fact| known.contains(fact));
+            if member.known.len() != before {
                 self.record(number);
             }
         } else if let Some(id) = self.cache.neighbour(self.entry, to) {
             let fits = self.blocks.len() < MAX_BLOCKS
                 && self.insns + self.cache.block(id).count() as u32 <= MAX_INSNS;
-            if fits {
+            if fits && self.wants(id) {
                 self.add(id, known.clone());
+            }
+        }
+    }
+
+    /// Whether the region is to grow over a block.
+    fn wants(&self, id: BlockId) -> bool {
+        let [block, entry] = [id, self.entry].map(|id| self.cache.block(id));
+        match self.extent {
+            Extent::Whole => true,
+            Extent::Sparing => {
+                block.translated(self.context).is_none() && block.heat().saturating_mul(RARE) >= entry.heat()
             }
         }
     }
@@ -95,13 +124,13 @@ impl<'a, G: Guest> Growth<'a, G> {
         self.numbers.insert(start, self.blocks.len());
         self.insns += insns;
         let block = RegionBlock { block: Block::default(), start, insns, weight, ways: Ways::None };
-        self.blocks.push(Grown { id, block, known });
+        self.blocks.push(Member { id, block, known });
         self.record(self.blocks.len() - 1);
     }
 
     /// Records a block for what is known at its start.
     fn record(&mut self, number: usize) {
-        let Grown { id, block, known } = &mut self.blocks[number];
+        let Member { id, block, known } = &mut self.blocks[number];
         let (code, offsets) = self.cache.code(*id);
         let len_bytes = self.cache.block(*id).len_bytes() as u16;
         block.block = G::record(code, offsets, len_bytes, known);
@@ -113,7 +142,7 @@ impl<'a, G: Guest> Growth<'a, G> {
 
     /// What is known at the end of a block.
     fn known_behind(&self, number: usize) -> Known {
-        let Grown { block, known, .. } = &self.blocks[number];
+        let Member { block, known, .. } = &self.blocks[number];
         let block = &block.block;
         let at_end = |slot: Slot| {
             for op in block.ops.iter().rev() {
@@ -145,7 +174,7 @@ impl<'a, G: Guest> Growth<'a, G> {
             way => way,
         };
         let mut blocks: Vec<Option<RegionBlock>> =
-            self.blocks.into_iter().map(|grown| Some(grown.block)).collect();
+            self.blocks.into_iter().map(|member| Some(member.block)).collect();
         let blocks = order.iter().map(|&number| {
             let mut block = blocks[number].take().expect("an order has every number once");
             block.ways = match block.ways {

@@ -6,9 +6,14 @@ pub mod call_out;
 pub mod code_cache;
 #[cfg(any(feature = "wasmtime", feature = "cranelift"))]
 pub mod compiled;
+#[cfg(all(any(feature = "wasmtime", feature = "cranelift"), unix, target_arch = "x86_64"))]
+use code_cache::compiled as kept;
 #[cfg(all(unix, target_arch = "x86_64"))]
 mod generations;
 pub mod grow;
+#[cfg(all(any(feature = "wasmtime", feature = "cranelift"), not(all(unix, target_arch = "x86_64"))))]
+#[path = "code_cache/no_compiled.rs"]
+mod kept;
 #[cfg(all(unix, target_arch = "x86_64"))]
 mod native;
 #[cfg(not(all(unix, target_arch = "x86_64")))]
@@ -79,6 +84,8 @@ pub struct TranslatorStatistics {
     pub blocks: u64,
     /// Guest instructions in them.
     pub insns: u64,
+    /// Of the regions, those that stand for one of fewer blocks, because time was often up there.
+    pub grown: u64,
     /// Bytes of code.
     pub code_bytes: u64,
     /// Regions that came from the code cache.

@@ -8,6 +8,7 @@ pub use super::code_cache::CodeCache;
 use super::code_cache::Found;
 use super::code_cache::record::{self, Entry, First};
 use super::generations::{Addition, Full, Generations, LinkState, Numbers, Sites, Unit};
+use super::grow::{Extent, SAMPLES};
 use super::{End, LEAST_CODE_BYTES, MOST_CODE_BYTES, Origin, TranslatorStatistics, grow, thread_ns};
 use crate::addr::{Gpa, Gva, PAGE_MASK, Page};
 use crate::cache::{BlockCache, BlockId, Recalled, Renumbered};
@@ -58,6 +59,8 @@ pub struct Translator {
     threshold: u32,
     /// Until this many instructions have retired, code is translated only when it has run [`HOT`] times.
     hesitates_until: u64,
+    /// Where code was left because its time was up.
+    paused: Option<Gva>,
     statistics: TranslatorStatistics,
 }
 
@@ -86,6 +89,7 @@ impl Translator {
             waiting: Waiting::Nothing,
             threshold,
             hesitates_until: 0,
+            paused: None,
             statistics: TranslatorStatistics::default(),
         })
     }
@@ -133,7 +137,7 @@ impl Translator {
             let is_covered =
                 !block.was_entered() && covered.contains(&(page, block.page_offset(), origin.mode));
             if !is_covered {
-                let region = self.translate_for::<G>(cache, cpu, id, origin);
+                let region = self.translate_for::<G>(cache, cpu, id, origin, Extent::Sparing);
                 covered.extend(region.blocks.iter().map(|block| (page, block.start as u64, origin.mode)));
             }
         }
@@ -233,6 +237,8 @@ impl Translator {
             links: made.links(),
             homes: made.homes(),
             vector_homes: made.vector_homes(),
+            // Nobody has written down how far it grew.
+            may_grow: true,
         };
         // If there is no room it is translated when it is hot, which makes some.
         let number = self.code.add(addition, origin, id).ok()?;
@@ -248,7 +254,50 @@ impl Translator {
     }
 
     fn translate<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
-        self.translate_for::<G>(cache, cpu, id, origin(cache, cpu, id));
+        self.translate_for::<G>(cache, cpu, id, origin(cache, cpu, id), Extent::Sparing);
+    }
+
+    /// A block is about to be run, first of all after the run loop has looked at devices. Where code is often about to run it
+    /// when its time is up, it is worth a better region. Gives the number of its unit, which may be a new one.
+    pub fn sample<G: Guest>(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        id: BlockId,
+    ) -> Option<u32> {
+        let old = cache.block(id).translated(cpu.data_context());
+        if self.paused.take() != Some(cpu.pc) || !cache.sample(id).is_multiple_of(SAMPLES) {
+            return old;
+        }
+        self.grow_further::<G>(cache, cpu, id, old)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow_further<G: Guest>(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        id: BlockId,
+        old: Option<u32>,
+    ) -> Option<u32> {
+        if old.is_some_and(|old| !self.code.unit(old).may_grow) {
+            return old;
+        }
+        cache.ensure_decoded(cpu, id);
+        let generations = self.statistics.dropped_generations;
+        self.translate_for::<G>(cache, cpu, id, origin(cache, cpu, id), Extent::Whole);
+        let new = cache.block(id).translated(cpu.data_context());
+        if let (Some(old), Some(new)) = (old, new)
+            && old != new
+            && generations == self.statistics.dropped_generations
+        {
+            self.statistics.grown += 1;
+            self.code.supersede(old, new);
+            let [old, new] = [old, new].map(|unit| self.code.memory.address(self.code.unit(unit).entry));
+            cpu.tlb.jumps.supersede(cpu.pc, old, new);
+        }
+        new
     }
 
     #[cold]
@@ -259,16 +308,19 @@ impl Translator {
         cpu: &mut Cpu<G>,
         id: BlockId,
         origin: Origin,
+        extent: Extent,
     ) -> Region {
         let began = thread_ns();
-        let region = grow::grow::<G>(cache, id);
-        let added = self.add::<G>(&region, origin, id, Some(&cpu.ram)).or_else(|Full| {
+        let region = grow::grow::<G>(cache, id, origin.context, extent);
+        let may_grow = extent == Extent::Sparing;
+        let added = self.add::<G>(&region, origin, id, may_grow, Some(&cpu.ram)).or_else(|Full| {
             self.advance(cache, cpu);
             // What does not fit an empty generation is left to the interpreter.
-            self.add::<G>(&region, origin, id, Some(&cpu.ram))
+            self.add::<G>(&region, origin, id, may_grow, Some(&cpu.ram))
         });
         if let Ok(number) = added {
             cache.set_translated(id, origin.context, number);
+            self.link_on(cache, id, number);
         }
         self.statistics.translation_ns += thread_ns() - began;
         region
@@ -290,6 +342,7 @@ impl Translator {
         region: &Region,
         origin: Origin,
         block: BlockId,
+        may_grow: bool,
         ram: Option<&Ram>,
     ) -> Result<u32, Full> {
         let Numbers { first_site, first_link, .. } = self.code.next();
@@ -315,6 +368,7 @@ impl Translator {
             links: lowered.links.iter().copied(),
             homes: lowered.homes.to_vec(),
             vector_homes: lowered.vector_homes.to_vec(),
+            may_grow,
         };
         let number = self.code.add(addition, origin, block)?;
         if let (Some(kept), Some(ram)) = (&mut self.kept, ram)
@@ -342,7 +396,8 @@ impl Translator {
         let weight = if self.statistics.regions.is_multiple_of(2) { 1 << 10 } else { 1 };
         let alone = RegionBlock { block: block.clone(), start, insns, weight, ways };
         let origin = Origin { page: Page(0), second: None, mode: cpu.mode(), context: cpu.data_context() };
-        let number = self.add::<G>(&Region { blocks: vec![alone] }, origin, BlockId::NONE, None).ok()?;
+        let number =
+            self.add::<G>(&Region { blocks: vec![alone] }, origin, BlockId::NONE, false, None).ok()?;
         // As the run loop does before it runs anything.
         cpu.looked();
         cpu.attention.take();
@@ -464,9 +519,21 @@ impl Translator {
                     self.waiting = Waiting::Jump(cpu.pc);
                     self.statistics.jump_misses += 1;
                 } else {
+                    self.paused = Some(cpu.pc);
                     self.statistics.pauses += 1;
                 }
                 End::Next
+            }
+        }
+    }
+
+    /// Lets the ways out of a new unit lead to what there is already.
+    fn link_on<I: Copy>(&mut self, cache: &BlockCache<I>, id: BlockId, number: u32) {
+        for link in self.code.links_of(number) {
+            let to = cache.neighbour(id, self.code.link(link).to);
+            let context = self.code.unit(number).origin.context;
+            if let Some(unit) = to.and_then(|to| cache.block(to).translated(context)) {
+                self.link(link, unit);
             }
         }
     }

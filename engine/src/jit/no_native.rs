@@ -75,6 +75,15 @@ impl Translator {
         match *self {}
     }
 
+    pub fn sample<G: Guest>(
+        &mut self,
+        _: &mut BlockCache<G::Insn>,
+        _: &mut Cpu<G>,
+        _: BlockId,
+    ) -> Option<u32> {
+        match *self {}
+    }
+
     pub fn renumber(&mut self, _: &Renumbered) {
         match *self {}
     }

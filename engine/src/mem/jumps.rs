@@ -5,8 +5,9 @@
 use super::tlb::MAX_CONTEXTS;
 use crate::addr::{Gva, PAGE_SHIFT};
 
-/// Entries of the jump cache. A power of two.
-pub const JUMP_ENTRIES: usize = 1 << 14;
+/// Entries of the jump cache, a power of two: a compiler that is compiled for has tens of thousands of places that it
+/// returns to. Those that are not used cost nothing.
+pub const JUMP_ENTRIES: usize = 1 << 16;
 /// What the low half of an address is multiplied with to give the number of its entry, in the highest bits: a factor of
 /// MurmurHash3's finalizer. It spreads functions that are a page apart, or a page and a line; the golden ratio does not.
 pub const JUMP_FACTOR: u32 = 0x85eb_ca6b;
@@ -38,10 +39,10 @@ pub struct JumpEntry {
     _unused: u64,
 }
 
-/// An entry that no look-up finds: context tags are never all ones.
-const NO_JUMP: JumpEntry = JumpEntry { pc: 0, tag: u64::MAX, code: 0, _unused: 0 };
+/// An entry that no look-up finds: no context tag is 0. Memory is full of them before it is touched.
+const NO_JUMP: JumpEntry = JumpEntry { pc: 0, tag: 0, code: 0, _unused: 0 };
 
-/// The jump cache.
+/// The jump cache. One that knows nothing is zeros.
 #[repr(C)]
 pub struct Jumps {
     /// By [`jump_place`].
@@ -49,12 +50,6 @@ pub struct Jumps {
     /// For each context of fetches, the bits of every page that may have an entry which is not out of date, by
     /// [`filter_places`].
     pages: [[u64; FILTER_WORDS]; MAX_CONTEXTS],
-}
-
-impl Default for Jumps {
-    fn default() -> Self {
-        Self { entries: [NO_JUMP; JUMP_ENTRIES], pages: [[0; FILTER_WORDS]; MAX_CONTEXTS] }
-    }
 }
 
 impl Jumps {
@@ -82,6 +77,17 @@ impl Jumps {
         }
     }
 
+    /// Lets an address lead to other code where it led to this.
+    pub fn supersede(&mut self, pc: Gva, old: u64, new: u64) {
+        let own = jump_place(pc.0);
+        for place in [own, own ^ 1] {
+            let entry = &mut self.entries[place];
+            if entry.pc == pc.0 && entry.code == old {
+                entry.code = new;
+            }
+        }
+    }
+
     /// Whether an address of this page may be known in a context of fetches.
     pub fn may_know(&self, context: usize, page: Gva) -> bool {
         filter_places(page).iter().all(|&(word, bit)| self.pages[context][word] & bit != 0)
@@ -100,10 +106,12 @@ fn filter_places(gva: Gva) -> [(usize, u64); 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mem::tlb::tests::OwnTlb;
 
     #[test]
     fn addresses_drive_each_other_out_only_if_they_must() {
-        let mut jumps = Jumps::default();
+        let mut tlb = OwnTlb::new();
+        let jumps = &mut tlb.jumps;
         let known = |jumps: &Jumps, pc: u64| {
             let own = jump_place(pc);
             [own, own ^ 1].iter().any(|&place| jumps.entries[place].pc == pc)
@@ -115,9 +123,9 @@ mod tests {
         for pc in [0x1000, near] {
             jumps.note(Gva(pc), 0, 1, 7);
         }
-        assert!(known(&jumps, 0x1000) && known(&jumps, near));
+        assert!(known(jumps, 0x1000) && known(jumps, near));
         jumps.note(Gva(far), 0, 1, 7);
-        assert!(known(&jumps, 0x1000) && known(&jumps, far) && !known(&jumps, near));
+        assert!(known(jumps, 0x1000) && known(jumps, far) && !known(jumps, near));
     }
 
     #[test]
@@ -131,7 +139,8 @@ mod tests {
 
     #[test]
     fn a_kernel_is_not_taken_for_a_program() {
-        let mut jumps = Jumps::default();
+        let mut tlb = OwnTlb::new();
+        let jumps = &mut tlb.jumps;
         for page in 0..1500u64 {
             jumps.note(Gva(0xffff_ffff_8100_0000 + (page << PAGE_SHIFT)), 0, 1, 7);
         }
@@ -144,7 +153,8 @@ mod tests {
 
     #[test]
     fn pages_with_entries_are_known() {
-        let mut jumps = Jumps::default();
+        let mut tlb = OwnTlb::new();
+        let jumps = &mut tlb.jumps;
         jumps.note(Gva(0x1ffe), 2, 1, 7);
         assert_eq!(jumps.entries[jump_place(0x1ffe)].code, 7);
         assert!(jumps.may_know(2, Gva(0x1234)) && !jumps.may_know(2, Gva(0x3000)));

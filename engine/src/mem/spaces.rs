@@ -124,6 +124,7 @@ impl<K: PartialEq, S: PartialEq> Spaces<K, S> {
 mod tests {
     use super::*;
     use crate::addr::Width;
+    use crate::mem::tlb::tests::OwnTlb;
     use crate::mem::tlb::{Access, Fill};
 
     const FILL: Fill = Fill { read: true, write: true, execute: true, host_page: 0x5000 };
@@ -134,7 +135,7 @@ mod tests {
 
     #[test]
     fn spaces_are_kept_until_flushed() {
-        let mut tlb = Tlb::default();
+        let mut tlb = OwnTlb::new();
         let mut spaces = Spaces::default();
         spaces.select(&mut tlb, 10, ());
         tlb.fill(0, Gva(0x1000), FILL);
@@ -156,7 +157,7 @@ mod tests {
 
     #[test]
     fn shared_contexts_are_kept_as_long_as_what_they_depend_on() {
-        let mut tlb = Tlb::default();
+        let mut tlb = OwnTlb::new();
         tlb.share(&[0]);
         let mut spaces = Spaces::default();
         spaces.select(&mut tlb, 10, 'a');
@@ -174,7 +175,7 @@ mod tests {
 
     #[test]
     fn reused_numbers_bring_back_no_old_entry() {
-        let mut tlb = Tlb::default();
+        let mut tlb = OwnTlb::new();
         let mut spaces = Spaces::default();
         spaces.select(&mut tlb, 0, ());
         let old = tlb.space();
@@ -189,7 +190,7 @@ mod tests {
     #[test]
     fn a_part_of_a_large_page_takes_all_of_it_along() {
         const LARGE: u64 = 1 << 21;
-        let mut tlb = Tlb::default();
+        let mut tlb = OwnTlb::new();
         let mut spaces = Spaces::default();
         spaces.select(&mut tlb, 0, ());
         let pages = [0x1f_f000, 0x20_0000, 0x3f_f000, 0x40_0000, 0xffff_ffff_8020_1000];

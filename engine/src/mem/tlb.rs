@@ -93,7 +93,8 @@ struct Locals {
 
 const NO_LOCALS: Locals = Locals { count: 0, pages: [Gva(0); LOCAL_PAGES], executed: false };
 
-/// The TLB of one vCPU: a table for each of the guest's privilege contexts. Generated code reads it.
+/// The TLB of one vCPU: a table for each of the guest's privilege contexts. Generated code reads it. It begins as zeros, which
+/// [`Tlb::flush`] makes an empty one of.
 #[repr(C, align(32))]
 pub struct Tlb {
     /// The space number of each context's lookups and fills, at its place in a tag.
@@ -115,20 +116,6 @@ pub struct Tlb {
 pub(crate) struct TlbCopy {
     space: Space,
     entries: Vec<Entry>,
-}
-
-impl Default for Tlb {
-    fn default() -> Self {
-        Self {
-            spaces: [Space::default(); MAX_CONTEXTS],
-            contexts: [[EMPTY; ENTRIES]; MAX_CONTEXTS],
-            jumps: Jumps::default(),
-            generations: [0; MAX_CONTEXTS],
-            space: Space::default(),
-            shared: 0,
-            locals: [NO_LOCALS; MAX_CONTEXTS],
-        }
-    }
 }
 
 #[inline]
@@ -189,9 +176,10 @@ impl Tlb {
         self.space
     }
 
-    /// Names the translations that are in force for fetches in a context: the same only as long as those of code are.
+    /// Names the translations that are in force for fetches in a context: the same only as long as those of code are. Never
+    /// 0; bits 27 to 12 and 29 to 28 are for others to use.
     pub fn tag(&self, context: usize) -> u64 {
-        u64::from(self.generations[context]) << 32 | (context as u64) << 30 | self.spaces[context].0
+        u64::from(self.generations[context]) << 32 | (context as u64) << 30 | self.spaces[context].0 | 1
     }
 
     /// Forgets where the code of addresses is; translations stay.
@@ -436,12 +424,37 @@ pub struct Translation {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::vcpu;
+    use std::ops::{Deref, DerefMut};
+
+    /// A TLB for itself: too large for stacks.
+    pub(crate) struct OwnTlb(vcpu::Parts);
+
+    impl OwnTlb {
+        pub(crate) fn new() -> Self {
+            Self(vcpu::allocate())
+        }
+    }
+
+    impl Deref for OwnTlb {
+        type Target = Tlb;
+
+        fn deref(&self) -> &Tlb {
+            &self.0.tlb
+        }
+    }
+
+    impl DerefMut for OwnTlb {
+        fn deref_mut(&mut self) -> &mut Tlb {
+            &mut self.0.tlb
+        }
+    }
 
     #[test]
     fn hits_need_tag_space_and_alignment() {
-        let mut tlb = Tlb::default();
+        let mut tlb = OwnTlb::new();
         let fill = Fill { read: true, write: false, execute: false, host_page: 0x7000_0000 };
         tlb.fill(0, Gva(0x1234), fill);
         let hit = |tlb: &Tlb, gva, width, access| tlb.lookup(0, Gva(gva), width, access);
@@ -480,7 +493,7 @@ mod tests {
         const FILL: Fill = Fill { read: true, write: true, execute: true, host_page: 0x5000 };
         let hit = |tlb: &Tlb, context, gva| tlb.lookup(context, Gva(gva), Width::W8, Access::Read).is_some();
         for locals in [1, LOCAL_PAGES, LOCAL_PAGES + 1] {
-            let mut tlb = Tlb::default();
+            let mut tlb = OwnTlb::new();
             tlb.share(&[1]);
             let enter = |tlb: &mut Tlb| {
                 tlb.fill(0, Gva(0x1000), FILL);
@@ -493,7 +506,8 @@ mod tests {
             enter(&mut tlb);
             let tags = [0, 1].map(|context| tlb.tag(context));
             // The same again is no change.
-            tlb.set_space(tlb.space());
+            let same = tlb.space();
+            tlb.set_space(same);
             assert!(hit(&tlb, 1, 0x2000));
             tlb.set_space(Space::new(1));
             assert!(!hit(&tlb, 0, 0x1000) && !hit(&tlb, 1, 0x2000));
@@ -515,8 +529,9 @@ mod tests {
 
     #[test]
     fn code_of_a_page_is_forgotten_in_the_contexts_that_know_it() {
-        let mut tlb = Tlb::default();
-        tlb.jumps.note(Gva(0x1010), 1, tlb.tag(1), 7);
+        let mut tlb = OwnTlb::new();
+        let tag = tlb.tag(1);
+        tlb.jumps.note(Gva(0x1010), 1, tag, 7);
         let tags = |tlb: &Tlb| [0, 1].map(|context| tlb.tag(context));
         let before = tags(&tlb);
         tlb.flush_page(Gva(0x9000));
@@ -531,7 +546,7 @@ mod tests {
 
     #[test]
     fn no_address_matches_an_empty_entry() {
-        let tlb = Tlb::default();
+        let tlb = OwnTlb::new();
         for gva in [0, 0xfff, 0xff8, u64::MAX, 7] {
             for width in Width::ALL {
                 for access in [Access::Read, Access::Write, Access::Execute] {
@@ -543,7 +558,7 @@ mod tests {
 
     #[test]
     fn code_pages_lose_their_write_tags_under_every_alias() {
-        let mut tlb = Tlb::default();
+        let mut tlb = OwnTlb::new();
         let fill = Fill { read: true, write: true, execute: false, host_page: 0x5000 };
         tlb.fill(0, Gva(0x1000), fill);
         tlb.fill(0, Gva(0x2000), fill);

@@ -8,6 +8,11 @@ mod toy;
 
 mod chain;
 mod flow;
+mod grow;
+#[cfg(all(unix, target_arch = "x86_64"))]
+mod kept;
+#[path = "../machine/loops.rs"]
+mod loops;
 mod ops;
 mod setup;
 mod vectors;

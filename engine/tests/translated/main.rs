@@ -5,7 +5,10 @@
 mod churn;
 #[path = "../machine/code.rs"]
 mod code;
+mod grow;
 mod kept;
+#[path = "../machine/loops.rs"]
+mod loops;
 #[path = "../machine/memory.rs"]
 mod memory;
 #[path = "../machine/run_loop.rs"]

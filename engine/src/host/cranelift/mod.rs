@@ -16,7 +16,6 @@ use crate::guest::Guest;
 use crate::host::call_out::{carry_out, vcpu_of};
 use crate::ir::eval;
 use crate::ir::ops::Binary;
-use crate::ir::region::Region;
 use crate::jit::call_out::Leave;
 use crate::lower::calls::{CallOut, Site, with_call_outs};
 use crate::lower::clif::{GO_ON, Target};
@@ -127,8 +126,8 @@ impl<G: Guest> RegionHost<G> for Host<G> {
         FunctionCompiler::new(target).expect("`new` made one")
     }
 
-    fn plan(&mut self, region: &Region, data_context: usize) -> Result<Plan, HostError> {
-        let plan = self.cells.plan(region, data_context, self.links.len()).ok_or(HostError::Full)?;
+    fn plan_links(&mut self, links: Vec<i64>, data_context: usize) -> Result<Plan, HostError> {
+        let plan = self.cells.plan(links, data_context, self.links.len()).ok_or(HostError::Full)?;
         self.links[plan.cells().start as usize..plan.cells().end as usize].fill(self.unlinked);
         Ok(plan)
     }

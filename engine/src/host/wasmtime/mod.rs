@@ -13,17 +13,17 @@ use crate::cpu::Cpu;
 use crate::guest::Guest;
 use crate::host::call_out::carry_out;
 use crate::host::regions::{
-    CallOuts, Cells, CodeId, Compiler, HostError, Left, LinkCell, RegionHost, prepare, settle,
+    CallOuts, Cells, CodeId, Compiler, HostError, Left, LinkCell, OwnCode, RegionHost, prepare, settle,
 };
 use crate::ir::region::Region;
 use crate::jit::call_out::Leave;
 use crate::lower::calls::{CallOut, LEFT, Site, unlinked, with_call_outs};
 use crate::lower::links::Plan;
-use crate::lower::wasm::abi::{ENTRY, MEMORY};
+use crate::lower::wasm::abi::{ENTRY, LINKS, MEMORY};
 use crate::lower::wasm::{Target, dispatcher, lower};
 use ::wasmtime::{
     Caller, Config, Engine, Extern, Func, Instance, Module, OptLevel, Ref, RefType, Store, StoreLimits,
-    StoreLimitsBuilder, Table, TableType, TypedFunc,
+    StoreLimitsBuilder, Table, TableType, TypedFunc, Val,
 };
 use memory::Creator;
 
@@ -139,13 +139,24 @@ impl<G: Guest> RegionHost<G> for Host<G> {
         ModuleCompiler { engine: self.engine.clone(), target }
     }
 
-    fn plan(&mut self, region: &Region, data_context: usize) -> Result<Plan, HostError> {
+    fn plan_links(&mut self, links: Vec<i64>, data_context: usize) -> Result<Plan, HostError> {
         if self.generation.regions == MAX_REGIONS {
             return Err(HostError::Full);
         }
-        let plan = self.cells.plan(region, data_context, space::LINKS as usize).ok_or(HostError::Full)?;
+        let plan = self.cells.plan(links, data_context, space::LINKS as usize).ok_or(HostError::Full)?;
         plan.cells().for_each(|cell| self.space.set_link(cell, unlinked(cell)));
         Ok(plan)
+    }
+
+    fn keep(&self, compiled: &Compiled) -> Option<Vec<u8>> {
+        compiled.module.serialize().ok()
+    }
+
+    fn revive(&self, OwnCode(bytes): OwnCode<'_>, plan: Plan) -> Option<Compiled> {
+        // SAFETY: `OwnCode` says that these bytes were serialized by this program, run by this user, and are whole; wasmtime
+        // compares its version, its settings and the processor's features.
+        let module = unsafe { Module::deserialize(&self.engine, bytes) }.ok()?;
+        Some(Compiled { module, plan })
     }
 
     fn install(&mut self, compiled: &Compiled) -> Result<CodeId, HostError> {
@@ -155,7 +166,8 @@ impl<G: Guest> RegionHost<G> for Host<G> {
             return Err(HostError::Full);
         }
         debug_assert!(self.cells.knows(&compiled.plan));
-        generation.add(&compiled.module).map_err(refused)?;
+        let links = self.space.layout().link(compiled.plan.first_link);
+        generation.add(&compiled.module, links).map_err(refused)?;
         self.cells.installed();
         Ok(CodeId(number))
     }
@@ -236,8 +248,12 @@ impl<G: Guest> Generation<G> {
         Ok(Self { store, imports, table, run, regions: 0 })
     }
 
-    fn add(&mut self, module: &Module) -> Result<(), ::wasmtime::Error> {
+    /// Adds a region whose link cells begin at this address.
+    fn add(&mut self, module: &Module, links: u32) -> Result<(), ::wasmtime::Error> {
         let instance = Instance::new(&mut self.store, module, &self.imports)?;
+        if let Some(global) = instance.get_global(&mut self.store, LINKS) {
+            global.set(&mut self.store, Val::I32(links as i32))?;
+        }
         let entry = instance.get_func(&mut self.store, ENTRY);
         self.table.set(&mut self.store, u64::from(self.regions), Ref::Func(entry))?;
         self.regions += 1;

@@ -171,7 +171,7 @@ unsafe impl RamBacking for SpaceRam {
 
 struct SpaceVcpu(Space);
 
-// SAFETY: as for `SpaceRam`; aligned to a page.
+// SAFETY: as for `SpaceRam`; aligned to a page, and zeros as all of a new mapping.
 unsafe impl VcpuBacking for SpaceVcpu {
     fn place(&self) -> NonNull<Vcpu> {
         // SAFETY: inside the reservation.

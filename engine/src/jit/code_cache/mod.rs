@@ -4,6 +4,8 @@
 //! that were made use of. It comes from a directory of the user's own and from nowhere else: code in an image would run
 //! with the rights of who runs the image.
 
+#[cfg(any(feature = "wasmtime", feature = "cranelift"))]
+pub mod compiled;
 mod directory;
 pub mod record;
 pub mod segment;
@@ -75,13 +77,25 @@ impl CodeCache {
 
     /// What was made of the code that a vCPU enters in these pages.
     pub fn find(&self, ram: &Ram, entry: Entry, page: Page, second: Option<Page>) -> Option<Found<'_>> {
+        let (segment, (source, made)) = self.find_by(ram, entry, page, second, record::decode)?;
+        let sites = KeptSites { segment: segment.clone(), range: segment.range(made.sites())? };
+        Some(Found { source, made, sites })
+    }
+
+    /// The first record for these pages that a function takes apart, and the segment that it is in.
+    fn find_by<'a, T>(
+        &'a self,
+        ram: &Ram,
+        entry: Entry,
+        page: Page,
+        second: Option<Page>,
+        decode: impl Fn(&'a [u8], Entry, &[u8], Option<&[u8]>) -> Option<T>,
+    ) -> Option<(&'a Arc<Segment>, T)> {
         let (page, second) = contents(ram, page, second)?;
         let key = entry.key(page);
         self.segments.iter().find_map(|segment| {
             let mut records = segment.find(key);
-            let (source, made) = records.find_map(|record| record::decode(record, entry, page, second))?;
-            let sites = KeptSites { segment: segment.clone(), range: segment.range(made.sites())? };
-            Some(Found { source, made, sites })
+            Some((segment, records.find_map(|record| decode(record, entry, page, second))?))
         })
     }
 
@@ -93,10 +107,15 @@ impl CodeCache {
         second: Option<Page>,
         encode: impl FnOnce(&[u8], Option<&[u8]>) -> (u64, Vec<u8>),
     ) {
-        if self.fresh_bytes < MOST_FRESH_BYTES
-            && let Some((page, second)) = contents(ram, page, second)
-        {
+        if let Some((page, second)) = contents(ram, page, second) {
             let (key, record) = encode(page, second);
+            self.add(key, record);
+        }
+    }
+
+    /// Takes in a record.
+    fn add(&mut self, key: u64, record: Vec<u8>) {
+        if self.fresh_bytes < MOST_FRESH_BYTES {
             self.fresh_bytes += record.len();
             self.fresh.push((key, record));
         }

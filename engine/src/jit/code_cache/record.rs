@@ -62,7 +62,23 @@ pub struct Source<'a> {
     pub bytes: &'a [u8],
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    /// What a region is made from that is entered so in these pages; its bytes go to `bytes`.
+    pub fn of(
+        region: &Region,
+        entry: Entry,
+        page: &[u8],
+        second: Option<&[u8]>,
+        bytes: &'a mut Vec<u8>,
+    ) -> Self {
+        let (ranges, tail) = ranges_of(region, page.len());
+        for range in &ranges {
+            bytes.extend_from_slice(&page[usize::from(range.start)..][..usize::from(range.len)]);
+        }
+        bytes.extend_from_slice(&second.unwrap_or_default()[..usize::from(tail)]);
+        Source { entry, ranges, tail, bytes }
+    }
+
     /// Whether it is what stands in these pages.
     pub fn is_in(&self, entry: Entry, page: &[u8], second: Option<&[u8]>) -> bool {
         if self.entry != entry || (self.tail != 0) != second.is_some() {
@@ -231,13 +247,8 @@ pub fn encode(
     page: &[u8],
     second: Option<&[u8]>,
 ) -> (u64, Vec<u8>) {
-    let (ranges, tail) = ranges_of(region, page.len());
     let mut bytes = Vec::new();
-    for range in &ranges {
-        bytes.extend_from_slice(&page[usize::from(range.start)..][..usize::from(range.len)]);
-    }
-    bytes.extend_from_slice(&second.unwrap_or_default()[..usize::from(tail)]);
-    let source = Source { entry, ranges, tail, bytes: &bytes };
+    let source = Source::of(region, entry, page, second, &mut bytes);
     let mut code = lowered.code.to_vec();
     let [minus_site, minus_link] =
         [request.first_site, request.first_link].map(|first| 0u32.wrapping_sub(first));

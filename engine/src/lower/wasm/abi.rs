@@ -1,8 +1,9 @@
 //! The names of a region's module: what it imports and exports.
 //!
 //! A module imports a memory, in which the vCPU, the link cells and guest RAM lie, and the call-outs. It exports one
-//! function without parameters, which gives what [`crate::lower::calls`] tells. A call-out that fails does not return: it
-//! unwinds to the host.
+//! function without parameters, which gives what [`crate::lower::calls`] tells, and a variable that the host sets before it
+//! calls that: where the region's link cells begin, so that the same module is good wherever they are. A call-out that fails
+//! does not return: it unwinds to the host.
 
 /// Module name of all imports.
 pub const MODULE: &str = "c2w";
@@ -12,3 +13,5 @@ pub const MEMORY: &str = "memory";
 pub const TABLE: &str = "regions";
 /// Name of the exported function.
 pub const ENTRY: &str = "run";
+/// Name of the exported variable: the address of the region's first link cell, 32 bits.
+pub const LINKS: &str = "links";

@@ -1,5 +1,6 @@
 //! How a function is left: slots to memory, the countdown to memory, and on to another region or to the run loop.
 
+use super::LINKS;
 use super::code::aligned;
 use super::function::Lowering;
 use crate::addr::PAGE_MASK;
@@ -151,10 +152,9 @@ impl Lowering<'_> {
     }
 
     /// Continues in the region that is linked, or leaves if none is.
-    pub(super) fn follow_link(&mut self, cell: u32) {
+    pub(super) fn follow_link(&mut self, link: u32) {
         self.store_countdown();
-        let cell = aligned(self.layout.link(cell), 2);
-        self.code.put().i32_const(0).i32_load(cell).return_();
+        self.code.put().global_get(LINKS).i32_load(aligned(4 * link, 2)).return_();
     }
 
     /// Continues in the region of the target if the jump cache knows it; else falls through with the reason for leaving.

@@ -53,9 +53,8 @@ pub(super) struct Lowering<'a> {
     pub(super) data_context: usize,
     pub(super) helpers: &'static [HelperInfo],
     pub(super) float_environment: Option<Slot>,
-    /// Distances from the page of the targets that have link cells, and the number of the first cell.
+    /// Distances from the page of the targets that have link cells.
     pub(super) links: &'a [i64],
-    pub(super) first_link: u32,
     /// The block being written, and its operations' values.
     pub(super) block: &'a RegionBlock,
     pub(super) uses: Uses,
@@ -102,7 +101,6 @@ impl<'a> Lowering<'a> {
             helpers,
             float_environment,
             links: &plan.links,
-            first_link: plan.first_link,
             block,
             uses: Uses::new(&block.block, helpers),
             places: Vec::new(),
@@ -388,7 +386,7 @@ impl<'a> Lowering<'a> {
                 self.flush();
                 self.leave_if_asked(Some(offset));
                 match self.links.binary_search(&offset) {
-                    Ok(link) if is_linked(offset) => self.follow_link(self.first_link + link as u32),
+                    Ok(link) if is_linked(offset) => self.follow_link(link as u32),
                     _ => {
                         self.set_target(offset);
                         let depth = self.depth(|frame| matches!(frame, Frame::LookUp));

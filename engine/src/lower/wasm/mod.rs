@@ -25,8 +25,8 @@ use crate::lower::calls::CallOut;
 use crate::lower::links::Plan;
 use function::Lowering;
 use wasm_encoder::{
-    BranchHints, CodeSection, EntityType, ExportKind, ExportSection, FunctionSection, ImportSection,
-    MemoryType, Module, TypeSection, ValType,
+    BranchHints, CodeSection, ConstExpr, EntityType, ExportKind, ExportSection, FunctionSection,
+    GlobalSection, GlobalType, ImportSection, MemoryType, Module, TypeSection, ValType,
 };
 
 /// Numbers of the function types.
@@ -35,6 +35,8 @@ const CALL_OUT_TYPE: u32 = 1;
 const POLYNOMIALS_TYPE: u32 = 2;
 /// Number of the region's function: the call-outs precede it.
 const REGION: u32 = CallOut::ALL.len() as u32;
+/// Number of the variable that says where the link cells are.
+const LINKS: u32 = 0;
 /// Number of the function that multiplies polynomials, if there is one.
 const POLYNOMIALS: u32 = REGION + 1;
 
@@ -49,7 +51,7 @@ pub struct Target {
     pub float_environment: Option<Slot>,
 }
 
-/// The module of a region.
+/// The module of a region. It does not depend on the number of the plan's first link.
 ///
 /// # Panics
 /// If the region is empty or lies more than 2 GiB from its page.
@@ -78,11 +80,15 @@ pub fn lower(region: &Region, target: &Target, plan: &Plan) -> Vec<u8> {
     }
     let mut exports = ExportSection::new();
     exports.export(abi::ENTRY, ExportKind::Func, REGION);
+    exports.export(abi::LINKS, ExportKind::Global, LINKS);
+    let mut globals = GlobalSection::new();
+    let address = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
+    globals.global(address, &ConstExpr::i32_const(0));
     let mut branches = BranchHints::new();
     branches.function_hints(REGION, hints);
 
     let mut module = Module::new();
-    module.section(&types).section(&imports).section(&functions).section(&exports);
+    module.section(&types).section(&imports).section(&functions).section(&globals).section(&exports);
     module.section(&branches).section(&code);
     module.finish()
 }

@@ -75,21 +75,17 @@ pub(super) struct Fix {
     pub back: Label,
 }
 
-/// A look at a page's other place in the TLB, to be written behind the block: RAX is the distance of its own.
+/// A look at a page's other place in the TLB, to be written behind the block, before the site that does without: RAX is the
+/// distance of its own place, RCX the tag that is wanted.
 #[derive(Clone, Copy)]
 pub(super) struct SecondLook {
     pub label: Label,
-    pub addr: Reg,
-    /// What is added to the address for its last byte.
-    pub last: i32,
-    /// The bits of that which the tag is compared with, but for the space.
-    pub mask: i32,
-    /// Where the space number is.
-    pub space: Mem,
-    pub tag: Mem,
-    pub addend: Mem,
+    /// Where the address of what looks is.
+    pub look: Mem,
     /// Where to go on with the addend in RAX.
     pub found: Label,
+    /// Label of the site.
+    pub miss: Label,
 }
 
 /// Memory that is kept from block to block.
@@ -112,8 +108,8 @@ pub(super) struct Scratch {
     pending: Vec<Pending>,
     pub cold: Vec<Cold>,
     pub fixes: Vec<Fix>,
-    /// Each with the place to go on if it is not found there, either.
-    pub looks: Vec<(SecondLook, Label)>,
+    /// In the order of their sites.
+    pub looks: Vec<SecondLook>,
 }
 
 /// The writer of a block's code.
@@ -773,11 +769,9 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// Has the other place looked at behind the block; gives the label for what is not found there.
-    pub fn second_look(&mut self, look: SecondLook) -> Label {
-        let miss = self.asm.label();
-        self.s.looks.push((look, miss));
-        miss
+    /// Has the other place looked at behind the block.
+    pub fn second_look(&mut self, look: SecondLook) {
+        self.s.looks.push(look);
     }
 
     /// Whether something is pending that is needed on a way.

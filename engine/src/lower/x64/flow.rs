@@ -3,7 +3,6 @@
 use super::asm::{Alu, Asm, Cc, Label, Reg};
 use super::block::{Cold, Emitter};
 use super::floats::emit_fix;
-use super::memory::look_further;
 use super::plan::{FIRST_VECTOR, Plan, SlotSet, may_change_mode};
 use super::stubs::emit_quick_jump;
 use super::vectors::{read_vector, write_vector};
@@ -111,13 +110,16 @@ impl<'a> Flow<'a> {
     /// What is rarely needed of all blocks.
     fn cold(&mut self) {
         let Lowering { asm, block, plan, .. } = &mut *self.lowering;
-        for (look, miss) in block.looks.drain(..) {
-            look_further(asm, look, miss);
-        }
         for fix in block.fixes.drain(..) {
             emit_fix(asm, fix);
         }
+        let mut looks = block.looks.drain(..).peekable();
         for Cold { label, site, back } in block.cold.drain(..) {
+            if let Some(look) = looks.next_if(|look| look.miss == label) {
+                asm.bind(look.label);
+                asm.call_indirect(look.look);
+                asm.jcc(Cc::E, look.found);
+            }
             asm.bind(label);
             asm.call_indirect(plan.call_out());
             asm.note(site);

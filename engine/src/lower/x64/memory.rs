@@ -35,33 +35,32 @@ impl Emitter<'_> {
     }
 
     /// Looks an address up; where it misses, goes to a label. The host's address is then that of the guest plus RAX.
-    /// `aligned` accesses miss where they are misaligned, others where they cross into another page.
+    /// `aligned` accesses miss where they are misaligned, others where they cross into another page. The label is that of the
+    /// next site.
     pub(super) fn look_up(&mut self, addr: Reg, len_bytes: u64, tag: usize, aligned: bool) -> Label {
-        let (miss, found) = (self.asm.label(), self.asm.label());
-        let table = offset_of!(Vcpu, tlb) + offset_of!(Tlb, contexts) - BIAS;
-        let table = table + self.request.context * ENTRIES * size_of::<Entry>();
-        let entry = |field: usize| Mem::sum(STATE, Reg::RAX, (table + field) as i32);
+        let [label, found, miss] = [(); 3].map(|()| self.asm.label());
+        let context = self.request.context;
+        let entry = |field| entry(context, field);
         self.asm.mov32(Reg::RAX, addr);
         self.asm.shift_imm(Shift::Shr, W32, Reg::RAX, (PAGE_SHIFT - ENTRY_SHIFT) as u8);
         self.asm.alu_imm(Alu::And, W32, Reg::RAX, ((ENTRIES - 1) << ENTRY_SHIFT) as i32);
         let last = len_bytes as i32 - 1;
         let (last, mask) = if aligned { (0, PAGE_BITS | last) } else { (last, PAGE_BITS) };
-        let space = space(self.request.context);
-        wanted_tag(self.asm, addr, last, mask, space);
+        match last {
+            0 => self.asm.mov(Reg::RCX, addr),
+            last => self.asm.lea(W64, Reg::RCX, Mem::at(addr, last)),
+        }
+        self.asm.alu_imm(Alu::And, W64, Reg::RCX, mask);
+        self.asm.alu(Alu::Or, W64, Reg::RCX, space(context));
         self.asm.alu(Alu::Cmp, W64, Reg::RCX, entry(tag));
-        self.asm.jcc(Cc::NE, miss);
+        self.asm.jcc(Cc::NE, label);
         self.asm.load(W64, Reg::RAX, entry(offset_of!(Entry, addend)));
         self.asm.bind(found);
-        self.second_look(SecondLook {
-            label: miss,
-            addr,
-            last,
-            mask,
-            space,
-            tag: entry(tag),
-            addend: entry(offset_of!(Entry, addend)),
-            found,
-        })
+        let looks =
+            if tag == offset_of!(Entry, read) { field!(links.look_read) } else { field!(links.look_write) };
+        let look = Mem { disp: looks.disp + (context * size_of::<u64>()) as i32, ..looks };
+        self.second_look(SecondLook { label, look, found, miss });
+        miss
     }
 
     fn load(&mut self, v: Value, op: &Op, w: Width, addr: Value, tag: usize) {
@@ -175,28 +174,29 @@ fn space(context: usize) -> Mem {
     Mem { disp: first.disp + (context * size_of::<Space>()) as i32, ..first }
 }
 
-/// RCX = what the tag must be for an access at an address.
-fn wanted_tag(asm: &mut Asm, addr: Reg, last: i32, mask: i32, space: Mem) {
-    match last {
-        0 => asm.mov(Reg::RCX, addr),
-        last => asm.lea(W64, Reg::RCX, Mem::at(addr, last)),
-    }
-    asm.alu_imm(Alu::And, W64, Reg::RCX, mask);
-    asm.alu(Alu::Or, W64, Reg::RCX, space);
+/// The entry at a distance of RAX in the table of a context.
+fn entry(context: usize, field: usize) -> Mem {
+    let table = offset_of!(Vcpu, tlb) + offset_of!(Tlb, contexts) - BIAS;
+    Mem::sum(STATE, Reg::RAX, (table + context * size_of::<[Entry; ENTRIES]>() + field) as i32)
 }
 
-/// Looks at the other place, as `mem::tlb` numbers it.
-pub(super) fn look_further(asm: &mut Asm, look: SecondLook, miss: Label) {
+/// Writes what looks at the other place of a page, as `mem::tlb` numbers it, for one context and one kind of access: RAX is
+/// the distance of its own place, RCX the tag that is wanted. Returns as after a comparison of it with what is there: if it
+/// is equal, RAX is the addend. No other register changes.
+///
+/// An access that crosses into the next page wants that page's tag, and is found nowhere: places of two pages in a row
+/// differ in their lowest bit, which no skew changes.
+pub(super) fn emit_look(asm: &mut Asm, context: usize, tag: usize) {
     const SKEW: u32 = SKEW_TO + ENTRY_SHIFT;
-    asm.bind(look.label);
-    asm.mov(Reg::RCX, look.addr);
-    asm.shift_imm(Shift::Shr, W64, Reg::RCX, (SKEW_SHIFT - SKEW) as u8);
-    asm.alu_imm(Alu::And, W32, Reg::RCX, (SKEW_MASK << SKEW) as i32);
-    asm.alu(Alu::Xor, W32, Reg::RAX, Reg::RCX);
+    const _: () = assert!(SKEW_TO > 0 && OTHER_PLACE > 1);
+    asm.push(Reg::RDX);
+    asm.mov(Reg::RDX, Reg::RCX);
+    asm.shift_imm(Shift::Shr, W64, Reg::RDX, (SKEW_SHIFT - SKEW) as u8);
+    asm.alu_imm(Alu::And, W32, Reg::RDX, (SKEW_MASK << SKEW) as i32);
+    asm.alu(Alu::Xor, W32, Reg::RAX, Reg::RDX);
     asm.alu_imm(Alu::Xor, W32, Reg::RAX, (OTHER_PLACE << ENTRY_SHIFT) as i32);
-    wanted_tag(asm, look.addr, look.last, look.mask, look.space);
-    asm.alu(Alu::Cmp, W64, Reg::RCX, look.tag);
-    asm.jcc(Cc::NE, miss);
-    asm.load(W64, Reg::RAX, look.addend);
-    asm.jmp(look.found);
+    asm.pop(Reg::RDX);
+    asm.alu(Alu::Cmp, W64, Reg::RCX, entry(context, tag));
+    asm.load(W64, Reg::RAX, entry(context, offset_of!(Entry, addend)));
+    asm.ret();
 }

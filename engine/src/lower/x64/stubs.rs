@@ -1,13 +1,14 @@
 //! Code that all regions share: entering and leaving, calling out, and looking an address up in the jump cache.
 
 use super::asm::{Alu, Asm, Cc, Label, Mem, Reg, Shift, Xmm};
+use super::memory::emit_look;
 use super::plan::FIRST_HOME;
 use super::{BIAS, COUNTDOWN, STATE, field, slot};
 use crate::addr::PAGE_MASK;
 use crate::addr::Width::{W32, W64};
 use crate::emit::Slot;
 use crate::mem::jumps::{JUMP_DROP, JUMP_ENTRIES, JUMP_FACTOR, JumpEntry};
-use crate::mem::tlb::Tlb;
+use crate::mem::tlb::{Entry, MAX_CONTEXTS, Tlb};
 use crate::vcpu::{EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED, Vcpu};
 use core::mem::{offset_of, size_of};
 
@@ -28,6 +29,10 @@ pub struct Stubs {
     pub jump: usize,
     /// Leaves at the way out whose number is in RAX.
     pub unlinked: usize,
+    /// Looks a load up at its page's other place in the TLB (`memory::emit_look`), for each context.
+    pub look_read: [usize; MAX_CONTEXTS],
+    /// The same for stores.
+    pub look_write: [usize; MAX_CONTEXTS],
 }
 
 /// Registers that functions keep, besides RSP.
@@ -86,7 +91,26 @@ pub fn emit(asm: &mut Asm, float_environment: Option<Slot>) -> Stubs {
     let unlinked = asm.len();
     asm.alu_imm(Alu::Add, W64, Reg::RAX, EXIT_UNLINKED as i32);
     asm.jmp(leave);
-    Stubs { enter, call_out, call_out_vectors, helper, leave: leave_at, jump, unlinked }
+
+    let mut looks = |tag: usize| {
+        std::array::from_fn(|context| {
+            let at = asm.len();
+            emit_look(asm, context, tag);
+            at
+        })
+    };
+    let (look_read, look_write) = (looks(offset_of!(Entry, read)), looks(offset_of!(Entry, write)));
+    Stubs {
+        enter,
+        call_out,
+        call_out_vectors,
+        helper,
+        leave: leave_at,
+        jump,
+        unlinked,
+        look_read,
+        look_write,
+    }
 }
 
 /// Goes on at the address in RAX if its own entry of the jump cache knows it. RAX stays; RCX and RDX do not.

@@ -1,0 +1,46 @@
+//! Stands for what is kept of compiled regions where nothing is kept: it cannot be made.
+
+use crate::addr::Page;
+use crate::host::regions::OwnCode;
+use crate::ir::region::Region;
+use crate::jit::{CodeCache, Origin};
+use crate::mem::ram::Ram;
+use std::io;
+
+/// There is none.
+pub enum CompiledCache {}
+
+#[allow(missing_docs, reason = "as those of what is found where there is a cache")]
+pub struct Found<'a> {
+    pub first: (u16, u16),
+    pub insns: u64,
+    pub links: Vec<i64>,
+    pub code: OwnCode<'a>,
+    pub ranges: Vec<(Page, u64, u64)>,
+}
+
+/// There is none.
+pub enum Begun {}
+
+#[allow(missing_docs, reason = "as those of the cache")]
+impl CompiledCache {
+    pub fn new(cache: CodeCache) -> Self {
+        match cache {}
+    }
+
+    pub(in crate::jit) fn find(&self, _: &Ram, _: &Origin, _place: u64) -> Option<Found<'_>> {
+        match *self {}
+    }
+
+    pub(in crate::jit) fn begin(&self, _: &Ram, _: &Origin, _: &Region, _links: &[i64]) -> Option<Begun> {
+        match *self {}
+    }
+
+    pub fn finish(&mut self, _: Begun, _code: &[u8]) {
+        match *self {}
+    }
+
+    pub fn save(&mut self) -> io::Result<()> {
+        match *self {}
+    }
+}

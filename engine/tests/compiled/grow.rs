@@ -1,0 +1,51 @@
+//! Regions that are compiled anew over more blocks, where time is often up.
+
+use crate::host::vcpu;
+use crate::loops::{LOOP, run, statistics};
+use crate::toy::{HANDLER, Op, RAM, Toy, insn};
+use c2w_engine::addr::{Gpa, PAGE_BYTES};
+use c2w_engine::jit::any::AnyTranslator;
+use c2w_engine::jit::compiled::CompiledTranslator;
+use c2w_engine::machine::Machine;
+
+/// A machine with the loop, which compiles at once what runs a second time.
+fn looping() -> Machine<Toy> {
+    let (mut cpu, host) = vcpu(64 * PAGE_BYTES);
+    cpu.guest.handler = HANDLER;
+    cpu.ram.write(Gpa(RAM), LOOP.as_flattened()).unwrap();
+    cpu.ram.write(Gpa(HANDLER), &insn(Op::Jump, 0, 0, 0)).unwrap();
+    let mut machine = Machine::new(cpu);
+    machine.translate_by(AnyTranslator::Wasm(Box::new(CompiledTranslator::new(host, 1, false))));
+    machine
+}
+
+#[test]
+fn a_loop_that_is_often_interrupted_becomes_one_region() {
+    let mut m = looping();
+    run(&mut m, 100, 1_000_000);
+    let before = statistics(&m);
+    assert!(before.grown == 0 && before.regions >= 4 && before.blocks == before.regions, "{before:?}");
+    run(&mut m, 1000, 100);
+    let after = statistics(&m);
+    assert!((1..=4).contains(&after.grown), "{after:?}");
+    assert!(after.blocks - before.blocks >= 4 * after.grown, "{after:?}");
+    // All of the loop is one region now, whose only way out is its end.
+    let entries = |m: &Machine<Toy>| statistics(m).entries;
+    run(&mut m, 1000, 1_000_000);
+    let before = entries(&m);
+    run(&mut m, 1000, 1_000_000);
+    assert!(entries(&m) - before <= 2, "{:?}", statistics(&m));
+}
+
+#[test]
+fn old_and_new_code_of_a_loop_go_together_when_it_is_written() {
+    let mut m = looping();
+    for round in 0..4 {
+        run(&mut m, 1000, 100);
+        assert!(statistics(&m).grown > round, "{:?}", statistics(&m));
+        // The same sum, from other code.
+        let [first, second] = if round % 2 == 0 { [2, 1] } else { [1, 2] };
+        m.cpu.ram.write(Gpa(RAM + 3), &[first]).unwrap();
+        m.cpu.ram.write(Gpa(RAM + 11), &[second]).unwrap();
+    }
+}

@@ -62,7 +62,7 @@ struct Pending {
     cells: Range<u32>,
     /// What is kept of it.
     begun: Option<Begun>,
-    extent: Extent,
+    may_grow: bool,
     /// Its page was written.
     stale: bool,
 }
@@ -184,7 +184,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             let region = grow::grow::<G>(cache, id, origin.context, Extent::Sparing);
             covered.extend(region.blocks.iter().map(|block| (page, block.start as u64, origin.mode)));
             let Ok(plan) = self.host.plan(&region, origin.context) else { break };
-            let begun = kept.begin(&cpu.ram, &origin, &region, &plan.links);
+            let begun = kept.begin(&cpu.ram, &origin, &region, true, &plan.links);
             if let (Some(begun), Ok(compiled)) = (begun, compiler.compile(&region, plan))
                 && let Some(code) = self.host.keep(&compiled)
             {
@@ -261,7 +261,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         if cpu.ram.has_written_code() {
             return None;
         }
-        let Found { first, insns, links, code, ranges } = kept.find(&cpu.ram, &origin, place)?;
+        let Found { first, insns, may_grow, links, code, ranges } = kept.find(&cpu.ram, &origin, place)?;
         let began = thread_ns();
         // If there is no room it is translated when it is hot, which makes some.
         let plan = self.host.plan_links(links, origin.context).ok()?;
@@ -272,7 +272,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         }
         let (first_insns, len_bytes) = first;
         let first = First { place, insns: first_insns, len_bytes };
-        let number = self.add(origin, first, cells, true, &compiled).ok()?;
+        let number = self.add(origin, first, cells, may_grow, &compiled).ok()?;
         self.statistics.recalled += 1;
         self.statistics.recalled_insns += insns;
         self.statistics.translation_ns += thread_ns() - began;
@@ -291,12 +291,13 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         let region = grow::grow::<G>(cache, id, origin.context, extent);
         let Ok(plan) = self.host.plan(&region, origin.context) else { return self.flush(cache, cpu) };
         let kept = self.kept.as_ref().filter(|_| !cpu.ram.has_written_code());
-        let begun = kept.and_then(|kept| kept.begin(&cpu.ram, &origin, &region, &plan.links));
+        let may_grow = extent == Extent::Sparing;
+        let begun = kept.and_then(|kept| kept.begin(&cpu.ram, &origin, &region, may_grow, &plan.links));
         let cells = plan.cells();
         let entry = &region.blocks[0];
         let first =
             First { place: entry.start as u64, insns: entry.insns as u16, len_bytes: entry.block.len_bytes };
-        let pending = Pending { id, origin, first, cells, begun, extent, stale: false };
+        let pending = Pending { id, origin, first, cells, begun, may_grow, stale: false };
         self.statistics.blocks += region.blocks.len() as u64;
         self.statistics.insns += region.blocks.iter().map(|block| u64::from(block.insns)).sum::<u64>();
         let number = self.next;
@@ -343,8 +344,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         {
             kept.finish(begun, &code);
         }
-        let Pending { id, origin, first, cells, extent, .. } = pending;
-        let may_grow = extent == Extent::Sparing;
+        let Pending { id, origin, first, cells, may_grow, .. } = pending;
         match compiled.and_then(|compiled| self.add(origin, first, cells, may_grow, &compiled)) {
             Ok(number) => {
                 if let Some(old) = cache.block(id).translated(origin.context) {

@@ -237,8 +237,7 @@ impl Translator {
             links: made.links(),
             homes: made.homes(),
             vector_homes: made.vector_homes(),
-            // Nobody has written down how far it grew.
-            may_grow: true,
+            may_grow: made.may_grow,
         };
         // If there is no room it is translated when it is hot, which makes some.
         let number = self.code.add(addition, origin, id).ok()?;
@@ -375,7 +374,7 @@ impl Translator {
             && !ram.has_written_code()
         {
             kept.keep(ram, origin.page, origin.second, |page, second| {
-                record::encode(region, entry(origin, place), &lowered, &request, page, second)
+                record::encode(region, entry(origin, place), may_grow, &lowered, &request, page, second)
             });
         }
         self.statistics.regions += 1;

@@ -19,6 +19,7 @@ pub struct CompiledCache(CodeCache);
 struct Made<'a> {
     first: First,
     insns: u32,
+    may_grow: bool,
     links: Vec<i64>,
     code: &'a [u8],
 }
@@ -29,6 +30,8 @@ pub struct Found<'a> {
     pub first: (u16, u16),
     /// Of all of them.
     pub insns: u64,
+    /// It may be compiled anew over more blocks.
+    pub may_grow: bool,
     /// Targets of its ways out, as [`crate::lower::links::links`] lists them.
     pub links: Vec<i64>,
     /// The compiler's bytes.
@@ -43,6 +46,7 @@ pub struct Begun {
     source: Vec<u8>,
     first: First,
     insns: u32,
+    may_grow: bool,
     links: Vec<i64>,
 }
 
@@ -72,6 +76,7 @@ impl CompiledCache {
         Some(Found {
             first: (made.first.insns, made.first.len_bytes),
             insns: made.insns.into(),
+            may_grow: made.may_grow,
             links: made.links,
             // Records come from this user's own directory, by this build, and are whole.
             code: OwnCode(made.code),
@@ -85,6 +90,7 @@ impl CompiledCache {
         ram: &Ram,
         origin: &Origin,
         region: &Region,
+        may_grow: bool,
         links: &[i64],
     ) -> Option<Begun> {
         let (page, second) = contents(ram, origin.page, origin.second)?;
@@ -96,13 +102,14 @@ impl CompiledCache {
             source: postcard::to_stdvec(&source).ok()?,
             first: First::of(region),
             insns: region.blocks.iter().map(|block| block.insns).sum(),
+            may_grow,
             links: links.to_vec(),
         })
     }
 
     /// Takes in what was compiled.
-    pub fn finish(&mut self, Begun { key, source, first, insns, links }: Begun, code: &[u8]) {
-        let record = postcard::to_extend(&Made { first, insns, links, code }, source);
+    pub fn finish(&mut self, Begun { key, source, first, insns, may_grow, links }: Begun, code: &[u8]) {
+        let record = postcard::to_extend(&Made { first, insns, may_grow, links, code }, source);
         self.0.add(key, record.expect("memory is all that encoding needs"));
     }
 

@@ -9,6 +9,7 @@
 use super::segment::{self, Fingerprint, Segment};
 use memmap2::Mmap;
 use rustix::fs::Mode;
+use std::cmp::Reverse;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -66,11 +67,13 @@ impl Directory {
         Ok(Self { path: path.to_path_buf(), fingerprint, limit_bytes })
     }
 
-    /// The segments of this fingerprint that are there now.
+    /// The segments of this fingerprint that are there now, the newest first: what code became last is to be found first.
     pub fn segments(&self) -> Vec<Segment> {
         let now = SystemTime::now();
         let mut segments = Vec::new();
-        for listed in self.list(|name| name.starts_with(&self.prefix()) && name.ends_with(SEGMENT)) {
+        let mut listed = self.list(|name| name.starts_with(&self.prefix()) && name.ends_with(SEGMENT));
+        listed.sort_by_key(|listed| Reverse(listed.used));
+        for listed in listed {
             let Some((segment, file)) = self.map(&listed.path) else { continue };
             if now.duration_since(listed.used).is_ok_and(|since| since > NOTE_OF_USE) {
                 // Only the order in which files are removed hangs on it.
@@ -101,7 +104,7 @@ impl Directory {
         } else {
             let fresh = Segment::open(&fresh[..], &self.fingerprint).expect("it was just written");
             let old = joined.iter().flat_map(|(_, segment)| segment.records());
-            segment::write(&self.fingerprint, old.chain(fresh.records()))
+            segment::write(&self.fingerprint, fresh.records().chain(old))
         };
         let written = self.write(&bytes)?;
         for (path, _) in joined {

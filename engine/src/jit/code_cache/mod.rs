@@ -131,7 +131,8 @@ impl CodeCache {
         if fresh.is_empty() {
             return Ok(());
         }
-        self.directory.add(fresh.iter().map(|(key, record)| (*key, record.as_slice())))
+        // What became last, over more blocks perhaps, is to be found first.
+        self.directory.add(fresh.iter().rev().map(|(key, record)| (*key, record.as_slice())))
     }
 }
 

@@ -14,6 +14,7 @@ pub enum CompiledCache {}
 pub struct Found<'a> {
     pub first: (u16, u16),
     pub insns: u64,
+    pub may_grow: bool,
     pub links: Vec<i64>,
     pub code: OwnCode<'a>,
     pub ranges: Vec<(Page, u64, u64)>,
@@ -32,7 +33,14 @@ impl CompiledCache {
         match *self {}
     }
 
-    pub(in crate::jit) fn begin(&self, _: &Ram, _: &Origin, _: &Region, _links: &[i64]) -> Option<Begun> {
+    pub(in crate::jit) fn begin(
+        &self,
+        _: &Ram,
+        _: &Origin,
+        _: &Region,
+        _may_grow: bool,
+        _links: &[i64],
+    ) -> Option<Begun> {
         match *self {}
     }
 

@@ -125,6 +125,8 @@ pub struct Made<'a> {
     pub first: First,
     /// Guest instructions of all blocks.
     pub insns: u32,
+    /// It may be made anew over more blocks.
+    pub may_grow: bool,
     /// The code.
     pub code: &'a [u8],
     /// Where other code enters it.
@@ -242,6 +244,7 @@ fn ranges_of(region: &Region, page_bytes: usize) -> (Vec<Range>, u16) {
 pub fn encode(
     region: &Region,
     entry: Entry,
+    may_grow: bool,
     lowered: &Lowered<'_>,
     request: &Request<'_>,
     page: &[u8],
@@ -269,6 +272,7 @@ pub fn encode(
     let made = Made {
         first: First::of(region),
         insns: region.blocks.iter().map(|block| block.insns).sum(),
+        may_grow,
         code: &code,
         entry: lowered.entry as u32,
         start: lowered.start as u32,

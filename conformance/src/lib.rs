@@ -1,6 +1,7 @@
 //! Suites.
 
 pub mod elf_suite;
+pub mod floats;
 pub mod ins;
 pub mod ir_text;
 pub mod qemu_user;

@@ -30,8 +30,7 @@ use c2w_engine::addr::{Gpa, Gva};
 use c2w_engine::clock::InstructionClock;
 use c2w_engine::cpu::Cpu;
 use c2w_engine::irq::{Attention, IrqLines};
-use c2w_engine::machine::Machine;
-use c2w_engine::mem::ram::Ram;
+use c2w_engine::machine::{Backing, Machine};
 
 /// Start of RAM of a [`user_machine`].
 pub const RAM_BASE: Gpa = Gpa(0x1000_0000);
@@ -43,15 +42,24 @@ const USER_RAM_BYTES: u64 = 64 << 20;
 /// # Panics
 /// If the image does not fit.
 pub fn user_machine(image: &[u8]) -> Machine<X86_64> {
+    let mut cpu = user_vcpu(None, USER_RAM_BYTES);
+    cpu.ram.write(RAM_BASE, image).expect("the image fits RAM");
+    Machine::new(cpu)
+}
+
+/// The vCPU of such a machine, with this much RAM.
+///
+/// # Panics
+/// If there is no memory for it.
+pub fn user_vcpu(backing: Option<Backing>, ram_bytes: u64) -> Cpu<X86_64> {
     let attention = Attention::default();
     let lines = IrqLines::new(&attention);
     let clock = Box::new(InstructionClock::new(1));
     let guest = X86_64::new(SystemState::flat_64(3));
-    let ram = Ram::new(RAM_BASE, USER_RAM_BYTES);
-    let mut cpu = Cpu::new(guest, ram, PcBoard::bare(), lines, attention, clock);
-    cpu.ram.write(RAM_BASE, image).expect("the image fits RAM");
+    let (ram, vcpu) = Backing::take(backing, RAM_BASE, ram_bytes).expect("the host has memory for RAM");
+    let mut cpu = Cpu::with_backing(vcpu, guest, ram, PcBoard::bare(), lines, attention, clock);
     cpu.pc = Gva(RAM_BASE.0);
     flags::set_rflags(&mut cpu, flags::IF);
     mode::refresh(&mut cpu);
-    Machine::new(cpu)
+    cpu
 }

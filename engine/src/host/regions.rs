@@ -7,7 +7,7 @@ use crate::cpu::Cpu;
 use crate::guest::{Guest, Trap, TrapCause};
 use crate::ir::region::Region;
 use crate::jit::call_out::Leave;
-use crate::lower::calls::{Reason, unlinked_cell};
+use crate::lower::calls::{CallOut, Reason, unlinked_cell};
 use crate::lower::links::{Plan, links};
 use std::error::Error;
 
@@ -60,6 +60,24 @@ pub trait Compiler: Send + 'static {
     /// # Errors
     /// [`HostError::Compiler`].
     fn compile(&mut self, region: &Region, plan: Plan) -> Result<Self::Compiled, HostError>;
+}
+
+/// Call-outs that regions have made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallOuts {
+    /// All of them.
+    pub all: u64,
+    /// Calls of helpers.
+    pub helpers: u64,
+}
+
+impl CallOuts {
+    /// Counts one.
+    #[inline(always)]
+    pub(super) fn count(&mut self, call: CallOut) {
+        self.all += 1;
+        self.helpers += u64::from(call == CallOut::Helper);
+    }
 }
 
 /// Keeps and runs the regions of one vCPU.
@@ -128,6 +146,9 @@ pub trait RegionHost<G: Guest> {
 
     /// Bytes of code that regions take, as far as the host knows.
     fn code_bytes(&self) -> u64;
+
+    /// What regions have called out for so far.
+    fn call_outs(&self) -> CallOuts;
 
     /// Runs a region, which is one for `cpu.pc`, and those that follow, for about `budget` instructions.
     ///

@@ -14,7 +14,7 @@ use crate::addr::{Gpa, Gva, Page};
 use crate::cache::{BlockCache, BlockId, Recalled, Renumbered};
 use crate::cpu::Cpu;
 use crate::guest::Guest;
-use crate::host::regions::{CodeId, Compiler, HostError, Left, LinkCell, RegionHost};
+use crate::host::regions::{CallOuts, CodeId, Compiler, HostError, Left, LinkCell, RegionHost};
 use crate::ir::region::Region;
 use crate::lower::links::Plan;
 use std::collections::{HashMap, HashSet};
@@ -196,7 +196,8 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
 
     /// What it has done so far.
     pub fn statistics(&self) -> TranslatorStatistics {
-        self.statistics
+        let CallOuts { all, helpers } = self.host.call_outs();
+        TranslatorStatistics { call_outs: all, helpers, ..self.statistics }
     }
 
     /// Counts a run of a block by the interpreter, and translates it when that pays.

@@ -3,6 +3,7 @@
 pub mod calls;
 #[cfg(feature = "cranelift")]
 pub mod clif;
+mod floats;
 mod layout;
 pub mod links;
 mod moves;

@@ -1,6 +1,6 @@
 //! Slots in locals: which are there when a block begins.
 //!
-//! Each slot that a region uses has a local. Where a local is *valid* it holds the slot's value; where it is *dirty*, memory
+//! Each slot that a region uses has a local, as has each pair of slots that is a vector. Where a local is *valid* it holds the slot's value; where it is *dirty*, memory
 //! does not, and whoever may leave writes it there first. Inside a block both follow from its operations. Between blocks
 //! this file decides: in a loop, the slots that it uses stay valid and those that it sets may stay dirty, so that a loop
 //! neither loads nor stores them; elsewhere nothing is kept. A way between blocks brings one state into the other.
@@ -34,6 +34,10 @@ impl SlotSet {
         self.combine(other, |a, b| a | b)
     }
 
+    pub(super) fn both(self, other: Self) -> Self {
+        self.combine(other, |a, b| a & b)
+    }
+
     pub(super) fn without(self, other: Self) -> Self {
         self.combine(other, |a, b| a & !b)
     }
@@ -55,42 +59,94 @@ impl SlotSet {
     }
 }
 
-/// What locals are at some place.
+impl FromIterator<Slot> for SlotSet {
+    fn from_iter<I: IntoIterator<Item = Slot>>(slots: I) -> Self {
+        let mut set = Self::EMPTY;
+        slots.into_iter().for_each(|slot| set.insert(slot));
+        set
+    }
+}
+
+/// What locals are at some place. A pair of slots that is a vector has a local of its own beside those of the two slots; it
+/// goes by the first one. Where the pair's local is valid no slot's local is dirty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct SlotState {
     /// Locals that hold the slot's value.
     pub valid: SlotSet,
     /// Slots whose value is in the local only; all of them are valid.
     pub dirty: SlotSet,
+    /// Locals that hold the pair's value.
+    pub pairs: SlotSet,
+    /// Pairs whose value is in the local only; all of them are valid.
+    pub dirty_pairs: SlotSet,
+}
+
+/// The pair that a slot is in.
+pub(super) const fn pair_of(slot: Slot) -> Slot {
+    Slot(slot.0 & !1)
+}
+
+/// Both slots of a pair.
+fn halves(Slot(first): Slot) -> SlotSet {
+    [Slot(first), Slot(first | 1)].into_iter().collect()
+}
+
+/// All slots of pairs.
+fn all_halves(pairs: SlotSet) -> SlotSet {
+    pairs.iter().fold(SlotSet::EMPTY, |all, pair| all.union(halves(pair)))
 }
 
 impl SlotState {
+    /// A slot's local is written. Its pair is not dirty.
     pub(super) fn set(&mut self, slot: Slot) {
         self.valid.insert(slot);
         self.dirty.insert(slot);
+        self.pairs.remove(pair_of(slot));
     }
 
-    /// The dirty slots of the pairs that an operation on vectors names. It finds them in memory, so that the caller writes
-    /// them there: they are not dirty any more.
-    pub(super) fn take_dirty(&mut self, op: &Op) -> SlotSet {
-        let mut taken = SlotSet::EMPTY;
-        op.for_each_vector(|Slot(first)| {
-            for slot in [Slot(first), Slot(first | 1)] {
-                if self.dirty.contains(slot) {
-                    taken.insert(slot);
-                }
-            }
-        });
+    /// A pair's local is written.
+    pub(super) fn set_pair(&mut self, pair: Slot) {
+        self.forget_pair(pair);
+        self.pairs.insert(pair);
+        self.dirty_pairs.insert(pair);
+    }
+
+    /// A pair's value is in memory only.
+    pub(super) fn forget_pair(&mut self, pair: Slot) {
+        self.valid = self.valid.without(halves(pair));
+        self.dirty = self.dirty.without(halves(pair));
+        self.pairs.remove(pair);
+        self.dirty_pairs.remove(pair);
+    }
+
+    /// The dirty slots of a pair: the caller writes them to memory, so that they are not dirty any more.
+    pub(super) fn take_dirty_halves(&mut self, pair: Slot) -> SlotSet {
+        let taken = self.dirty.both(halves(pair));
         self.dirty = self.dirty.without(taken);
         taken
     }
 
-    /// After an operation on vectors: what it wrote is in memory only.
-    pub(super) fn forget_written(&mut self, op: &Op) {
-        if let Some(Slot(first)) = op.vector_written() {
-            self.valid.remove(Slot(first));
-            self.valid.remove(Slot(first | 1));
-        }
+    /// The pair of a slot if it is dirty, likewise.
+    pub(super) fn take_dirty_pair(&mut self, slot: Slot) -> SlotSet {
+        let taken = self.dirty_pairs.both(halves(pair_of(slot)));
+        self.dirty_pairs = self.dirty_pairs.without(taken);
+        taken
+    }
+
+    /// What has to be written to memory before a block that expects another state: slots and pairs.
+    pub(super) fn to_store(&self, entry: &Self) -> (SlotSet, SlotSet) {
+        (self.dirty.without(entry.dirty), self.dirty_pairs.without(entry.dirty_pairs))
+    }
+
+    /// What has to be read then: slots and pairs.
+    pub(super) fn to_load(&self, entry: &Self) -> (SlotSet, SlotSet) {
+        (entry.valid.without(self.valid), entry.pairs.without(self.pairs))
+    }
+
+    /// Whether neither is anything.
+    pub(super) fn is_enough_for(&self, entry: &Self) -> bool {
+        let nothing = (SlotSet::EMPTY, SlotSet::EMPTY);
+        self.to_store(entry) == nothing && self.to_load(entry) == nothing
     }
 }
 
@@ -99,6 +155,9 @@ impl SlotState {
 struct Use {
     read: SlotSet,
     set: SlotSet,
+    /// Pairs, of which it writes some.
+    pairs: SlotSet,
+    set_pairs: SlotSet,
     /// It calls a function that may write any slot.
     forgets: bool,
 }
@@ -115,7 +174,11 @@ impl Use {
             match *op {
                 Op::Get(slot) => found.read.insert(slot),
                 Op::Set { slot, .. } => found.set.insert(slot),
-                _ => found.forgets |= writes_slots(op, helpers),
+                _ => {
+                    found.forgets |= writes_slots(op, helpers);
+                    op.for_each_vector(|pair| found.pairs.insert(pair));
+                    op.vector_written().into_iter().for_each(|pair| found.set_pairs.insert(pair));
+                }
             }
         }
         found
@@ -125,6 +188,8 @@ impl Use {
         Self {
             read: self.read.union(other.read),
             set: self.set.union(other.set),
+            pairs: self.pairs.union(other.pairs),
+            set_pairs: self.set_pairs.union(other.set_pairs),
             forgets: self.forgets | other.forgets,
         }
     }
@@ -138,26 +203,33 @@ pub(super) fn at_entries(
 ) -> (Vec<SlotState>, SlotSet) {
     let uses: Vec<Use> = region.blocks.iter().map(|block| Use::of(&block.block, helpers)).collect();
     let mut states = vec![SlotState::default(); uses.len()];
-    in_loops(shape, &uses, SlotSet::EMPTY, SlotSet::EMPTY, &mut states);
+    in_loops(shape, &uses, SlotState::default(), &mut states);
     let all = uses.iter().fold(SlotSet::EMPTY, |all, one| all.union(one.read).union(one.set));
     (states, all)
 }
 
-/// `valid` is what the loops around these parts keep valid, `dirty` what the innermost of them keeps dirty.
-fn in_loops(parts: &[Part], uses: &[Use], valid: SlotSet, dirty: SlotSet, states: &mut [SlotState]) {
+/// `around` has as valid what the loops around these parts keep valid, as dirty what the innermost of them keeps dirty.
+fn in_loops(parts: &[Part], uses: &[Use], around: SlotState, states: &mut [SlotState]) {
     for part in parts {
         match part {
-            Part::Block(block) => states[*block] = SlotState { valid, dirty },
+            Part::Block(block) => states[*block] = around,
             Part::Loop(inner) => {
                 let mut all = Use::default();
                 part.for_each_block(&mut |block| all = all.join(uses[block]));
                 // A loop that calls what may write slots would load them again and again.
-                let (valid, dirty) = if all.forgets {
-                    (SlotSet::EMPTY, SlotSet::EMPTY)
+                let state = if all.forgets {
+                    SlotState::default()
                 } else {
-                    (valid.union(all.read).union(all.set), all.set)
+                    let pairs = around.pairs.union(all.pairs);
+                    let apart = all_halves(pairs);
+                    SlotState {
+                        valid: around.valid.union(all.read).union(all.set).without(apart),
+                        dirty: all.set.without(apart),
+                        pairs,
+                        dirty_pairs: all.set_pairs,
+                    }
                 };
-                in_loops(&inner.body, uses, valid, dirty, states);
+                in_loops(&inner.body, uses, state, states);
             }
         }
     }

@@ -13,6 +13,7 @@ use c2w_engine::host::regions::{Left, RegionHost};
 use c2w_engine::ir::block::{Block, Op, Value};
 use c2w_engine::ir::ops::{Amo, Binary, Cond, Unary};
 use c2w_engine::ir::region::{Region, Way, Ways};
+use c2w_engine::ir::vector::{VectorExtract, VectorInsert, VectorOp};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -37,11 +38,29 @@ enum Insn {
     LoadReserved(Width, u8, At),
     StoreConditional(Width, u8, At, u8),
     TrapIf(u8, u8),
+    Vector(VectorOp, u8, [u8; 3]),
+    VectorLoad(u8, u8, At),
+    VectorStore(u8, At, u8),
+    VectorInsert(VectorInsert, u8, u8, u8),
+    VectorExtract(VectorExtract, u8, [u8; 2]),
     /// A helper that the run loop has to look after.
     Enable(u8),
     /// A helper with a result.
     Return(u8),
 }
+
+/// Pairs of registers that are vectors, and some beyond. Operations on them are in line or call out, as hosts have it.
+const PAIRS: [u8; 5] = [0, 2, 4, 8, 10];
+const VECTOR_OPS: [VectorOp; 8] = [
+    VectorOp::Copy,
+    VectorOp::Paddd,
+    VectorOp::Xor,
+    VectorOp::Shufps,
+    VectorOp::Movsd,
+    VectorOp::FnegS,
+    VectorOp::Pmaddubsw,
+    VectorOp::Pblendvb,
+];
 
 /// An address: a register, anywhere or in RAM.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +82,8 @@ enum End {
 fn insns() -> impl Strategy<Value = Insn> {
     let r = || 0..REGISTERS;
     let w = || select(&Width::ALL[..]);
+    let pair = || select(&PAIRS[..]);
+    let length = || select(&[4u8, 8, 16][..]);
     let at = || {
         (0..REGISTERS, prop::bool::weighted(0.03), prop::bool::weighted(0.7))
             .prop_map(|(register, anywhere, aligned)| At { register, anywhere, aligned })
@@ -80,6 +101,14 @@ fn insns() -> impl Strategy<Value = Insn> {
         1 => (w(), r(), at(), r()).prop_map(|(w, d, at, a)| Insn::CompareExchange(w, d, at, a)),
         1 => (w(), r(), at()).prop_map(|(w, d, at)| Insn::LoadReserved(w, d, at)),
         1 => (w(), r(), at(), r()).prop_map(|(w, d, at, a)| Insn::StoreConditional(w, d, at, a)),
+        4 => (select(&VECTOR_OPS[..]), any::<u8>(), [pair(), pair(), pair()])
+            .prop_map(|(op, imm, pairs)| Insn::Vector(op, imm, pairs)),
+        2 => (length(), pair(), at()).prop_map(|(length, to, at)| Insn::VectorLoad(length, to, at)),
+        2 => (length(), at(), pair()).prop_map(|(length, at, from)| Insn::VectorStore(length, at, from)),
+        2 => (select(&[VectorInsert::Movq, VectorInsert::Pinsrq, VectorInsert::Pinsrw][..]), any::<u8>(), pair(), r())
+            .prop_map(|(op, imm, to, a)| Insn::VectorInsert(op, imm, to, a)),
+        2 => (select(&[VectorExtract::Pmovmskb, VectorExtract::Ptest][..]), r(), [pair(), pair()])
+            .prop_map(|(op, d, pairs)| Insn::VectorExtract(op, d, pairs)),
         1 => (r(), r()).prop_map(|(a, b)| Insn::TrapIf(a, b)),
         1 => r().prop_map(Insn::Enable),
         1 => r().prop_map(Insn::Return),
@@ -186,6 +215,27 @@ impl Insn {
                 let seven = to.push(Op::Const(7));
                 let cond = to.push(Op::Compare { cond: Cond::Eq, w: Width::W8, a, b: seven });
                 to.push(Op::TrapIf { cond, cause: UNDEFINED, value });
+            }
+            Insn::Vector(op, imm, pairs) => {
+                let [to_pair, a, b] = pairs.map(Slot);
+                to.push(Op::Vector { op, imm, to: to_pair, a, b });
+            }
+            Insn::VectorLoad(len_bytes, pair, at) => {
+                let addr = at.write(to);
+                to.push(Op::VectorLoad { len_bytes, to: Slot(pair), addr });
+            }
+            Insn::VectorStore(len_bytes, at, pair) => {
+                let addr = at.write(to);
+                to.push(Op::VectorStore { len_bytes, addr, from: Slot(pair) });
+            }
+            Insn::VectorInsert(op, imm, pair, a) => {
+                let value = get(to, a);
+                to.push(Op::VectorInsert { op, imm, to: Slot(pair), value });
+            }
+            Insn::VectorExtract(op, d, pairs) => {
+                let [a, b] = pairs.map(Slot);
+                let value = to.push(Op::VectorExtract { op, a, b });
+                set(to, d, value);
             }
             Insn::Enable(a) => {
                 let a = get(to, a);
@@ -315,7 +365,7 @@ fn memory(cpu: &Cpu<Toy>) -> &[u8] {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn regions_do_what_the_interpreter_does(
         program in prop::collection::vec((prop::collection::vec(insns(), 0..8), ends()), 1..10),
@@ -347,7 +397,7 @@ proptest! {
             }
             prop_assert_eq!(cpu.pc, reference.pc, "{:?}", left);
             prop_assert_eq!(cpu.retired, reference.retired);
-            prop_assert_eq!(&cpu.slots[..6], &reference.slots[..6], "{:?}", left);
+            prop_assert_eq!(&cpu.slots[..12], &reference.slots[..12], "{:?}", left);
             prop_assert!(memory(&cpu) == memory(&reference));
             prop_assert_eq!(cpu.reservation, reference.reservation);
             prop_assert_eq!(&cpu.guest, &reference.guest);

@@ -50,6 +50,12 @@ impl FunctionCompiler {
             flags.set(name, value).map_err(refused)?;
         }
         let isa = cranelift_native::builder().map_err(refused)?.finish(Flags::new(flags)).map_err(refused)?;
+        // Where x86 lacks an instruction Cranelift calls a library. Other processors have all that is asked for.
+        let has = |feature: &str| {
+            let flags = isa.isa_flags();
+            flags.iter().find(|flag| flag.name == feature).is_none_or(|flag| flag.as_bool() == Some(true))
+        };
+        let target = Target { rounds: has("has_sse41"), fuses: has("has_fma"), ..target };
         Ok(Self { isa, target, context: Context::new(), builder: FunctionBuilderContext::new() })
     }
 

@@ -9,7 +9,7 @@ mod compiler;
 pub use compiler::{Compiled, FunctionCompiler};
 
 use super::code_memory::{ALIGNMENT, CodeMemory};
-use super::regions::{Cells, CodeId, HostError, Left, LinkCell, RegionHost, prepare, settle};
+use super::regions::{CallOuts, Cells, CodeId, HostError, Left, LinkCell, RegionHost, prepare, settle};
 use crate::addr::Gva;
 use crate::cpu::Cpu;
 use crate::guest::Guest;
@@ -32,6 +32,7 @@ struct Running<G: Guest> {
     cpu: NonNull<Cpu<G>>,
     end: u64,
     leave: Option<Leave>,
+    call_outs: CallOuts,
 }
 
 /// What a call-out gives.
@@ -79,6 +80,7 @@ pub struct Host<G: Guest> {
     links: Box<[u64]>,
     regions: Vec<u64>,
     cells: Cells,
+    call_outs: CallOuts,
     guest: PhantomData<fn(&mut G)>,
 }
 
@@ -102,6 +104,7 @@ impl<G: Guest> Host<G> {
             links: vec![0; LINKS].into(),
             regions: Vec::new(),
             cells: Cells::default(),
+            call_outs: CallOuts::default(),
             guest: PhantomData,
         })
     }
@@ -114,6 +117,8 @@ impl<G: Guest> RegionHost<G> for Host<G> {
         let target = Target {
             helpers: G::HELPERS,
             float_environment: G::FLOAT_ENVIRONMENT,
+            rounds: false,
+            fuses: false,
             links: self.links.as_ptr() as u64,
             call_outs: call_outs::<G>(),
             polynomials: [low_product as Product, high_product].map(|function| function as usize as u64),
@@ -162,10 +167,15 @@ impl<G: Guest> RegionHost<G> for Host<G> {
         (self.code.used - self.kept) as u64
     }
 
+    fn call_outs(&self) -> CallOuts {
+        self.call_outs
+    }
+
     fn enter(&mut self, cpu: &mut Cpu<G>, CodeId(code): CodeId, budget: u64) -> Result<Left, HostError> {
         type Enter = unsafe extern "C" fn(NonNull<Vcpu>, u64) -> i32;
         let end = prepare(cpu, budget);
-        let mut running = Running { cpu: NonNull::from(&mut *cpu), end, leave: None };
+        let cpu_pointer = NonNull::from(&mut *cpu);
+        let mut running = Running { cpu: cpu_pointer, end, leave: None, call_outs: self.call_outs };
         vcpu_of(cpu).links.argument = std::ptr::from_mut(&mut running) as u64;
         let (vcpu, region) = (cpu.vcpu(), self.regions[code as usize]);
         // SAFETY: the function was compiled with this signature and convention (`FunctionCompiler::entry`). It runs regions
@@ -175,6 +185,7 @@ impl<G: Guest> RegionHost<G> for Host<G> {
             let enter: Enter = std::mem::transmute(self.code.memory.code(self.enter).as_ptr());
             enter(vcpu, region)
         };
+        self.call_outs = running.call_outs;
         Ok(settle(cpu, end, returned, running.leave, &self.cells))
     }
 }
@@ -207,6 +218,7 @@ unsafe fn call<G: Guest>(vcpu: NonNull<Vcpu>, call: CallOut, site: u64, a: u64, 
         let cpu = running.cpu.as_mut();
         (running, cpu)
     };
+    running.call_outs.count(call);
     match carry_out(cpu, running.end, call, Site::decode(site), a, b) {
         Ok(result) => Outcome { result, ended: GO_ON },
         Err(leave) => {

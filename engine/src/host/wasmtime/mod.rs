@@ -13,7 +13,7 @@ use crate::cpu::Cpu;
 use crate::guest::Guest;
 use crate::host::call_out::carry_out;
 use crate::host::regions::{
-    Cells, CodeId, Compiler, HostError, Left, LinkCell, OwnCode, RegionHost, prepare, settle,
+    CallOuts, Cells, CodeId, Compiler, HostError, Left, LinkCell, OwnCode, RegionHost, prepare, settle,
 };
 use crate::ir::region::Region;
 use crate::jit::call_out::Leave;
@@ -60,6 +60,7 @@ struct Running<G: Guest> {
     cpu: *mut Cpu<G>,
     end: u64,
     leave: Option<Leave>,
+    call_outs: CallOuts,
     limits: StoreLimits,
 }
 
@@ -88,6 +89,8 @@ pub struct Host<G: Guest> {
     dispatcher: Module,
     generation: Generation<G>,
     cells: Cells,
+    /// Of the generations before this one.
+    call_outs: CallOuts,
 }
 
 impl<G: Guest> Host<G> {
@@ -100,7 +103,15 @@ impl<G: Guest> Host<G> {
         let memory = Module::new(&engine, dispatcher::memory(space.wasm_pages())).map_err(refused)?;
         let dispatcher = Module::new(&engine, dispatcher::dispatcher()).map_err(refused)?;
         let generation = Generation::new(&engine, &memory, &dispatcher).map_err(refused)?;
-        Ok(Self { engine, space: space.clone(), memory, dispatcher, generation, cells: Cells::default() })
+        Ok(Self {
+            engine,
+            space: space.clone(),
+            memory,
+            dispatcher,
+            generation,
+            cells: Cells::default(),
+            call_outs: CallOuts::default(),
+        })
     }
 
     /// The memory as it stands, which the same modules run over elsewhere.
@@ -179,6 +190,7 @@ impl<G: Guest> RegionHost<G> for Host<G> {
 
     fn discard(&mut self) -> Result<(), HostError> {
         self.cells.clear();
+        self.call_outs = self.call_outs();
         self.generation = Generation::new(&self.engine, &self.memory, &self.dispatcher).map_err(refused)?;
         Ok(())
     }
@@ -186,6 +198,11 @@ impl<G: Guest> RegionHost<G> for Host<G> {
     /// Unknown.
     fn code_bytes(&self) -> u64 {
         0
+    }
+
+    fn call_outs(&self) -> CallOuts {
+        let now = self.generation.store.data().call_outs;
+        CallOuts { all: self.call_outs.all + now.all, helpers: self.call_outs.helpers + now.helpers }
     }
 
     fn enter(&mut self, cpu: &mut Cpu<G>, code: CodeId, budget: u64) -> Result<Left, HostError> {
@@ -211,7 +228,13 @@ impl<G: Guest> RegionHost<G> for Host<G> {
 impl<G: Guest> Generation<G> {
     fn new(engine: &Engine, memory: &Module, dispatcher: &Module) -> Result<Self, ::wasmtime::Error> {
         let limits = StoreLimitsBuilder::new().instances(MAX_REGIONS as usize + 2).build();
-        let running = Running { cpu: std::ptr::null_mut(), end: 0, leave: None, limits };
+        let running = Running {
+            cpu: std::ptr::null_mut(),
+            end: 0,
+            leave: None,
+            call_outs: CallOuts::default(),
+            limits,
+        };
         let mut store = Store::new(engine, running);
         store.limiter(|running| &mut running.limits);
         let instance = Instance::new(&mut store, memory, &[])?;
@@ -260,6 +283,7 @@ fn call<G: Guest>(
     b: u64,
 ) -> Result<u64, ::wasmtime::Error> {
     let running = caller.data_mut();
+    running.call_outs.count(call);
     // SAFETY: set by `enter`, which borrows the vCPU exclusively and uses it for nothing else while wasm code runs.
     let cpu = unsafe { &mut *running.cpu };
     carry_out(cpu, running.end, call, Site::decode(site), a, b).map_err(|leave| {

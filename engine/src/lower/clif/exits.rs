@@ -8,9 +8,10 @@ use crate::guest::TrapCause;
 use crate::ir::block::Value;
 use crate::lower::calls::{LEFT, Reason};
 use crate::lower::layout::{JUMP_MASK, JUMP_SHIFT};
-use crate::lower::slots::SlotSet;
+use crate::lower::slots::{SlotSet, pair_of};
 use crate::mem::jumps::{JUMP_DROP, JUMP_FACTOR};
 use cranelift_codegen::ir::{self as clif, InstBuilder, condcodes::IntCC, types};
+use cranelift_frontend::Variable;
 
 impl Lowering<'_, '_> {
     /// Writes slots to memory.
@@ -21,15 +22,65 @@ impl Lowering<'_, '_> {
         }
     }
 
+    /// Writes all slots to memory, for what comes next here only.
+    pub(super) fn store_dirty(&mut self) {
+        self.store_slots(self.state.dirty);
+        self.store_pairs(self.state.dirty_pairs);
+    }
+
     /// Writes all slots to memory for whatever comes next.
     pub(super) fn flush(&mut self) {
-        self.store_slots(self.state.dirty);
-        self.state.dirty = SlotSet::EMPTY;
+        self.store_dirty();
+        (self.state.dirty, self.state.dirty_pairs) = (SlotSet::EMPTY, SlotSet::EMPTY);
+    }
+
+    /// Writes pairs of slots to memory.
+    pub(super) fn store_pairs(&mut self, pairs: SlotSet) {
+        for pair in pairs.iter() {
+            let variable = self.pair_variable(pair);
+            let value = self.build.use_var(variable);
+            self.build.ins().store(own(), value, self.vcpu, LAYOUT.slot(pair.0) as i32);
+        }
+    }
+
+    /// The variable of a pair of slots, which has lanes of bytes.
+    pub(super) fn pair_variable(&mut self, Slot(first): Slot) -> Variable {
+        *self.pairs[usize::from(first / 2)].get_or_insert_with(|| self.build.declare_var(types::I8X16))
+    }
+
+    /// Makes sure that a pair of slots is in its variable.
+    pub(super) fn load_pair(&mut self, pair: Slot) {
+        if self.state.pairs.contains(pair) {
+            return;
+        }
+        let dirty = self.state.take_dirty_halves(pair);
+        self.store_slots(dirty);
+        self.reload_pair(pair);
+        self.state.pairs.insert(pair);
+    }
+
+    /// Reads a pair of slots into its variable.
+    pub(super) fn reload_pair(&mut self, pair: Slot) {
+        let variable = self.pair_variable(pair);
+        let value = self.build.ins().load(types::I8X16, own(), self.vcpu, LAYOUT.slot(pair.0) as i32);
+        self.build.def_var(variable, value);
+    }
+
+    /// Reads all pairs into their variables again, behind a call-out that is hardly ever made. Calls keep no registers of
+    /// vectors: a variable that is needed behind a call lives in memory, as if the call were always made.
+    pub(super) fn reload_pairs(&mut self) {
+        self.state.pairs.iter().for_each(|pair| self.reload_pair(pair));
     }
 
     /// Reads a slot into its variable.
     pub(super) fn load_slot(&mut self, slot: Slot) {
-        let value = self.load_own(LAYOUT.slot(slot.0));
+        let pair = pair_of(slot);
+        let value = if self.state.pairs.contains(pair) {
+            let vector = self.pair(types::I64X2, pair);
+            self.build.ins().extractlane(vector, slot.0 & 1)
+        } else {
+            self.load_own(LAYOUT.slot(slot.0))
+        };
         self.build.def_var(self.variable(slot), value);
         self.state.valid.insert(slot);
     }
@@ -47,7 +98,7 @@ impl Lowering<'_, '_> {
 
     /// Leaves to the run loop, at an address `offset` bytes from the page's.
     pub(super) fn leave_at(&mut self, reason: Reason, offset: i64) {
-        self.store_slots(self.state.dirty);
+        self.store_dirty();
         let target = self.address(offset);
         self.leave_to(reason, target);
     }

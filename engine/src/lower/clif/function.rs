@@ -1,5 +1,6 @@
 //! A region's blocks, and the ways between them.
 
+use super::floats::Floats;
 use super::{LAYOUT, Target};
 use crate::emit::{SLOTS, Slot};
 use crate::ir::block::{Block, Op, Value};
@@ -7,7 +8,7 @@ use crate::ir::region::{Region, RegionBlock, Way, Ways};
 use crate::lower::calls::Reason;
 use crate::lower::links::{Plan, is_linked};
 use crate::lower::shape::{Part, shape};
-use crate::lower::slots::{SlotSet, SlotState, at_entries};
+use crate::lower::slots::{SlotState, at_entries};
 use cranelift_codegen::ir::{
     self as clif, AbiParam, InstBuilder, MemFlagsData, SigRef, Signature, condcodes::IntCC, types,
 };
@@ -28,6 +29,7 @@ pub(super) struct Lowering<'a, 'f> {
     pub(super) at: i64,
     pub(super) insn: u32,
     pub(super) state: SlotState,
+    pub(super) floats: Floats,
     /// A call-out in this block may ask to leave, and nothing has looked since.
     pub(super) must_look: bool,
     /// Instructions that may still retire.
@@ -44,6 +46,8 @@ pub(super) struct Lowering<'a, 'f> {
     pub(super) product_signature: SigRef,
     region: &'a Region,
     slots: Box<[Option<Variable>; SLOTS]>,
+    /// Of pairs of slots that were asked for.
+    pub(super) pairs: Box<[Option<Variable>; SLOTS / 2]>,
     entries: Vec<SlotState>,
     is_head: Vec<bool>,
     blocks: Vec<clif::Block>,
@@ -90,6 +94,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
             at: 0,
             insn: 0,
             state: SlotState::default(),
+            floats: Floats::default(),
             must_look: false,
             countdown,
             vcpu,
@@ -101,6 +106,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
             product_signature,
             region,
             slots: Box::new([None; SLOTS]),
+            pairs: Box::new([None; SLOTS / 2]),
             entries: Vec::new(),
             is_head: vec![false; region.blocks.len()],
             blocks,
@@ -147,6 +153,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
         self.at = self.block.start;
         self.insn = 0;
         self.must_look = false;
+        self.floats.known.forget();
         let ops = &self.block.block;
         for list in [&mut self.values, &mut self.conditions] {
             list.clear();
@@ -253,9 +260,8 @@ impl<'a, 'f> Lowering<'a, 'f> {
     fn plain(&self, way: Way) -> Option<clif::Block> {
         let Way::Block(to) = way else { return None };
         let entry = self.entries[to];
-        let nothing_to_store = self.state.dirty.without(entry.dirty) == SlotSet::EMPTY;
-        let nothing_to_load = entry.valid.without(self.state.valid) == SlotSet::EMPTY;
-        (nothing_to_store && nothing_to_load && !self.must_look).then(|| self.blocks[to])
+        let is_enough = self.state.is_enough_for(&entry);
+        (is_enough && !self.must_look).then(|| self.blocks[to])
     }
 
     /// Takes a way.
@@ -286,10 +292,12 @@ impl<'a, 'f> Lowering<'a, 'f> {
     /// Brings variables into the state that a block expects, and jumps there.
     fn pass_to(&mut self, to: usize) {
         let entry = self.entries[to];
-        self.store_slots(self.state.dirty.without(entry.dirty));
-        for slot in entry.valid.without(self.state.valid).iter() {
-            self.load_slot(slot);
-        }
+        let (slots, pairs) = self.state.to_store(&entry);
+        self.store_slots(slots);
+        self.store_pairs(pairs);
+        let (slots, pairs) = self.state.to_load(&entry);
+        slots.iter().for_each(|slot| self.load_slot(slot));
+        pairs.iter().for_each(|pair| self.load_pair(pair));
         self.build.ins().jump(self.blocks[to], &[]);
     }
 

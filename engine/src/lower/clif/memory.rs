@@ -98,7 +98,6 @@ impl Lowering<'_, '_> {
         self.build.append_block_param(next, types::I64);
         self.build.set_cold_block(outside);
         self.build.ins().brif(allowed, inside, &[], outside, &[]);
-        let state = self.state;
         self.build.switch_to_block(inside);
         let addend = LAYOUT.addend(self.plan.data_context) as i32;
         let addend = self.build.ins().load(types::I64, own(), entry, addend);
@@ -107,8 +106,9 @@ impl Lowering<'_, '_> {
         self.build.ins().jump(next, &[result.into()]);
         self.build.switch_to_block(outside);
         // Slots are written to memory here only, so that they stay dirty.
-        self.store_slots(state.dirty);
+        self.store_dirty();
         let result = miss(self);
+        self.reload_pairs();
         self.build.ins().jump(next, &[result.into()]);
         self.build.switch_to_block(next);
         self.build.block_params(next)[0]
@@ -150,9 +150,10 @@ impl Lowering<'_, '_> {
         self.build.set_cold_block(check);
         self.build.ins().brif(crosses, check, &[], next, &[]);
         self.build.switch_to_block(check);
-        self.store_slots(self.state.dirty);
+        self.store_dirty();
         let len_bytes = self.number(len_bytes.into());
         self.call_out(CallOut::CheckCrossingWrite, what_access(Width::W8), [addr, len_bytes]);
+        self.reload_pairs();
         self.build.ins().jump(next, &[]);
         self.build.switch_to_block(next);
     }
@@ -227,7 +228,8 @@ impl Lowering<'_, '_> {
         let first = first.map(|arg| arg.unwrap_or_else(|| self.number(0)));
         let result = self.call_out(CallOut::Helper, id.0, first);
         if effects.writes_state {
-            self.state.valid = SlotSet::EMPTY;
+            (self.state.valid, self.state.pairs) = (SlotSet::EMPTY, SlotSet::EMPTY);
+            self.floats.known.forget();
         }
         self.must_look |= effects.writes_state || effects.memory;
         self.define(value, result);
@@ -241,9 +243,10 @@ impl Lowering<'_, '_> {
         self.build.ins().brif(cond, asks, &[], next, &[]);
         self.build.switch_to_block(asks);
         // Slots are written to memory here only, so that they stay dirty.
-        self.store_slots(self.state.dirty);
+        self.store_dirty();
         let zero = self.number(0);
         self.call_out(CallOut::Look, 0, [zero, zero]);
+        self.reload_pairs();
         self.build.ins().jump(next, &[]);
         self.build.switch_to_block(next);
         self.must_look = true;

@@ -1,11 +1,12 @@
 //! From a region to a function of Cranelift's, for every host that Cranelift knows.
 //!
-//! `function` walks the blocks; `ops`, `memory` and `vectors` write operations, `exits` the ways out. What the code and its
+//! `function` walks the blocks; `ops`, `memory`, `vectors` and `floats` write operations, `exits` the ways out. What the code and its
 //! host agree on is in [`crate::lower::calls`], but that regions call each other in tail position, by address: a function
 //! is given the vCPU and the number of the link cell that it was reached through, of which only the code behind unlinked
 //! cells takes notice.
 
 mod exits;
+mod floats;
 mod function;
 mod memory;
 mod ops;
@@ -35,6 +36,10 @@ pub struct Target {
     pub helpers: &'static [HelperInfo],
     /// The guest's floating-point environment.
     pub float_environment: Option<Slot>,
+    /// The processor has instructions that round to integers.
+    pub rounds: bool,
+    /// It has one that multiplies and adds.
+    pub fuses: bool,
     /// The first link cell; each is the 8-byte address of a region's code.
     pub links: u64,
     /// By number, functions of the vCPU, the site and two numbers. Each gives its result and, if the region is to be left,
@@ -50,6 +55,8 @@ impl Target {
         Self {
             helpers: &[],
             float_environment: None,
+            rounds: false,
+            fuses: false,
             links: 0,
             call_outs: [0; CallOut::ALL.len()],
             polynomials: [0; 2],

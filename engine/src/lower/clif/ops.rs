@@ -46,6 +46,9 @@ impl Lowering<'_, '_> {
             Op::Set { slot, value } => {
                 let value = self.value(value);
                 self.build.def_var(self.variable(slot), value);
+                self.floats.known.after(op, &self.block.block, None);
+                let pair = self.state.take_dirty_pair(slot);
+                self.store_pairs(pair);
                 return self.state.set(slot);
             }
             // No variable has it: no block reads or sets the slot, but call-outs do, in memory.

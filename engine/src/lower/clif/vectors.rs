@@ -1,18 +1,16 @@
-//! Operations on vectors, on pairs of slots in memory: what is an instruction or two of every host is written in line, the
-//! rest calls out. So does all floating point, whose flags and rounding Cranelift does not know.
-//!
-//! Variables of the slots of a pair are written to memory before an operation reads them, and read again after one wrote.
+//! Operations on vectors, in the variables of pairs of slots: what is an instruction or two of every host is written in
+//! line, the rest calls out and finds pairs in memory.
 
-use super::LAYOUT;
-use super::function::{Lowering, own};
+use super::function::Lowering;
 use super::memory::guest;
 use crate::emit::{Slot, VectorExtract, VectorInsert, VectorOp};
 use crate::ir::block::{Op, Value};
 use crate::ir::vector::boxed::{BOX, NAN_S};
 use crate::lower::calls::{CallOut, VectorSite};
+use crate::lower::floats::{self, Form};
 use crate::lower::layout::{Demand, Tag};
 use crate::lower::moves::{moved_bytes, shifted_bytes};
-use cranelift_codegen::ir::{self as clif, InstBuilder, MemFlagsData, Type, condcodes::IntCC, types};
+use cranelift_codegen::ir::{self as clif, InstBuilder, Type, condcodes::IntCC, types};
 
 /// Lanes of a comparison or an addition.
 fn lanes(op: VectorOp) -> Type {
@@ -30,69 +28,151 @@ fn lanes(op: VectorOp) -> Type {
 impl Lowering<'_, '_> {
     /// Writes an operation on vectors.
     pub(super) fn vector_op(&mut self, value: Value, op: &Op) {
-        self.settle(op);
+        let mut ordinary = None;
         match *op {
             Op::VectorLoad { len_bytes, to, addr } => self.vector_load(len_bytes, to, addr),
             Op::VectorStore { len_bytes, addr, from } => self.vector_store(len_bytes, addr, from),
-            Op::Vector { op, imm, to, a, b } => {
-                if let Some(low) = self.alone(op, b) {
-                    self.set_alone(to, low);
-                } else if let Some(result) = self.vector(op, imm, a, b) {
-                    self.set_pair(to, result);
-                } else {
-                    let site = VectorSite { op: op as u8, imm, slots: [to, a, b] };
-                    self.call_out_on(CallOut::Vector, site, None);
-                }
-            }
-            Op::VectorInsert { op, imm, to, value } => {
-                let number = self.value(value);
-                match op {
-                    VectorInsert::Movq => self.set_alone(to, number),
-                    VectorInsert::Pinsrq => self.store_own(LAYOUT.slot(to.0 | imm & 1), number),
-                    _ => {
-                        let site = VectorSite { op: op as u8, imm, slots: [to; 3] };
-                        self.call_out_on(CallOut::VectorInsert, site, Some(number));
-                    }
-                }
-            }
+            Op::Vector { op, imm, to, a, b } => ordinary = self.vector_to_vector(op, imm, [to, a, b]),
+            Op::VectorInsert { op, imm, to, value } => ordinary = self.vector_insert(op, imm, to, value),
             Op::VectorExtract { op, a, b } => {
-                let result = match op {
-                    VectorExtract::Pmovmskb => {
-                        let b = self.pair(types::I8X16, b);
-                        let bits = self.build.ins().vhigh_bits(types::I32, b);
-                        self.build.ins().uextend(types::I64, bits)
-                    }
-                    _ => {
-                        let site = VectorSite { op: op as u8, imm: 0, slots: [a, b, b] };
-                        self.call_out_on(CallOut::VectorExtract, site, None)
-                    }
-                };
+                let result = self.vector_extract(op, a, b);
                 self.define(value, result);
             }
             _ => unreachable!("{op:?} is written elsewhere"),
         }
-        self.state.forget_written(op);
+        self.floats.known.after(op, &self.block.block, ordinary);
     }
 
-    /// Writes the slots of an operation's pairs to memory.
-    fn settle(&mut self, op: &Op) {
-        let dirty = self.state.take_dirty(op);
-        self.store_slots(dirty);
+    /// A pair of slots as a vector.
+    pub(super) fn pair(&mut self, ty: Type, slot: Slot) -> clif::Value {
+        self.load_pair(slot);
+        let variable = self.pair_variable(slot);
+        let vector = self.build.use_var(variable);
+        self.cast(ty, vector)
     }
 
-    fn pair(&mut self, ty: Type, slot: Slot) -> clif::Value {
-        self.build.ins().load(ty, own(), self.vcpu, LAYOUT.slot(slot.0) as i32)
+    /// Writes the variable of a pair. What is known of the variables changes where this is done in every case.
+    pub(super) fn define_pair(&mut self, slot: Slot, value: clif::Value) {
+        let (variable, bytes) = (self.pair_variable(slot), self.cast(types::I8X16, value));
+        self.build.def_var(variable, bytes);
     }
 
     fn set_pair(&mut self, slot: Slot, value: clif::Value) {
-        self.build.ins().store(own(), value, self.vcpu, LAYOUT.slot(slot.0) as i32);
+        self.define_pair(slot, value);
+        self.state.set_pair(slot);
     }
 
-    /// A pair of slots becomes a number and zero.
-    fn set_alone(&mut self, to: Slot, low: clif::Value) {
-        let zero = self.number(0);
-        self.store_own(LAYOUT.slot(to.0), low);
-        self.store_own(LAYOUT.slot(to.0 | 1), zero);
+    /// A number and zero as a vector.
+    pub(super) fn beside_zero(&mut self, low: clif::Value) -> clif::Value {
+        self.build.ins().scalar_to_vector(types::I64X2, low)
+    }
+
+    /// Writes the pairs that an operation names to memory, for what comes next here only.
+    fn store_operands(&mut self, slots: &[Slot]) {
+        for &slot in slots {
+            if self.state.dirty_pairs.contains(slot) {
+                self.store_pairs([slot].into_iter().collect());
+            }
+        }
+    }
+
+    /// The same of those that are in variables of slots only.
+    fn settle(&mut self, slots: &[Slot]) {
+        for &slot in slots {
+            let dirty = self.state.take_dirty_halves(slot);
+            self.store_slots(dirty);
+        }
+    }
+
+    /// Gives the form of the result if no number in it is subnormal.
+    fn vector_to_vector(&mut self, op: VectorOp, imm: u8, [to, a, b]: [Slot; 3]) -> Option<Form> {
+        let site = VectorSite { op: op as u8, imm, slots: [to, a, b] };
+        let mut named = vec![a, b];
+        if op.names_third_pair() {
+            named.push(Slot(imm));
+        }
+        if op.has_three_operands() {
+            named.push(to);
+        }
+        if op.is_float() {
+            let in_line = |this: &mut Self| Some((floats::vector(this, op, imm, [to, a, b])?, None));
+            let (written, _) = self.in_line(&named, in_line, |this| {
+                this.store_pairs(this.state.dirty_pairs);
+                this.call_out_on(CallOut::Vector, site, None);
+                this.reload_pairs();
+                this.reload_pair(to);
+                None
+            });
+            self.state.set_pair(to);
+            return written.flatten();
+        }
+        if let Some(low) = self.alone(op, b) {
+            let pair = self.beside_zero(low);
+            self.set_pair(to, pair);
+        } else if let Some(result) = self.vector(op, imm, [to, a, b]) {
+            self.set_pair(to, result);
+        } else {
+            self.settle(&named);
+            self.store_operands(&named);
+            self.call_out_on(CallOut::Vector, site, None);
+            self.state.forget_pair(to);
+        }
+        None
+    }
+
+    /// As [`Self::vector_to_vector`].
+    fn vector_insert(&mut self, op: VectorInsert, imm: u8, to: Slot, value: Value) -> Option<Form> {
+        let number = self.value(value);
+        let site = VectorSite { op: op as u8, imm, slots: [to; 3] };
+        match op {
+            op if op.is_float() => {
+                let destination = [to];
+                let read: &[Slot] = if op.is_alone() { &[] } else { &destination };
+                let in_line = |this: &mut Self| Some((floats::insert(this, op, to, number)?, None));
+                let (written, _) = self.in_line(read, in_line, |this| {
+                    this.store_pairs(this.state.dirty_pairs);
+                    this.call_out_on(CallOut::VectorInsert, site, Some(number));
+                    this.reload_pairs();
+                    this.reload_pair(to);
+                    None
+                });
+                self.state.set_pair(to);
+                return written.flatten();
+            }
+            VectorInsert::Movq => {
+                let pair = self.beside_zero(number);
+                self.set_pair(to, pair);
+            }
+            VectorInsert::Pinsrq => {
+                let pair = self.pair(types::I64X2, to);
+                let pair = self.build.ins().insertlane(pair, number, imm & 1);
+                self.set_pair(to, pair);
+            }
+            _ => {
+                self.settle(&[to]);
+                self.store_operands(&[to]);
+                self.call_out_on(CallOut::VectorInsert, site, Some(number));
+                self.state.forget_pair(to);
+            }
+        }
+        None
+    }
+
+    fn vector_extract(&mut self, op: VectorExtract, a: Slot, b: Slot) -> clif::Value {
+        if op == VectorExtract::Pmovmskb {
+            let b = self.pair(types::I8X16, b);
+            let bits = self.build.ins().vhigh_bits(types::I32, b);
+            return self.build.ins().uextend(types::I64, bits);
+        }
+        let site = VectorSite { op: op as u8, imm: 0, slots: [a, b, b] };
+        let in_line = |this: &mut Self| Some(((), Some(floats::extract(this, op, a, b)?)));
+        let (_, result) = self.in_line(&[a, b], in_line, |this| {
+            this.store_pairs(this.state.dirty_pairs);
+            let result = this.call_out_on(CallOut::VectorExtract, site, None);
+            this.reload_pairs();
+            Some(result)
+        });
+        result.expect("both ways give a number")
     }
 
     /// The low half of the result of a move of a number that is alone in its pair of slots, or of a change of its sign;
@@ -102,7 +182,8 @@ impl Lowering<'_, '_> {
         if !matches!(op, V::Box32 | V::FmoveS | V::FnegS | V::FabsS | V::FnegD | V::FabsD) {
             return None;
         }
-        let mut low = self.build.ins().load(types::I64, own(), self.vcpu, LAYOUT.slot(b.0) as i32);
+        let pair = self.pair(types::I64X2, b);
+        let mut low = self.build.ins().extractlane(pair, 0);
         if matches!(op, V::FmoveS | V::FnegS | V::FabsS) {
             let (least, nan) = (self.number(BOX), self.number(BOX | u64::from(NAN_S)));
             let is_boxed = self.build.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, low, least);
@@ -136,42 +217,52 @@ impl Lowering<'_, '_> {
             (len_bytes.into(), Tag::Read, Demand::Inside),
             addr,
             |this, host| {
-                let zero = this.number(0);
-                let low = match len_bytes {
-                    4 => this.build.ins().uload32(guest(), host, 0),
-                    _ => this.build.ins().load(types::I64, guest(), host, 0),
+                let ins = this.build.ins();
+                let vector = match len_bytes {
+                    4 => {
+                        let low = ins.uload32(guest(), host, 0);
+                        this.beside_zero(low)
+                    }
+                    8 => {
+                        let low = ins.load(types::I64, guest(), host, 0);
+                        this.beside_zero(low)
+                    }
+                    _ => ins.load(types::I8X16, guest(), host, 0),
                 };
-                let high = match len_bytes {
-                    16 => this.build.ins().load(types::I64, guest(), host, 8),
-                    _ => zero,
-                };
-                this.store_own(LAYOUT.slot(to.0), low);
-                this.store_own(LAYOUT.slot(to.0 | 1), high);
-                zero
+                this.define_pair(to, vector);
+                this.number(0)
             },
             |this| {
                 let site = VectorSite { op: 0, imm: len_bytes, slots: [to; 3] };
-                this.call_out_on(CallOut::VectorLoad, site, Some(addr))
+                let result = this.call_out_on(CallOut::VectorLoad, site, Some(addr));
+                this.reload_pair(to);
+                result
             },
         );
+        self.state.set_pair(to);
     }
 
     fn vector_store(&mut self, len_bytes: u8, addr: Value, from: Slot) {
         let addr = self.value(addr);
+        let vector = self.pair(types::I64X2, from);
         self.access(
             (len_bytes.into(), Tag::Write, Demand::Inside),
             addr,
             |this, host| {
-                let low = this.load_own(LAYOUT.slot(from.0));
                 match len_bytes {
-                    4 => this.build.ins().istore32(guest(), low, host, 0),
-                    _ => this.build.ins().store(guest(), low, host, 0),
-                };
-                if len_bytes == 16 {
-                    let high = this.load_own(LAYOUT.slot(from.0 | 1));
-                    this.build.ins().store(guest(), high, host, 8);
+                    4 => {
+                        let low = this.build.ins().extractlane(vector, 0);
+                        this.build.ins().istore32(guest(), low, host, 0);
+                    }
+                    8 => {
+                        let low = this.build.ins().extractlane(vector, 0);
+                        this.build.ins().store(guest(), low, host, 0);
+                    }
+                    _ => {
+                        this.build.ins().store(guest(), vector, host, 0);
+                    }
                 }
-                low
+                this.number(0)
             },
             |this| {
                 let site = VectorSite { op: 0, imm: len_bytes, slots: [from; 3] };
@@ -185,13 +276,13 @@ impl Lowering<'_, '_> {
         self.build.ins().vconst(types::I8X16, constant)
     }
 
-    fn shuffle(&mut self, a: clif::Value, b: clif::Value, bytes: [u8; 16]) -> clif::Value {
+    pub(super) fn shuffle(&mut self, a: clif::Value, b: clif::Value, bytes: [u8; 16]) -> clif::Value {
         let places = self.build.func.dfg.immediates.push(bytes.to_vec().into());
         self.build.ins().shuffle(a, b, places)
     }
 
     /// The result of an operation; `None`, and nothing is written, if it is to call out.
-    fn vector(&mut self, op: VectorOp, imm: u8, a: Slot, b: Slot) -> Option<clif::Value> {
+    fn vector(&mut self, op: VectorOp, imm: u8, [to, a, b]: [Slot; 3]) -> Option<clif::Value> {
         use VectorOp as V;
         if let Some(bytes) = moved_bytes(op, imm) {
             let [a, b] = [a, b].map(|slot| self.pair(types::I8X16, slot));
@@ -200,6 +291,20 @@ impl Lowering<'_, '_> {
         if let Some(bytes) = shifted_bytes(op, imm) {
             let (a, zero) = (self.pair(types::I8X16, a), self.constant([0; 16]));
             return Some(self.shuffle(a, zero, bytes));
+        }
+        let blended = match op {
+            V::Pblendvb => Some(types::I8X16),
+            V::Blendvps => Some(types::I32X4),
+            V::Blendvpd => Some(types::I64X2),
+            _ => None,
+        };
+        if let Some(lanes) = blended {
+            let [rest, a, b] = [to, a, b].map(|slot| self.pair(lanes, slot));
+            let zeros = self.constant([0; 16]);
+            let zeros = self.cast(lanes, zeros);
+            let negative = self.build.ins().icmp(IntCC::SignedLessThan, b, zeros);
+            let result = self.build.ins().bitselect(negative, a, rest);
+            return Some(self.cast(types::I8X16, result));
         }
         if !matches!(
             op,
@@ -258,7 +363,6 @@ impl Lowering<'_, '_> {
             V::Pmaxsb | V::Pmaxsw | V::Pmaxsd => ins.smax(a, b),
             _ => ins.umax(a, b),
         };
-        let endian = MemFlagsData::new().with_endianness(clif::Endianness::Little);
-        Some(self.build.ins().bitcast(types::I8X16, endian, result))
+        Some(self.cast(types::I8X16, result))
     }
 }

@@ -51,6 +51,23 @@ impl Code {
         self.put().if_(result);
     }
 
+    /// `br_if`, of a condition that hardly ever holds.
+    pub(super) fn rarely_br_if(&mut self, depth: u32) {
+        self.hints.push((self.bytes.len(), false));
+        self.put().br_if(depth);
+    }
+
+    /// How much is written.
+    pub(super) fn mark(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Takes back what was written since, in which no branch is likely or not.
+    pub(super) fn back_to(&mut self, mark: usize) {
+        debug_assert!(self.hints.last().is_none_or(|hint| hint.0 < mark));
+        self.bytes.truncate(mark);
+    }
+
     /// Reads a number at a constant address.
     pub(super) fn load_i64(&mut self, address: u32) {
         self.put().i32_const(0).i64_load(aligned(address, 3));

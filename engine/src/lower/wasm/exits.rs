@@ -9,7 +9,7 @@ use crate::guest::TrapCause;
 use crate::ir::block::Value;
 use crate::lower::calls::{LEFT, Reason};
 use crate::lower::layout::{JUMP_MASK, JUMP_SHIFT};
-use crate::lower::slots::SlotSet;
+use crate::lower::slots::{SlotSet, pair_of};
 use crate::mem::jumps::{JUMP_DROP, JUMP_FACTOR};
 use wasm_encoder::ValType;
 
@@ -24,15 +24,64 @@ impl Lowering<'_> {
         }
     }
 
+    /// Writes all slots to memory, for what comes next here only.
+    pub(super) fn store_dirty(&mut self) {
+        self.store_slots(self.state.dirty);
+        self.store_pairs(self.state.dirty_pairs);
+    }
+
     /// Writes all slots to memory for whatever comes next.
     pub(super) fn flush(&mut self) {
-        self.store_slots(self.state.dirty);
-        self.state.dirty = SlotSet::EMPTY;
+        self.store_dirty();
+        (self.state.dirty, self.state.dirty_pairs) = (SlotSet::EMPTY, SlotSet::EMPTY);
+    }
+
+    /// Writes pairs of slots to memory.
+    pub(super) fn store_pairs(&mut self, pairs: SlotSet) {
+        for pair in pairs.iter() {
+            let (local, at) = (self.pair_local(pair), aligned(self.layout.slot(pair.0), 4));
+            self.code.put().i32_const(0).local_get(local).v128_store(at);
+        }
+    }
+
+    /// The local of a pair of slots.
+    pub(super) fn pair_local(&mut self, Slot(first): Slot) -> u32 {
+        let known = &mut self.pairs[usize::from(first / 2)];
+        *known.get_or_insert_with(|| self.code.local(ValType::V128))
+    }
+
+    /// Makes sure that a pair of slots is in its local.
+    pub(super) fn load_pair(&mut self, pair: Slot) {
+        if self.state.pairs.contains(pair) {
+            return;
+        }
+        let dirty = self.state.take_dirty_halves(pair);
+        self.store_slots(dirty);
+        self.reload_pair(pair);
+        self.state.pairs.insert(pair);
+    }
+
+    /// Reads a pair of slots into its local.
+    pub(super) fn reload_pair(&mut self, pair: Slot) {
+        let (local, at) = (self.pair_local(pair), aligned(self.layout.slot(pair.0), 4));
+        self.code.put().i32_const(0).v128_load(at).local_set(local);
+    }
+
+    /// Reads all pairs into their locals again, behind a call-out that is hardly ever made. No host's calls keep registers of
+    /// vectors: a local that is needed behind a call lives in memory, as if the call were always made.
+    pub(super) fn reload_pairs(&mut self) {
+        self.state.pairs.iter().for_each(|pair| self.reload_pair(pair));
     }
 
     /// Reads a slot into its local.
     pub(super) fn load_slot(&mut self, slot: Slot) {
-        self.code.load_i64(self.layout.slot(slot.0));
+        let pair = pair_of(slot);
+        if self.state.pairs.contains(pair) {
+            let local = self.pair_local(pair);
+            self.code.put().local_get(local).i64x2_extract_lane(slot.0 & 1);
+        } else {
+            self.code.load_i64(self.layout.slot(slot.0));
+        }
         let local = self.slots[usize::from(slot.0)];
         self.code.put().local_set(local);
         self.state.valid.insert(slot);
@@ -62,7 +111,7 @@ impl Lowering<'_> {
     /// Leaves to the run loop, at an address `offset` bytes from the page's. What follows is never reached, so it is written as
     /// if this had not been.
     pub(super) fn leave_at(&mut self, reason: Reason, offset: i64) {
-        self.store_slots(self.state.dirty);
+        self.store_dirty();
         self.set_target(offset);
         self.leave(reason);
     }

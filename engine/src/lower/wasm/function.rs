@@ -2,6 +2,7 @@
 
 use super::Target;
 use super::code::Code;
+use super::floats::Floats;
 use super::uses::Uses;
 use crate::emit::{SLOTS, Slot};
 use crate::guest::HelperInfo;
@@ -11,7 +12,7 @@ use crate::lower::calls::Reason;
 use crate::lower::layout::Layout;
 use crate::lower::links::{Plan, is_linked};
 use crate::lower::shape::{Loop, Part, shape};
-use crate::lower::slots::{SlotSet, SlotState, at_entries};
+use crate::lower::slots::{SlotState, at_entries};
 use wasm_encoder::{BlockType, ValType};
 
 /// Where a value is.
@@ -62,10 +63,13 @@ pub(super) struct Lowering<'a> {
     pub(super) at: i64,
     pub(super) insn: u32,
     pub(super) state: SlotState,
+    pub(super) floats: Floats,
     /// A call-out in this block may ask to leave, and nothing has looked since.
     pub(super) must_look: bool,
     /// Local of each slot.
     pub(super) slots: Box<[u32; SLOTS]>,
+    /// Local of each pair of slots that was asked for.
+    pub(super) pairs: Box<[Option<u32>; SLOTS / 2]>,
     /// Instructions that may still retire.
     pub(super) countdown: u32,
     /// Where the region is left to, and why.
@@ -103,8 +107,10 @@ impl<'a> Lowering<'a> {
             at: 0,
             insn: 0,
             state: SlotState::default(),
+            floats: Floats::default(),
             must_look: false,
             slots: Box::new([u32::MAX; SLOTS]),
+            pairs: Box::new([None; SLOTS / 2]),
             countdown,
             target,
             reason,
@@ -235,6 +241,7 @@ impl<'a> Lowering<'a> {
         self.at = self.block.start;
         self.insn = 0;
         self.must_look = false;
+        self.floats.known.forget();
         let ops = &self.block.block;
         self.uses = Uses::new(ops, self.helpers);
         self.places.clear();
@@ -358,9 +365,8 @@ impl<'a> Lowering<'a> {
     fn plain_branch(&self, way: Way) -> Option<u32> {
         let Way::Block(to) = way else { return None };
         let entry = self.entries[to];
-        let nothing_to_store = self.state.dirty.without(entry.dirty) == SlotSet::EMPTY;
-        let nothing_to_load = entry.valid.without(self.state.valid) == SlotSet::EMPTY;
-        let plain = nothing_to_store && nothing_to_load && self.head_number[to].is_none() && !self.must_look;
+        let is_enough = self.state.is_enough_for(&entry);
+        let plain = is_enough && self.head_number[to].is_none() && !self.must_look;
         plain.then(|| self.depth_of(to))
     }
 
@@ -394,10 +400,12 @@ impl<'a> Lowering<'a> {
     /// Brings the locals into the state that a block expects, and tells a dispatcher before it where to go.
     fn pass_to(&mut self, to: usize) {
         let entry = self.entries[to];
-        self.store_slots(self.state.dirty.without(entry.dirty));
-        for slot in entry.valid.without(self.state.valid).iter() {
-            self.load_slot(slot);
-        }
+        let (slots, pairs) = self.state.to_store(&entry);
+        self.store_slots(slots);
+        self.store_pairs(pairs);
+        let (slots, pairs) = self.state.to_load(&entry);
+        slots.iter().for_each(|slot| self.load_slot(slot));
+        pairs.iter().for_each(|pair| self.load_pair(pair));
         if let Some(number) = self.head_number[to] {
             let local = self.head_local();
             self.code.put().i32_const(number as i32).local_set(local);

@@ -89,8 +89,9 @@ impl Lowering<'_> {
 
     /// The same where it is hardly ever done: slots are written to memory here only.
     pub(super) fn rare_call_out(&mut self, call: CallOut, what: u16, push: impl FnOnce(&mut Self)) {
-        self.store_slots(self.state.dirty);
+        self.store_dirty();
         self.call_out(call, what, push);
+        self.reload_pairs();
     }
 
     /// Looks an access up in its page's own place in the TLB: the host's function looks into the other. What is written
@@ -330,7 +331,8 @@ impl Lowering<'_> {
         }
         self.call_out(CallOut::Helper, id.0, push);
         if effects.writes_state {
-            self.state.valid = SlotSet::EMPTY;
+            (self.state.valid, self.state.pairs) = (SlotSet::EMPTY, SlotSet::EMPTY);
+            self.floats.known.forget();
         }
         self.must_look |= effects.writes_state || effects.memory;
         self.keep(value);

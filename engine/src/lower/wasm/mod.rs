@@ -1,13 +1,14 @@
 //! From a region to the bytes of a wasm module, which run in any engine: a browser's, or one inside a native program.
 //!
-//! `uses` decides which values are kept in locals; `function` walks the blocks, `ops`, `products`, `memory` and `vectors`
-//! write operations, `exits` the ways out. What the module and its host agree on is in [`abi`] and
+//! `uses` decides which values are kept in locals; `function` walks the blocks, `ops`, `products`, `memory`, `vectors` and
+//! `floats` write operations, `exits` the ways out. What the module and its host agree on is in [`abi`] and
 //! [`crate::lower::calls`].
 
 pub mod abi;
 mod code;
 pub mod dispatcher;
 mod exits;
+mod floats;
 mod function;
 mod memory;
 mod ops;

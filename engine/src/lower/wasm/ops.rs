@@ -51,7 +51,10 @@ impl Lowering<'_> {
                 self.push_i64(value);
                 let local = self.slots[usize::from(slot.0)];
                 self.code.put().local_set(local);
+                let pair = self.state.take_dirty_pair(slot);
+                self.store_pairs(pair);
                 self.state.set(slot);
+                self.floats.known.after(op, &self.block.block, None);
             }
             // No local has it: no block reads or sets the slot, but call-outs do, in memory.
             Op::FloatEnvironment => {

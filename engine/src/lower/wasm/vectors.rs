@@ -1,8 +1,6 @@
-//! Operations on vectors, on pairs of slots in memory: instructions of 128 bits where there are such, else call-outs.
-//!
-//! Locals of the slots of a pair are written to memory before an operation reads them, and read again after one wrote.
+//! Operations on vectors, in the locals of pairs of slots: instructions of 128 bits where there are such, else call-outs,
+//! which find pairs in memory.
 
-use super::code::aligned;
 use super::function::Lowering;
 use super::memory::unaligned;
 use crate::emit::{Slot, VectorExtract, VectorInsert, VectorOp};
@@ -10,44 +8,59 @@ use crate::ir::block::{Op, Value};
 use crate::ir::vector::boxed::{BOX, NAN_S};
 use crate::ir::vector::{CARRY, ZERO};
 use crate::lower::calls::{CallOut, VectorSite};
+use crate::lower::floats::{self, Form};
 use crate::lower::layout::{Demand, Tag};
 use crate::lower::moves::{moved_bytes, shifted_bytes, units};
-use wasm_encoder::{BlockType, MemArg};
+use wasm_encoder::{BlockType, ValType};
 
 impl Lowering<'_> {
     /// Writes an operation on vectors.
     pub(super) fn vector_op(&mut self, value: Value, op: &Op) {
-        self.settle(op);
+        let mut ordinary = None;
         match *op {
             Op::VectorLoad { len_bytes, to, addr } => self.vector_load(len_bytes, to, addr),
             Op::VectorStore { len_bytes, addr, from } => self.vector_store(len_bytes, addr, from),
-            Op::Vector { op, imm, to, a, b } => self.vector(op, imm, [to, a, b]),
-            Op::VectorInsert { op, imm, to, value } => self.vector_insert(op, imm, to, value),
+            Op::Vector { op, imm, to, a, b } => ordinary = self.vector(op, imm, [to, a, b]),
+            Op::VectorInsert { op, imm, to, value } => ordinary = self.vector_insert(op, imm, to, value),
             Op::VectorExtract { op, a, b } => self.vector_extract(value, op, a, b),
             _ => unreachable!("{op:?} is written elsewhere"),
         }
-        self.state.forget_written(op);
-    }
-
-    /// Writes the slots of an operation's pairs to memory.
-    fn settle(&mut self, op: &Op) {
-        let dirty = self.state.take_dirty(op);
-        self.store_slots(dirty);
-    }
-
-    fn pair(&self, slot: Slot) -> MemArg {
-        aligned(self.layout.slot(slot.0), 4)
+        self.floats.known.after(op, &self.block.block, ordinary);
     }
 
     fn push_pair(&mut self, slot: Slot) {
-        let pair = self.pair(slot);
-        self.code.put().i32_const(0).v128_load(pair);
+        self.load_pair(slot);
+        let local = self.pair_local(slot);
+        self.code.put().local_get(local);
+    }
+
+    /// Takes the content of a pair from the stack.
+    fn take_pair(&mut self, slot: Slot) {
+        let local = self.pair_local(slot);
+        self.code.put().local_set(local);
+        self.state.set_pair(slot);
+    }
+
+    /// Writes the pairs that an operation names to memory, for what comes next here only.
+    fn store_operands(&mut self, slots: &[Slot]) {
+        for &slot in slots {
+            if self.state.dirty_pairs.contains(slot) {
+                self.store_pairs([slot].into_iter().collect());
+            }
+        }
+    }
+
+    /// The same of those that are in locals of slots only.
+    fn settle(&mut self, slots: &[Slot]) {
+        for &slot in slots {
+            let dirty = self.state.take_dirty_halves(slot);
+            self.store_slots(dirty);
+        }
     }
 
     fn vector_load(&mut self, len_bytes: u8, to: Slot, addr: Value) {
+        let local = self.pair_local(to);
         let looked = self.look_up(len_bytes.into(), addr, Tag::Read, Demand::Inside, BlockType::Empty);
-        let pair = self.pair(to);
-        self.code.put().i32_const(0);
         self.push_linear(&looked);
         let mut put = self.code.put();
         match len_bytes {
@@ -55,17 +68,20 @@ impl Lowering<'_> {
             8 => put.v128_load64_zero(unaligned()),
             _ => put.v128_load(unaligned()),
         };
-        put.v128_store(pair);
+        put.local_set(local);
         self.begin_miss();
         let site = VectorSite { op: 0, imm: len_bytes, slots: [to; 3] };
         self.rare_call_out(CallOut::VectorLoad, 0, |this| {
             this.code.put().local_get(looked.addr.local).i64_const(site.encode() as i64);
         });
         self.code.put().drop();
+        self.reload_pair(to);
         self.end_access(looked);
+        self.state.set_pair(to);
     }
 
     fn vector_store(&mut self, len_bytes: u8, addr: Value, from: Slot) {
+        self.load_pair(from);
         let looked = self.look_up(len_bytes.into(), addr, Tag::Write, Demand::Inside, BlockType::Empty);
         self.push_linear(&looked);
         self.push_pair(from);
@@ -84,33 +100,57 @@ impl Lowering<'_> {
         self.end_access(looked);
     }
 
-    fn call_out_on(&mut self, call: CallOut, site: VectorSite, value: Option<Value>) {
+    fn call_out_on(&mut self, call: CallOut, site: VectorSite, number: Option<u32>) {
         self.call_out(call, 0, |this| {
-            match value {
-                Some(value) => this.push_i64(value),
-                None => {
-                    this.code.put().i64_const(0);
-                }
-            }
+            match number {
+                Some(local) => this.code.put().local_get(local),
+                None => this.code.put().i64_const(0),
+            };
             this.code.put().i64_const(site.encode() as i64);
         });
     }
 
-    fn vector(&mut self, op: VectorOp, imm: u8, [to, a, b]: [Slot; 3]) {
-        let pair = self.pair(to);
-        self.code.put().i32_const(0);
-        if self.push_vector(op, imm, a, b) {
-            self.code.put().v128_store(pair);
+    /// The same of an operation that is in line nearly always. It finds pairs in memory, and cannot fail.
+    fn rare_call_out_on(&mut self, call: CallOut, site: VectorSite, number: Option<u32>) {
+        self.store_pairs(self.state.dirty_pairs);
+        self.call_out_on(call, site, number);
+        self.reload_pairs();
+    }
+
+    /// Gives the form of the result if no number in it is subnormal.
+    fn vector(&mut self, op: VectorOp, imm: u8, [to, a, b]: [Slot; 3]) -> Option<Form> {
+        let site = VectorSite { op: op as u8, imm, slots: [to, a, b] };
+        let mut named = vec![a, b];
+        if op.names_third_pair() {
+            named.push(Slot(imm));
+        }
+        if op.has_three_operands() {
+            named.push(to);
+        }
+        if op.is_float() {
+            let in_line = |this: &mut Self| floats::vector(this, op, imm, [to, a, b]);
+            let ordinary = self.in_line(&named, BlockType::Empty, in_line, |this| {
+                this.rare_call_out_on(CallOut::Vector, site, None);
+                this.code.put().drop();
+                this.reload_pair(to);
+            });
+            self.state.set_pair(to);
+            return ordinary.flatten();
+        }
+        if self.push_vector(op, imm, [to, a, b]) {
+            self.take_pair(to);
         } else {
-            self.code.put().drop();
-            let site = VectorSite { op: op as u8, imm, slots: [to, a, b] };
+            self.settle(&named);
+            self.store_operands(&named);
             self.call_out_on(CallOut::Vector, site, None);
             self.code.put().drop();
+            self.state.forget_pair(to);
         }
+        None
     }
 
     /// Pushes the result of an operation; false, and nothing is pushed, if that takes more than a few instructions.
-    fn push_vector(&mut self, op: VectorOp, imm: u8, a: Slot, b: Slot) -> bool {
+    fn push_vector(&mut self, op: VectorOp, imm: u8, [to, a, b]: [Slot; 3]) -> bool {
         use VectorOp as V;
         let count = i32::from(imm);
         if let Some(bytes) = moved_bytes(op, imm) {
@@ -138,8 +178,9 @@ impl Lowering<'_> {
             return true;
         }
         if op == V::Movq {
-            let pair = MemArg { align: 3, ..self.pair(b) };
-            self.code.put().i32_const(0).v128_load64_zero(pair);
+            self.code.put().v128_const(0);
+            self.push_pair(b);
+            self.code.put().f64x2_extract_lane(0).f64x2_replace_lane(0);
             return true;
         }
         // Nothing is pushed before it is known to be used.
@@ -153,7 +194,7 @@ impl Lowering<'_> {
             ($($op:ident => $name:ident,)*) => {
                 match op {
                     $(V::$op => put(self, &|put| { put.$name(); }),)*
-                    _ => self.push_longer(op, a, b),
+                    _ => self.push_longer(op, [to, a, b]),
                 }
             };
         }
@@ -300,32 +341,41 @@ impl Lowering<'_> {
     /// Moves of numbers that are alone in their pairs of slots, and changes of their sign.
     fn push_alone(&mut self, op: VectorOp, b: Slot) -> bool {
         use VectorOp as V;
-        let low = MemArg { align: 3, ..self.pair(b) };
         const NAN: i64 = (BOX | NAN_S as u64) as i64;
         match op {
             V::Box32 | V::FmoveS | V::FnegS | V::FabsS | V::FnegD | V::FabsD => {}
             _ => return false,
         }
-        let mut put = self.code.put();
-        put.v128_const(0).i32_const(0).i64_load(low);
-        if matches!(op, V::FmoveS | V::FnegS | V::FabsS) {
-            // What has a box is not less than it, as an unsigned number.
-            put.i64_const(NAN).i32_const(0).i64_load(low).i64_const(BOX as i64).i64_ge_u().select();
+        if let V::Box32 | V::FnegD | V::FabsD = op {
+            const LOW: i128 = u64::MAX as i128;
+            const SIGN: i128 = 1 << 63;
+            self.push_pair(b);
+            let mut put = self.code.put();
+            match op {
+                V::Box32 => put.v128_const(LOW).v128_and().v128_const(BOX.into()).v128_or(),
+                V::FnegD => put.v128_const(LOW).v128_and().v128_const(SIGN).v128_xor(),
+                _ => put.v128_const(LOW ^ SIGN).v128_and(),
+            };
+            return true;
         }
+        self.load_pair(b);
+        let (pair, low) = (self.pair_local(b), self.code.temporary(ValType::I64));
+        let mut put = self.code.put();
+        put.v128_const(0).local_get(pair).i64x2_extract_lane(0).local_tee(low);
+        // What has a box is not less than it, as an unsigned number.
+        put.i64_const(NAN).local_get(low).i64_const(BOX as i64).i64_ge_u().select();
         match op {
-            V::Box32 => put.i64_const(BOX as i64).i64_or(),
             V::FnegS => put.i64_const(1 << 31).i64_xor(),
             V::FabsS => put.i64_const(!(1 << 31)).i64_and(),
-            V::FnegD => put.i64_const(i64::MIN).i64_xor(),
-            V::FabsD => put.i64_const(i64::MAX).i64_and(),
             _ => &mut put,
         };
         put.i64x2_replace_lane(0);
+        self.code.release(low);
         true
     }
 
     /// Operations of a few instructions.
-    fn push_longer(&mut self, op: VectorOp, a: Slot, b: Slot) -> bool {
+    fn push_longer(&mut self, op: VectorOp, [to, a, b]: [Slot; 3]) -> bool {
         use VectorOp as V;
         match op {
             V::Andn => {
@@ -338,6 +388,19 @@ impl Lowering<'_> {
                 self.push_pair(a);
                 self.push_pair(b);
                 self.code.put().v128_const(i128::from_le_bytes([0x8f; 16])).v128_and().i8x16_swizzle();
+            }
+            V::Pblendvb | V::Blendvps | V::Blendvpd => {
+                self.push_pair(a);
+                self.push_pair(to);
+                self.code.put().v128_const(0);
+                self.push_pair(b);
+                let mut put = self.code.put();
+                match op {
+                    V::Pblendvb => put.i8x16_gt_s(),
+                    V::Blendvps => put.i32x4_gt_s(),
+                    _ => put.i64x2_gt_s(),
+                };
+                put.v128_bitselect();
             }
             V::Pmuludq => {
                 for of in [a, b] {
@@ -365,15 +428,23 @@ impl Lowering<'_> {
         true
     }
 
-    fn vector_insert(&mut self, op: VectorInsert, imm: u8, to: Slot, value: Value) {
+    /// As [`Self::vector`].
+    fn vector_insert(&mut self, op: VectorInsert, imm: u8, to: Slot, value: Value) -> Option<Form> {
         if op.is_float() {
             let site = VectorSite { op: op as u8, imm, slots: [to; 3] };
-            self.call_out_on(CallOut::VectorInsert, site, Some(value));
-            self.code.put().drop();
-            return;
+            let held = self.hold_value(value);
+            let destination = [to];
+            let read: &[Slot] = if op.is_alone() { &[] } else { &destination };
+            let in_line = |this: &mut Self| floats::insert(this, op, to, held.local);
+            let ordinary = self.in_line(read, BlockType::Empty, in_line, |this| {
+                this.rare_call_out_on(CallOut::VectorInsert, site, Some(held.local));
+                this.code.put().drop();
+                this.reload_pair(to);
+            });
+            self.state.set_pair(to);
+            self.let_go(held);
+            return ordinary.flatten();
         }
-        let pair = self.pair(to);
-        self.code.put().i32_const(0);
         match op {
             VectorInsert::Movd | VectorInsert::Movq => {
                 self.code.put().v128_const(0);
@@ -390,7 +461,8 @@ impl Lowering<'_> {
             VectorInsert::Pinsrd => put.i32_wrap_i64().i32x4_replace_lane(imm & 3),
             _ => put.i32_wrap_i64().i32x4_replace_lane(0),
         };
-        put.v128_store(pair);
+        self.take_pair(to);
+        None
     }
 
     fn vector_extract(&mut self, value: Value, op: VectorExtract, a: Slot, b: Slot) {
@@ -417,7 +489,14 @@ impl Lowering<'_> {
             }
             _ => {
                 let site = VectorSite { op: op as u8, imm: 0, slots: [a, b, b] };
-                self.call_out_on(CallOut::VectorExtract, site, None);
+                let in_line = |this: &mut Self| {
+                    let number = floats::extract(this, op, a, b)?;
+                    this.code.put().local_get(number);
+                    Some(())
+                };
+                self.in_line(&[a, b], BlockType::Result(ValType::I64), in_line, |this| {
+                    this.rare_call_out_on(CallOut::VectorExtract, site, None);
+                });
             }
         }
         self.keep(value);

@@ -59,15 +59,28 @@ impl CodeMemory {
     /// # Panics
     /// If it does not fit there.
     pub fn write(&mut self, at: usize, code: &[u8]) {
-        assert!(at.checked_add(code.len()).is_some_and(|end| end <= self.len_bytes), "code fits its memory");
+        self.check(at, code);
         let end = at + code.len();
         if at < self.present.start || end > self.present.end {
             self.present = at..(end + AHEAD_BYTES).min(self.len_bytes);
             self.make_present();
         }
+        self.overwrite(at, code);
+    }
+
+    /// The same where code was written before: what is present ahead of the next stays so.
+    ///
+    /// # Panics
+    /// If it does not fit there.
+    pub fn overwrite(&mut self, at: usize, code: &[u8]) {
+        self.check(at, code);
         // SAFETY: inside the mapping (checked above), into which there are no references.
         unsafe { self.write.add(at).as_ptr().copy_from_nonoverlapping(code.as_ptr(), code.len()) };
         self.synchronize(at, code.len());
+    }
+
+    fn check(&self, at: usize, code: &[u8]) {
+        assert!(at.checked_add(code.len()).is_some_and(|end| end <= self.len_bytes), "code fits its memory");
     }
 
     /// Where code runs that is written at a place.

@@ -70,7 +70,7 @@ impl NativeCode {
     pub fn patch(&mut self, at: usize, to: usize) {
         let disp = (to as i64 - (at as i64 + 4)) as i32;
         // The code does not run now: this thread enters it by `enter` alone.
-        self.memory.write(at, &disp.to_le_bytes());
+        self.memory.overwrite(at, &disp.to_le_bytes());
     }
 
     /// From now on a part is filled, and what was in it is forgotten.

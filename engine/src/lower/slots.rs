@@ -134,19 +134,19 @@ impl SlotState {
     }
 
     /// What has to be written to memory before a block that expects another state: slots and pairs.
-    pub(super) fn to_store(&self, entry: &Self) -> (SlotSet, SlotSet) {
+    pub(super) fn unstored(&self, entry: &Self) -> (SlotSet, SlotSet) {
         (self.dirty.without(entry.dirty), self.dirty_pairs.without(entry.dirty_pairs))
     }
 
     /// What has to be read then: slots and pairs.
-    pub(super) fn to_load(&self, entry: &Self) -> (SlotSet, SlotSet) {
+    pub(super) fn unloaded(&self, entry: &Self) -> (SlotSet, SlotSet) {
         (entry.valid.without(self.valid), entry.pairs.without(self.pairs))
     }
 
     /// Whether neither is anything.
     pub(super) fn is_enough_for(&self, entry: &Self) -> bool {
         let nothing = (SlotSet::EMPTY, SlotSet::EMPTY);
-        self.to_store(entry) == nothing && self.to_load(entry) == nothing
+        self.unstored(entry) == nothing && self.unloaded(entry) == nothing
     }
 }
 

@@ -335,7 +335,13 @@ impl FloatCode for Lowering<'_, '_> {
         self.build.ins().fdemote(types::F32, value)
     }
 
-    fn from_integer(&mut self, form: Form, wide: bool, signed: bool, integer: clif::Value) -> clif::Value {
+    fn integer_to_number(
+        &mut self,
+        form: Form,
+        wide: bool,
+        signed: bool,
+        integer: clif::Value,
+    ) -> clif::Value {
         let integer = if wide { integer } else { self.build.ins().ireduce(types::I32, integer) };
         if signed {
             self.build.ins().fcvt_from_sint(number(form), integer)
@@ -344,7 +350,7 @@ impl FloatCode for Lowering<'_, '_> {
         }
     }
 
-    fn to_integer(&mut self, _form: Form, wide: bool, value: clif::Value) -> clif::Value {
+    fn number_to_integer(&mut self, _form: Form, wide: bool, value: clif::Value) -> clif::Value {
         if wide {
             return self.build.ins().fcvt_to_sint(types::I64, value);
         }

@@ -338,7 +338,7 @@ pub(in super::super) fn insert<C: FloatCode>(
     if wide || form.is_single() {
         plain(c);
     }
-    let value = c.from_integer(form, wide, signed, integer);
+    let value = c.integer_to_number(form, wide, signed, integer);
     if op.is_alone() {
         c.write_alone(form, to, value)
     } else {
@@ -396,7 +396,7 @@ pub(in super::super) fn extract<C: FloatCode>(
     }
     plain(c);
     let value = operands(c, form, alone, &[b], true)[0].1;
-    Some(convert::to_integer(c, form, nearest, bound, value))
+    Some(convert::number_to_integer(c, form, nearest, bound, value))
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ fn reaches<C: FloatCode>(c: &mut C, form: Form, value: C::Value, end: f64) -> C:
 }
 
 /// A scalar as an integer, in a plain environment.
-pub(super) fn to_integer<C: FloatCode>(
+pub(super) fn number_to_integer<C: FloatCode>(
     c: &mut C,
     form: Form,
     nearest: bool,
@@ -52,7 +52,7 @@ pub(super) fn to_integer<C: FloatCode>(
         let negative = c.relation(Relation::Less, form, value, least);
         c.leave_if(form, negative);
     }
-    c.to_integer(form, bound != Bound::Signed32, value)
+    c.number_to_integer(form, bound != Bound::Signed32, value)
 }
 
 /// Conversions of vectors and between the formats; as [`super::compute::vector`], which knows what can be written.

@@ -170,9 +170,15 @@ pub(super) trait FloatCode: Sized {
     fn single_to_double(&mut self, value: Self::Value) -> Self::Value;
     fn double_to_single(&mut self, value: Self::Value) -> Self::Value;
     /// From the low 32 bits, or from all 64 bits, of an integer.
-    fn from_integer(&mut self, form: Form, wide: bool, signed: bool, integer: Self::Value) -> Self::Value;
+    fn integer_to_number(
+        &mut self,
+        form: Form,
+        wide: bool,
+        signed: bool,
+        integer: Self::Value,
+    ) -> Self::Value;
     /// To a signed integer of 32 bits, zero-extended, or of 64 bits, by truncation; it is in range.
-    fn to_integer(&mut self, form: Form, wide: bool, value: Self::Value) -> Self::Value;
+    fn number_to_integer(&mut self, form: Form, wide: bool, value: Self::Value) -> Self::Value;
     fn convert(&mut self, conversion: Conversion, value: Self::Value) -> Self::Value;
     /// Bytes of two vectors.
     fn shuffled(&mut self, form: Form, a: Self::Value, b: Self::Value, bytes: Bytes) -> Self::Value;

@@ -423,7 +423,7 @@ impl FloatCode for Lowering<'_> {
         self.taken(ValType::F32)
     }
 
-    fn from_integer(&mut self, form: Form, wide: bool, signed: bool, integer: u32) -> u32 {
+    fn integer_to_number(&mut self, form: Form, wide: bool, signed: bool, integer: u32) -> u32 {
         let mut put = self.push(&[integer]);
         match (form, wide, signed) {
             (Form::S, false, _) => put.i32_wrap_i64().f32_convert_i32_s(),
@@ -436,7 +436,7 @@ impl FloatCode for Lowering<'_> {
         self.taken(number(form))
     }
 
-    fn to_integer(&mut self, form: Form, wide: bool, value: u32) -> u32 {
+    fn number_to_integer(&mut self, form: Form, wide: bool, value: u32) -> u32 {
         let mut put = self.push(&[value]);
         match (form, wide) {
             (Form::S, false) => put.i32_trunc_f32_s().i64_extend_i32_u(),

@@ -400,10 +400,10 @@ impl<'a> Lowering<'a> {
     /// Brings the locals into the state that a block expects, and tells a dispatcher before it where to go.
     fn pass_to(&mut self, to: usize) {
         let entry = self.entries[to];
-        let (slots, pairs) = self.state.to_store(&entry);
+        let (slots, pairs) = self.state.unstored(&entry);
         self.store_slots(slots);
         self.store_pairs(pairs);
-        let (slots, pairs) = self.state.to_load(&entry);
+        let (slots, pairs) = self.state.unloaded(&entry);
         slots.iter().for_each(|slot| self.load_slot(slot));
         pairs.iter().for_each(|pair| self.load_pair(pair));
         if let Some(number) = self.head_number[to] {

@@ -31,9 +31,11 @@ const HESITATION: u64 = 20_000_000;
 const USERS_CODE: &str = "code";
 
 /// The part of a run's time that goes into later runs, if there is code that has not been translated yet.
-const INVESTED: u32 = 4;
+const INVESTED: u32 = 8;
 /// What goes into them at least: after a few runs of a short command nothing is left to translate.
 const LEAST_INVESTED: Duration = Duration::from_millis(20);
+/// What goes into them at most: whoever waits for a command to end is to notice nothing.
+const MOST_INVESTED: Duration = Duration::from_millis(200);
 
 /// How guest code is run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -103,7 +105,8 @@ impl Kept {
 /// will not have to do; `effort` is what it may take at least.
 pub fn save_code(computer: &mut dyn Computer, effort: Duration) {
     let spent = Duration::from_nanos(thread_ns());
-    if let Err(error) = computer.save_code(effort.max(LEAST_INVESTED).max(spent / INVESTED)) {
+    let invested = (spent / INVESTED).clamp(LEAST_INVESTED, MOST_INVESTED);
+    if let Err(error) = computer.save_code(effort.max(invested)) {
         eprintln!("c2w: warning: the code cache cannot be written: {error}");
     }
 }

@@ -207,7 +207,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             // For another context, or because it was dropped.
             && self.adopt(cache, cpu, id).is_none()
         {
-            self.translate(cache, cpu, id, Extent::Sparing);
+            self.translate(cache, cpu, id, true);
         }
         if !self.pending.is_empty() {
             self.polls = self.polls.wrapping_add(1);
@@ -224,7 +224,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         let may_grow = || unit.is_none_or(|number| self.units[number as usize].may_grow);
         if self.paused.take() == Some(cpu.pc) && cache.sample(id).is_multiple_of(SAMPLES) && may_grow() {
             cache.ensure_decoded(cpu, id);
-            self.translate(cache, cpu, id, Extent::Whole);
+            self.translate(cache, cpu, id, false);
         }
         cache.block(id).translated(cpu.data_context())
     }
@@ -281,17 +281,17 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
 
     #[cold]
     #[inline(never)]
-    fn translate(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId, extent: Extent) {
+    fn translate(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId, may_grow: bool) {
         let origin = origin(cache, cpu, id);
         let waits = |pending: &Pending| pending.id == id && pending.origin == origin;
         if self.pending.len() >= MAX_PENDING || self.pending.values().any(waits) {
             return;
         }
         let began = thread_ns();
-        let region = grow::grow::<G>(cache, id, origin.context, extent);
+        // Leaving a region costs more than in native code, and compiling it costs another thread: none is sparing.
+        let region = grow::grow::<G>(cache, id, origin.context, Extent::Whole);
         let Ok(plan) = self.host.plan(&region, origin.context) else { return self.flush(cache, cpu) };
         let kept = self.kept.as_ref().filter(|_| !cpu.ram.has_written_code());
-        let may_grow = extent == Extent::Sparing;
         let begun = kept.and_then(|kept| kept.begin(&cpu.ram, &origin, &region, may_grow, &plan.links));
         let cells = plan.cells();
         let entry = &region.blocks[0];

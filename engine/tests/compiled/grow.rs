@@ -24,7 +24,7 @@ fn a_loop_that_is_often_interrupted_becomes_one_region() {
     let mut m = looping();
     run(&mut m, 100, 1_000_000);
     let before = statistics(&m);
-    assert!(before.grown == 0 && before.regions >= 4 && before.blocks == before.regions, "{before:?}");
+    assert!(before.grown == 0 && before.regions >= 4, "{before:?}");
     run(&mut m, 1000, 100);
     let after = statistics(&m);
     assert!((1..=4).contains(&after.grown), "{after:?}");

@@ -9,7 +9,7 @@
 use super::call_out::Leave;
 use super::grow::{self, Extent, SAMPLES};
 use super::kept::{Begun, CompiledCache, Found};
-use super::{CodeCache, End, Origin, TranslatorStatistics, thread_ns};
+use super::{CodeCache, End, Origin, TranslatorStatistics, thread_ns, warm_blocks};
 use crate::addr::{Gpa, Gva, Page};
 use crate::cache::{BlockCache, BlockId, Recalled, Renumbered};
 use crate::cpu::Cpu;
@@ -29,8 +29,6 @@ pub const THRESHOLD: u32 = 300;
 /// Runs of a block after which code is worth being compiled for a later run of the program: interpreting them takes as long as
 /// taking it from the cache.
 const WARM: u32 = 100;
-/// What part of the code of a run is not worth a file.
-const LITTLE: u64 = 16;
 /// Regions that the compiler has at most. Few, so that it is not behind: a block that found no room asks again after as
 /// many runs, the hottest one first.
 const MAX_PENDING: usize = 2;
@@ -155,16 +153,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
     ) -> io::Result<()> {
         let Some(mut kept) = self.kept.take() else { return Ok(()) };
         let until = thread_ns().saturating_add(effort.as_nanos() as u64);
-        let is_warm = |id: &BlockId| {
-            let block = cache.block(*id);
-            block.heat() >= WARM && block.translated(block.context()).is_none() && cache.is_live(*id)
-        };
-        let has_written = cpu.ram.has_written_code();
-        let mut warm: Vec<BlockId> = cache.ids().filter(|_| !has_written).filter(is_warm).collect();
-        if (warm.len() as u64 + self.statistics.regions) * LITTLE < self.statistics.recalled {
-            return Ok(());
-        }
-        warm.sort_by_key(|&id| std::cmp::Reverse(cache.block(id).heat()));
+        let Some(warm) = warm_blocks(cache, cpu, WARM, &self.statistics) else { return Ok(()) };
         // What is come to by a static way from the same page is part of what begins there, most likely.
         let mut covered = HashSet::new();
         let mut compiler = self.host.compiler();

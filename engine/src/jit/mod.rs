@@ -24,9 +24,15 @@ pub mod verify;
 #[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
 use crate::addr::Page;
 #[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
-use crate::guest::Mode;
+use crate::cache::{BlockCache, BlockId};
+#[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
+use crate::cpu::Cpu;
+#[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
+use crate::guest::{Guest, Mode};
 use call_out::Leave;
 pub use native::{CodeCache, Translator};
+#[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
+use std::cmp::Reverse;
 
 /// Memory for translated code and what describes it, unless somebody says otherwise.
 pub const CODE_BYTES: u64 = 256 << 20;
@@ -64,6 +70,33 @@ impl Origin {
 pub fn thread_ns() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// What part of the code of a run is not worth a file.
+#[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
+const LITTLE: u64 = 16;
+
+/// Blocks that have run so often and have no code, the hottest first, for a later run. `None` where next to all of a run's code
+/// was there already: each run meets a little that the others do not.
+#[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
+fn warm_blocks<G: Guest>(
+    cache: &BlockCache<G::Insn>,
+    cpu: &Cpu<G>,
+    least_heat: u32,
+    statistics: &TranslatorStatistics,
+) -> Option<Vec<BlockId>> {
+    // What was written is still to be looked at.
+    let has_written = cpu.ram.has_written_code();
+    let is_warm = |id: &BlockId| {
+        let block = cache.block(*id);
+        block.heat() >= least_heat && block.translated(block.context()).is_none() && cache.is_live(*id)
+    };
+    let mut warm: Vec<BlockId> = cache.ids().filter(|_| !has_written).filter(is_warm).collect();
+    if (warm.len() as u64 + statistics.regions) * LITTLE < statistics.recalled {
+        return None;
+    }
+    warm.sort_by_key(|&id| Reverse(cache.block(id).heat()));
+    Some(warm)
 }
 
 /// How a run of translated code ended.

@@ -9,7 +9,9 @@ use super::code_cache::Found;
 use super::code_cache::record::{self, Entry, First};
 use super::generations::{Addition, Full, Generations, LinkState, Numbers, Sites, Unit};
 use super::grow::{Extent, SAMPLES};
-use super::{End, LEAST_CODE_BYTES, MOST_CODE_BYTES, Origin, TranslatorStatistics, grow, thread_ns};
+use super::{
+    End, LEAST_CODE_BYTES, MOST_CODE_BYTES, Origin, TranslatorStatistics, grow, thread_ns, warm_blocks,
+};
 use crate::addr::{Gpa, Gva, PAGE_MASK, Page};
 use crate::cache::{BlockCache, BlockId, Recalled, Renumbered};
 use crate::cpu::Cpu;
@@ -33,9 +35,6 @@ const HOT: u32 = 1000;
 
 /// Runs of a block after which its translation is worth being kept for a later run.
 const WARM: u32 = 2;
-
-/// What part of the code of a run is not worth a file.
-const LITTLE: u64 = 16;
 
 /// What translated code was left by that did not know where to go on: it is told when the code it wants is found.
 #[derive(Clone, Copy, Debug)]
@@ -115,17 +114,9 @@ impl Translator {
             return Ok(());
         }
         let until = thread_ns().saturating_add(effort.as_nanos() as u64);
-        let is_warm = |id: &BlockId| {
-            let block = cache.block(*id);
-            block.heat() >= WARM && block.translated(block.context()).is_none() && cache.is_live(*id)
-        };
-        let has_written = cpu.ram.has_written_code();
-        let mut warm: Vec<BlockId> = cache.ids().filter(|_| !has_written).filter(is_warm).collect();
-        if (warm.len() as u64 + self.statistics.regions) * LITTLE < self.statistics.recalled {
-            return Ok(());
-        }
+        let Some(mut warm) = warm_blocks(cache, cpu, WARM, &self.statistics) else { return Ok(()) };
         // What is come to by a static way from the same page is part of what begins there, most likely.
-        warm.sort_by_key(|&id| (!cache.block(id).was_entered(), std::cmp::Reverse(cache.block(id).heat())));
+        warm.sort_by_key(|&id| !cache.block(id).was_entered());
         let mut covered = HashSet::new();
         for id in warm {
             let (block, context) = (cache.block(id), cache.block(id).context());

@@ -364,6 +364,29 @@ impl VectorOp {
         number >= VectorOp::FaddS as u8 || number >= VectorOp::Box32 as u8 && number <= VectorOp::FabsD as u8
     }
 
+    /// Whether the result is a single in its box ([`super::boxed`]).
+    pub const fn gives_single(self) -> bool {
+        matches!(
+            self,
+            VectorOp::Box32
+                | VectorOp::FmoveS
+                | VectorOp::FnegS
+                | VectorOp::FabsS
+                | VectorOp::FaddS
+                | VectorOp::FsubS
+                | VectorOp::FmulS
+                | VectorOp::FdivS
+                | VectorOp::FsqrtS
+                | VectorOp::FmaddS
+                | VectorOp::FmsubS
+                | VectorOp::FnmsubS
+                | VectorOp::FnmaddS
+                | VectorOp::FminS
+                | VectorOp::FmaxS
+                | VectorOp::FcvtSD
+        )
+    }
+
     /// Whether the immediate is the number of a third pair of slots, which is an operand.
     pub const fn names_third_pair(self) -> bool {
         self as u8 >= VectorOp::FmaddS as u8 && self as u8 <= VectorOp::FnmaddD as u8
@@ -384,6 +407,11 @@ impl VectorInsert {
     /// As [`VectorOp::is_alone`].
     pub const fn is_alone(self) -> bool {
         self as u8 >= VectorInsert::FcvtSL as u8
+    }
+
+    /// As [`VectorOp::gives_single`].
+    pub const fn gives_single(self) -> bool {
+        matches!(self, VectorInsert::FcvtSL | VectorInsert::FcvtSLu)
     }
 }
 

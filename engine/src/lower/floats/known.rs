@@ -126,28 +126,9 @@ impl Known {
 
 /// Whether the result is a single in its box.
 fn gives_single(op: &Op) -> bool {
-    use VectorOp as V;
     match *op {
-        Op::Vector { op, .. } => matches!(
-            op,
-            V::Box32
-                | V::FmoveS
-                | V::FnegS
-                | V::FabsS
-                | V::FaddS
-                | V::FsubS
-                | V::FmulS
-                | V::FdivS
-                | V::FsqrtS
-                | V::FmaddS
-                | V::FmsubS
-                | V::FnmsubS
-                | V::FnmaddS
-                | V::FminS
-                | V::FmaxS
-                | V::FcvtSD
-        ),
-        Op::VectorInsert { op, .. } => matches!(op, VectorInsert::FcvtSL | VectorInsert::FcvtSLu),
+        Op::Vector { op, .. } => op.gives_single(),
+        Op::VectorInsert { op, .. } => op.gives_single(),
         _ => false,
     }
 }

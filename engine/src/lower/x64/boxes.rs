@@ -7,42 +7,17 @@ use crate::ir::region::{Region, Way};
 use crate::ir::vector::boxed::BOX;
 use crate::ir::vector::{VectorInsert, VectorOp};
 
-/// Whether the result is a single in its box.
-fn gives_single(op: VectorOp) -> bool {
-    use VectorOp as V;
-    matches!(
-        op,
-        V::Box32
-            | V::FmoveS
-            | V::FnegS
-            | V::FabsS
-            | V::FaddS
-            | V::FsubS
-            | V::FmulS
-            | V::FdivS
-            | V::FsqrtS
-            | V::FmaddS
-            | V::FmsubS
-            | V::FnmsubS
-            | V::FnmaddS
-            | V::FminS
-            | V::FmaxS
-            | V::FcvtSD
-    )
-}
-
 /// What an operation changes.
 pub(super) fn after(op: &Op, block: &Block, helpers: &[HelperInfo], known: &mut SlotSet) {
     let (to, is_boxed) = match *op {
         Op::Set { slot, value } => (slot, block.constant(value).is_some_and(|number| number >= BOX)),
         Op::VectorLoad { to, .. } => (to, false),
         Op::Vector { op: VectorOp::Copy | VectorOp::Movq, to, b, .. } => (to, known.contains(b)),
-        Op::Vector { op, to, .. } => (to, gives_single(op)),
-        Op::VectorInsert { op: VectorInsert::FcvtSL | VectorInsert::FcvtSLu, to, .. } => (to, true),
+        Op::Vector { op, to, .. } => (to, op.gives_single()),
         Op::VectorInsert { op: VectorInsert::Movq, to, value, .. } => {
             (to, block.constant(value).is_some_and(|number| number >= BOX))
         }
-        Op::VectorInsert { to, .. } => (to, false),
+        Op::VectorInsert { op, to, .. } => (to, op.gives_single()),
         _ => {
             if touches_state(op, helpers) {
                 *known = SlotSet::default();
@@ -60,7 +35,7 @@ pub(super) fn after(op: &Op, block: &Block, helpers: &[HelperInfo], known: &mut 
 /// For each block what is known at its start. The region is entered at its first block, where nothing is known.
 pub(super) fn find(region: &Region, helpers: &[HelperInfo], known_in: &mut Vec<SlotSet>) {
     known_in.clear();
-    let singles = |op: &Op| matches!(*op, Op::Vector { op, .. } if gives_single(op));
+    let singles = |op: &Op| matches!(*op, Op::Vector { op, .. } if op.gives_single());
     if !region.blocks.iter().any(|block| block.block.ops.iter().any(singles)) {
         known_in.resize(region.blocks.len(), SlotSet::default());
         return;

@@ -25,13 +25,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Instructions that a machine retires before it translates readily: what most commands are over with.
-const HESITATION: u64 = 20_000_000;
+const HESITATION: u64 = 2_000_000;
 
 /// Where in the user's cache translated code is.
 const USERS_CODE: &str = "code";
 
 /// The part of a run's time that goes into later runs, if there is code that has not been translated yet.
-const INVESTED: u32 = 8;
+const INVESTED: u32 = 4;
 /// What goes into them at least: after a few runs of a short command nothing is left to translate.
 const LEAST_INVESTED: Duration = Duration::from_millis(20);
 /// What goes into them at most: whoever waits for a command to end is to notice nothing.

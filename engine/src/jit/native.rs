@@ -33,6 +33,9 @@ use std::time::Duration;
 /// Runs after which a block is worth its translation even in a run that is soon over: interpreting it has cost that much.
 const HOT: u32 = 1000;
 
+/// Runs after which a block is considered again that was not translated when it was due.
+const AGAIN: u32 = 64;
+
 /// Runs of a block after which its translation is worth being kept for a later run.
 const WARM: u32 = 2;
 
@@ -149,7 +152,7 @@ impl Translator {
     #[inline]
     pub fn heat_up<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
         let heat = cache.heat_up(id, cpu.data_context());
-        if heat == self.threshold || heat == HOT {
+        if heat == self.threshold || heat.is_multiple_of(AGAIN) {
             self.consider::<G>(cache, cpu, id, heat);
         }
     }
@@ -163,13 +166,8 @@ impl Translator {
         id: BlockId,
         heat: u32,
     ) {
-        let due = if heat == self.threshold {
-            cpu.retired >= self.hesitates_until || heat >= HOT
-        } else {
-            // It was not when it was due.
-            self.threshold < HOT && cache.block(id).translated(cpu.data_context()).is_none()
-        };
-        if due {
+        let is_due = heat >= self.threshold && (cpu.retired >= self.hesitates_until || heat >= HOT);
+        if is_due && cache.block(id).translated(cpu.data_context()).is_none() {
             self.translate::<G>(cache, cpu, id);
         }
     }

@@ -133,6 +133,15 @@ impl SlotState {
         taken
     }
 
+    /// What of pairs that an operation finds in memory is to be written there first: slots, which are not dirty any more, and
+    /// pairs, which stay so.
+    pub(super) fn take_unsettled(&mut self, pairs: &[Slot]) -> (SlotSet, SlotSet) {
+        let pairs: SlotSet = pairs.iter().copied().collect();
+        let taken = self.dirty.both(all_halves(pairs));
+        self.dirty = self.dirty.without(taken);
+        (taken, self.dirty_pairs.both(pairs))
+    }
+
     /// What has to be written to memory before a block that expects another state: slots and pairs.
     pub(super) fn unstored(&self, entry: &Self) -> (SlotSet, SlotSet) {
         (self.dirty.without(entry.dirty), self.dirty_pairs.without(entry.dirty_pairs))

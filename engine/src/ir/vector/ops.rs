@@ -2,6 +2,7 @@
 //! those on numbers that are alone in their pairs of slots are named as RISC-V names them. [`super::vector`] and its like
 //! say what they mean.
 
+use crate::emit::Slot;
 use crate::ir::ops::named;
 
 named! {
@@ -395,6 +396,13 @@ impl VectorOp {
     /// Whether the destination's old content is a third operand.
     pub const fn has_three_operands(self) -> bool {
         matches!(self, VectorOp::Pblendvb | VectorOp::Blendvps | VectorOp::Blendvpd | VectorOp::Sha256rnds2)
+    }
+
+    /// The pairs of slots that it reads, of those that it names: `to`, `a` and `b`, and perhaps one in the immediate.
+    pub fn operands(self, imm: u8, [to, a, b]: [Slot; 3]) -> Vec<Slot> {
+        let third = self.names_third_pair().then_some(Slot(imm));
+        let destination = self.has_three_operands().then_some(to);
+        [a, b].into_iter().chain(third).chain(destination).collect()
     }
 }
 

@@ -67,39 +67,21 @@ impl Lowering<'_, '_> {
         self.build.ins().scalar_to_vector(types::I64X2, low)
     }
 
-    /// Writes the pairs that an operation names to memory, for what comes next here only.
-    fn store_operands(&mut self, slots: &[Slot]) {
-        for &slot in slots {
-            if self.state.dirty_pairs.contains(slot) {
-                self.store_pairs([slot].into_iter().collect());
-            }
-        }
-    }
-
-    /// The same of those that are in variables of slots only.
-    fn settle(&mut self, slots: &[Slot]) {
-        for &slot in slots {
-            let dirty = self.state.take_dirty_halves(slot);
-            self.store_slots(dirty);
-        }
+    /// Writes the pairs that an operation names to memory, where it finds them.
+    fn settle(&mut self, pairs: &[Slot]) {
+        let (slots, pairs) = self.state.take_unsettled(pairs);
+        self.store_slots(slots);
+        self.store_pairs(pairs);
     }
 
     /// Gives the form of the result if no number in it is subnormal.
     fn vector_to_vector(&mut self, op: VectorOp, imm: u8, [to, a, b]: [Slot; 3]) -> Option<Form> {
         let site = VectorSite { op: op as u8, imm, slots: [to, a, b] };
-        let mut named = vec![a, b];
-        if op.names_third_pair() {
-            named.push(Slot(imm));
-        }
-        if op.has_three_operands() {
-            named.push(to);
-        }
+        let operands = op.operands(imm, [to, a, b]);
         if op.is_float() {
             let in_line = |this: &mut Self| Some((floats::vector(this, op, imm, [to, a, b])?, None));
-            let (written, _) = self.in_line(&named, in_line, |this| {
-                this.store_pairs(this.state.dirty_pairs);
-                this.call_out_on(CallOut::Vector, site, None);
-                this.reload_pairs();
+            let (written, _) = self.in_line(&operands, in_line, |this| {
+                this.rare_call_out_on(CallOut::Vector, site, None);
                 this.reload_pair(to);
                 None
             });
@@ -112,8 +94,7 @@ impl Lowering<'_, '_> {
         } else if let Some(result) = self.vector(op, imm, [to, a, b]) {
             self.set_pair(to, result);
         } else {
-            self.settle(&named);
-            self.store_operands(&named);
+            self.settle(&operands);
             self.call_out_on(CallOut::Vector, site, None);
             self.state.forget_pair(to);
         }
@@ -130,9 +111,7 @@ impl Lowering<'_, '_> {
                 let read: &[Slot] = if op.is_alone() { &[] } else { &destination };
                 let in_line = |this: &mut Self| Some((floats::insert(this, op, to, number)?, None));
                 let (written, _) = self.in_line(read, in_line, |this| {
-                    this.store_pairs(this.state.dirty_pairs);
-                    this.call_out_on(CallOut::VectorInsert, site, Some(number));
-                    this.reload_pairs();
+                    this.rare_call_out_on(CallOut::VectorInsert, site, Some(number));
                     this.reload_pair(to);
                     None
                 });
@@ -150,7 +129,6 @@ impl Lowering<'_, '_> {
             }
             _ => {
                 self.settle(&[to]);
-                self.store_operands(&[to]);
                 self.call_out_on(CallOut::VectorInsert, site, Some(number));
                 self.state.forget_pair(to);
             }
@@ -167,10 +145,7 @@ impl Lowering<'_, '_> {
         let site = VectorSite { op: op as u8, imm: 0, slots: [a, b, b] };
         let in_line = |this: &mut Self| Some(((), Some(floats::extract(this, op, a, b)?)));
         let (_, result) = self.in_line(&[a, b], in_line, |this| {
-            this.store_pairs(this.state.dirty_pairs);
-            let result = this.call_out_on(CallOut::VectorExtract, site, None);
-            this.reload_pairs();
-            Some(result)
+            Some(this.rare_call_out_on(CallOut::VectorExtract, site, None))
         });
         result.expect("both ways give a number")
     }
@@ -209,6 +184,19 @@ impl Lowering<'_, '_> {
         let number = number.unwrap_or_else(|| self.number(0));
         let site = self.number(site.encode());
         self.call_out(call, 0, [number, site])
+    }
+
+    /// The same of an operation that is in line nearly always. It finds pairs in memory, and cannot fail.
+    fn rare_call_out_on(
+        &mut self,
+        call: CallOut,
+        site: VectorSite,
+        number: Option<clif::Value>,
+    ) -> clif::Value {
+        self.store_pairs(self.state.dirty_pairs);
+        let result = self.call_out_on(call, site, number);
+        self.reload_pairs();
+        result
     }
 
     fn vector_load(&mut self, len_bytes: u8, to: Slot, addr: Value) {

@@ -41,21 +41,11 @@ impl Lowering<'_> {
         self.state.set_pair(slot);
     }
 
-    /// Writes the pairs that an operation names to memory, for what comes next here only.
-    fn store_operands(&mut self, slots: &[Slot]) {
-        for &slot in slots {
-            if self.state.dirty_pairs.contains(slot) {
-                self.store_pairs([slot].into_iter().collect());
-            }
-        }
-    }
-
-    /// The same of those that are in locals of slots only.
-    fn settle(&mut self, slots: &[Slot]) {
-        for &slot in slots {
-            let dirty = self.state.take_dirty_halves(slot);
-            self.store_slots(dirty);
-        }
+    /// Writes the pairs that an operation names to memory, where it finds them.
+    fn settle(&mut self, pairs: &[Slot]) {
+        let (slots, pairs) = self.state.take_unsettled(pairs);
+        self.store_slots(slots);
+        self.store_pairs(pairs);
     }
 
     fn vector_load(&mut self, len_bytes: u8, to: Slot, addr: Value) {
@@ -120,16 +110,10 @@ impl Lowering<'_> {
     /// Gives the form of the result if no number in it is subnormal.
     fn vector(&mut self, op: VectorOp, imm: u8, [to, a, b]: [Slot; 3]) -> Option<Form> {
         let site = VectorSite { op: op as u8, imm, slots: [to, a, b] };
-        let mut named = vec![a, b];
-        if op.names_third_pair() {
-            named.push(Slot(imm));
-        }
-        if op.has_three_operands() {
-            named.push(to);
-        }
+        let operands = op.operands(imm, [to, a, b]);
         if op.is_float() {
             let in_line = |this: &mut Self| floats::vector(this, op, imm, [to, a, b]);
-            let ordinary = self.in_line(&named, BlockType::Empty, in_line, |this| {
+            let ordinary = self.in_line(&operands, BlockType::Empty, in_line, |this| {
                 this.rare_call_out_on(CallOut::Vector, site, None);
                 this.code.put().drop();
                 this.reload_pair(to);
@@ -140,8 +124,7 @@ impl Lowering<'_> {
         if self.push_vector(op, imm, [to, a, b]) {
             self.take_pair(to);
         } else {
-            self.settle(&named);
-            self.store_operands(&named);
+            self.settle(&operands);
             self.call_out_on(CallOut::Vector, site, None);
             self.code.put().drop();
             self.state.forget_pair(to);

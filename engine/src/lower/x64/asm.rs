@@ -324,12 +324,7 @@ impl Asm {
 
     /// Reads `w`, zero-extended.
     pub fn load(&mut self, w: Width, to: Reg, from: Mem) {
-        match w {
-            Width::W8 => self.encode(None, false, &[0x0f, 0xb6], to.0, from.into(), false, false),
-            Width::W16 => self.encode(None, false, &[0x0f, 0xb7], to.0, from.into(), false, false),
-            Width::W32 => self.encode(None, false, &[0x8b], to.0, from.into(), false, false),
-            Width::W64 => self.encode(None, true, &[0x8b], to.0, from.into(), false, false),
-        }
+        self.zext(w, to, from);
     }
 
     /// Writes the low `w` bits.
@@ -425,22 +420,23 @@ impl Asm {
     }
 
     /// The low `w` bits of `from`, zero-extended.
-    pub fn zext(&mut self, w: Width, to: Reg, from: Reg) {
-        match w {
-            Width::W8 => self.encode(None, false, &[0x0f, 0xb6], to.0, from.into(), false, true),
-            Width::W16 => self.encode(None, false, &[0x0f, 0xb7], to.0, from.into(), false, false),
-            Width::W32 => self.mov32(to, from),
-            Width::W64 => self.mov(to, from),
+    pub fn zext(&mut self, w: Width, to: Reg, from: impl Into<Rm>) {
+        match (w, from.into()) {
+            (Width::W8, from) => self.encode(None, false, &[0x0f, 0xb6], to.0, from, false, true),
+            (Width::W16, from) => self.encode(None, false, &[0x0f, 0xb7], to.0, from, false, false),
+            (Width::W32, from) => self.encode(None, false, &[0x8b], to.0, from, false, false),
+            (Width::W64, Rm::Reg(from)) => self.mov(to, from),
+            (Width::W64, from) => self.encode(None, true, &[0x8b], to.0, from, false, false),
         }
     }
 
     /// The low `w` bits of `from`, sign-extended to 64.
-    pub fn sext(&mut self, w: Width, to: Reg, from: Reg) {
-        match w {
-            Width::W8 => self.encode(None, true, &[0x0f, 0xbe], to.0, from.into(), false, true),
-            Width::W16 => self.encode(None, true, &[0x0f, 0xbf], to.0, from.into(), false, false),
-            Width::W32 => self.encode(None, true, &[0x63], to.0, from.into(), false, false),
-            Width::W64 => self.mov(to, from),
+    pub fn sext(&mut self, w: Width, to: Reg, from: impl Into<Rm>) {
+        match (w, from.into()) {
+            (Width::W8, from) => self.encode(None, true, &[0x0f, 0xbe], to.0, from, false, true),
+            (Width::W16, from) => self.encode(None, true, &[0x0f, 0xbf], to.0, from, false, false),
+            (Width::W32, from) => self.encode(None, true, &[0x63], to.0, from, false, false),
+            (Width::W64, from) => self.zext(w, to, from),
         }
     }
 
@@ -450,7 +446,7 @@ impl Asm {
     }
 
     /// `to = from` if the condition holds, 64 bits.
-    pub fn cmov(&mut self, cc: Cc, to: Reg, from: Reg) {
+    pub fn cmov(&mut self, cc: Cc, to: Reg, from: impl Into<Rm>) {
         self.encode(None, true, &[0x0f, 0x40 | cc.0], to.0, from.into(), false, false);
     }
 

@@ -4,12 +4,14 @@
 //! lazy flags are overwritten before anybody looks. Sites are told what is pending. It is stored when its value would
 //! be lost, when a helper may look, or on the ways out of the block that need it.
 
+mod values;
+
 use super::asm::{Alu, Asm, Label, Mem, Reg, Xmm};
 use super::flow::write_back;
 use super::plan::{FIRST_VECTOR, Plan, SlotSet, is_site, touches_state};
 use super::vectors::{read_vector, write_vector};
 use super::{COUNTDOWN, Features, Place, Request, STATE, Site, boxes, field, slot};
-use crate::addr::Width::{self, W64};
+use crate::addr::Width::W64;
 use crate::emit::{Binary, SLOTS, Slot, Unary};
 use crate::ir::block::{Block, Op, Value};
 use crate::ir::region::{Region, Way};
@@ -35,6 +37,8 @@ pub(super) enum Loc {
     Home(Reg),
     /// Put aside.
     Spill(u16),
+    /// What a slot holds in memory. Nothing is pending of such a value.
+    Slot(Slot),
 }
 
 /// What becomes of a slot write.
@@ -103,6 +107,8 @@ pub(super) struct Scratch {
     hint: Vec<u32>,
     done: Vec<bool>,
     loc: Vec<Loc>,
+    /// For values in registers of their own, where they are in memory, too.
+    backing: Vec<Loc>,
     bits: Vec<u8>,
     live: Vec<Value>,
     pending: Vec<Pending>,
@@ -204,6 +210,7 @@ impl<'a> Emitter<'a> {
             boxes::after(op, block, self.request.helpers, &mut self.boxed);
         }
         self.locked = 0;
+        self.settle();
     }
 
     fn op(&mut self, at: usize, op: &Op) {
@@ -223,6 +230,7 @@ impl<'a> Emitter<'a> {
             }
             Op::Get(from) => match self.plan.home(from) {
                 Some(home) => self.define_at(v, Loc::Home(home)),
+                None if self.is_plain(from) => self.define_at(v, Loc::Slot(from)),
                 None => {
                     let to = self.dest(v, None);
                     self.asm.load(W64, to, slot(from));
@@ -278,6 +286,7 @@ impl<'a> Emitter<'a> {
                 self.release_condition(cond);
             }
             Op::TrapIf { cond, value, .. } => {
+                self.out_of_slot(value);
                 let cold = self.asm.label();
                 let cc = self.condition(cond);
                 self.asm.jcc(cc, cold);
@@ -318,7 +327,14 @@ impl<'a> Emitter<'a> {
         // What was put off before is overwritten.
         self.s.pending.retain(|pending| pending.slot != to);
         match write {
-            Write::Until(until) => self.s.pending.push(Pending { slot: to, value, until }),
+            // It is there already.
+            Write::Until(_) if self.loc(value) == Loc::Slot(to) => {}
+            Write::Until(until) => {
+                if let Loc::Slot(_) = self.loc(value) {
+                    self.fetch(value);
+                }
+                self.s.pending.push(Pending { slot: to, value, until });
+            }
             _ => self.store_slot(to, value),
         }
         self.release_operands(&[value]);
@@ -335,306 +351,13 @@ impl<'a> Emitter<'a> {
             Loc::Const(number) => self.asm.mov_imm(home, number),
             Loc::Temp(reg) | Loc::Home(reg) => self.asm.mov(home, reg),
             Loc::Spill(place) => self.asm.load(W64, home, spill(place)),
+            Loc::Slot(from) => self.asm.load(W64, home, slot(from)),
             Loc::Nowhere => unreachable!("values are defined before they are used"),
         }
-        if matches!(self.loc(value), Loc::Temp(_) | Loc::Spill(_)) {
+        if matches!(self.loc(value), Loc::Temp(_) | Loc::Spill(_) | Loc::Slot(_)) {
             // From now on the home is where it is.
             self.leave(value);
             self.s.loc[value.0 as usize] = Loc::Home(home);
-        }
-    }
-
-    /// Writes a slot in memory.
-    fn store_slot(&mut self, to: Slot, value: Value) {
-        self.store_value(slot(to), value);
-    }
-
-    fn store_value(&mut self, to: Mem, value: Value) {
-        match self.loc(value) {
-            Loc::Const(number) if i32::try_from(number as i64).is_ok() => {
-                self.asm.store_imm(W64, to, number as i32);
-            }
-            Loc::Const(number) => {
-                self.asm.mov_imm(Reg::RAX, number);
-                self.asm.store(W64, to, Reg::RAX);
-            }
-            Loc::Temp(reg) | Loc::Home(reg) => self.asm.store(W64, to, reg),
-            Loc::Spill(place) => {
-                self.asm.load(W64, Reg::RAX, spill(place));
-                self.asm.store(W64, to, Reg::RAX);
-            }
-            Loc::Nowhere => unreachable!("a value that is pending is somewhere"),
-        }
-    }
-
-    pub fn loc(&self, value: Value) -> Loc {
-        self.s.loc[value.0 as usize]
-    }
-
-    /// How many low bits of a value may be set.
-    pub fn bits(&self, value: Value) -> u32 {
-        self.s.bits[value.0 as usize].into()
-    }
-
-    pub fn set_bits(&mut self, value: Value, bits: u32) {
-        self.s.bits[value.0 as usize] = bits as u8;
-    }
-
-    pub fn constant(&self, value: Value) -> Option<u64> {
-        match self.loc(value) {
-            Loc::Const(number) => Some(number),
-            _ => None,
-        }
-    }
-
-    /// A constant that fits the immediate of an instruction of width `w`.
-    pub fn immediate(&self, w: Width, value: Value) -> Option<i32> {
-        let number = self.constant(value)?;
-        match w {
-            Width::W64 => i32::try_from(number as i64).ok(),
-            w => Some((number & w.mask()) as i32),
-        }
-    }
-
-    pub fn is_fused(&self, value: Value) -> bool {
-        self.s.fused[value.0 as usize]
-    }
-
-    /// Whether this operation is the last that uses a value.
-    fn dies(&self, value: Value) -> bool {
-        self.s.last_use[value.0 as usize] <= self.at
-    }
-
-    /// The register of a value, into which it is brought if it is in none.
-    pub fn fetch(&mut self, value: Value) -> Reg {
-        let reg = match self.loc(value) {
-            Loc::Temp(reg) | Loc::Home(reg) => reg,
-            Loc::Const(number) => {
-                // Needed again, it is made again.
-                let reg = self.temp();
-                self.asm.mov_imm(reg, number);
-                reg
-            }
-            Loc::Spill(place) => {
-                let reg = self.temp();
-                self.asm.load(W64, reg, spill(place));
-                self.spills[usize::from(place)] -= 1;
-                self.s.loc[value.0 as usize] = Loc::Temp(reg);
-                self.refs[usize::from(reg.0)] += 1;
-                reg
-            }
-            Loc::Nowhere => unreachable!("values are defined before they are used"),
-        };
-        self.locked |= 1 << reg.0;
-        reg
-    }
-
-    fn lock_value(&mut self, value: Value) {
-        if let Loc::Temp(reg) | Loc::Home(reg) = self.loc(value) {
-            self.locked |= 1 << reg.0;
-        }
-    }
-
-    /// A free register for this operation.
-    pub fn temp(&mut self) -> Reg {
-        let free = |e: &Self, reg: &Reg| e.refs[usize::from(reg.0)] == 0 && e.locked >> reg.0 & 1 == 0;
-        let found = self.plan.temps.iter().copied().find(|reg| free(self, reg));
-        let reg = found.unwrap_or_else(|| self.evict());
-        self.locked |= 1 << reg.0;
-        reg
-    }
-
-    /// Frees the register of the value that is used last.
-    fn evict(&mut self) -> Reg {
-        let mut best = None;
-        for &value in &self.s.live {
-            if let Loc::Temp(reg) = self.loc(value)
-                && self.locked >> reg.0 & 1 == 0
-            {
-                let last = self.s.last_use[value.0 as usize];
-                if best.is_none_or(|(_, most)| last > most) {
-                    best = Some((reg, last));
-                }
-            }
-        }
-        let (reg, _) = best.expect("an operation locks fewer registers than there are");
-        self.put_aside(reg);
-        reg
-    }
-
-    /// Makes a register free that may hold values.
-    pub fn clear(&mut self, reg: Reg) {
-        if self.refs[usize::from(reg.0)] != 0 {
-            self.put_aside(reg);
-        }
-        self.locked |= 1 << reg.0;
-    }
-
-    fn put_aside(&mut self, reg: Reg) {
-        let place = self.spills.iter().position(|&refs| refs == 0).expect("there is room for every value");
-        self.asm.store(W64, spill(place as u16), reg);
-        for &value in &self.s.live {
-            let loc = &mut self.s.loc[value.0 as usize];
-            if *loc == Loc::Temp(reg) {
-                *loc = Loc::Spill(place as u16);
-                self.spills[place] += 1;
-            }
-        }
-        self.refs[usize::from(reg.0)] = 0;
-    }
-
-    /// The register that a value is to be computed into. It may be that of an operand that `reuse` names if the operand is
-    /// of no use afterwards. Ask before operands are fetched.
-    pub fn dest(&mut self, v: Value, reuse: Option<Value>) -> Reg {
-        if let Some(home) = self.hinted_home(v) {
-            self.protect(home);
-            self.locked |= 1 << home.0;
-            return home;
-        }
-        if let Some(value) = reuse
-            && self.dies(value)
-            && let Loc::Temp(reg) = self.loc(value)
-            && self.refs[usize::from(reg.0)] == 1
-            && !self.s.pending.iter().any(|pending| pending.value == value)
-        {
-            self.locked |= 1 << reg.0;
-            return reg;
-        }
-        self.temp()
-    }
-
-    /// The home that a value is written to next, if it may be computed right there.
-    fn hinted_home(&self, v: Value) -> Option<Reg> {
-        let set = self.s.hint[v.0 as usize];
-        if set == NEVER || self.s.next_site[v.0 as usize] < set {
-            return None;
-        }
-        let Op::Set { slot, .. } = self.block.ops[set as usize] else { return None };
-        self.plan.home(slot)
-    }
-
-    /// Notes that a value has been computed into the register that [`Emitter::dest`] gave.
-    pub fn define(&mut self, v: Value, reg: Reg) {
-        if self.plan.homes.iter().any(|home| home.reg == reg) {
-            self.s.done[self.s.hint[v.0 as usize] as usize] = true;
-            self.define_at(v, Loc::Home(reg));
-        } else {
-            self.define_at(v, Loc::Temp(reg));
-        }
-    }
-
-    /// Notes where a value is.
-    pub fn define_at(&mut self, v: Value, loc: Loc) {
-        if self.s.last_use[v.0 as usize] == NEVER {
-            return;
-        }
-        self.s.loc[v.0 as usize] = loc;
-        match loc {
-            Loc::Temp(reg) => self.refs[usize::from(reg.0)] += 1,
-            Loc::Spill(place) => self.spills[usize::from(place)] += 1,
-            Loc::Home(_) => {}
-            Loc::Const(_) | Loc::Nowhere => return,
-        }
-        self.s.live.push(v);
-    }
-
-    /// A value that is the same as another.
-    pub fn alias(&mut self, v: Value, of: Value) {
-        let loc = self.loc(of);
-        self.set_bits(v, self.bits(of));
-        self.define_at(v, loc);
-        self.release_operands(&[of]);
-    }
-
-    /// Lets go of operands that are of no use after this operation.
-    pub fn release_operands(&mut self, values: &[Value]) {
-        for &value in values {
-            if self.dies(value) {
-                self.release(value);
-            }
-        }
-    }
-
-    fn release(&mut self, value: Value) {
-        match self.loc(value) {
-            Loc::Const(_) | Loc::Nowhere => return,
-            // Nothing is gained by forgetting it while it is pending.
-            Loc::Home(_) if self.s.pending.iter().any(|pending| pending.value == value) => return,
-            Loc::Temp(_) | Loc::Spill(_) => self.store_pending(value),
-            Loc::Home(_) => {}
-        }
-        self.leave(value);
-        self.s.loc[value.0 as usize] = Loc::Nowhere;
-        self.s.live.retain(|&live| live != value);
-    }
-
-    /// Takes a value out of the count of what is in its place.
-    fn leave(&mut self, value: Value) {
-        match self.loc(value) {
-            Loc::Temp(reg) => self.refs[usize::from(reg.0)] -= 1,
-            Loc::Spill(place) => self.spills[usize::from(place)] -= 1,
-            _ => {}
-        }
-    }
-
-    /// Stores what is pending of a value that is about to be lost.
-    fn store_pending(&mut self, value: Value) {
-        let mut index = 0;
-        while let Some(&Pending { slot, value: of, until }) = self.s.pending.get(index) {
-            if of != value {
-                index += 1;
-                continue;
-            }
-            let observed = self.in_site || until == END || self.s.next_site[self.at as usize] < until;
-            if observed {
-                self.store_slot(slot, value);
-            }
-            self.s.pending.swap_remove(index);
-        }
-    }
-
-    /// The content of a home is about to be replaced: values that are still needed are saved.
-    fn protect(&mut self, home: Reg) {
-        let mut copy = None;
-        let mut index = 0;
-        while let Some(&value) = self.s.live.get(index) {
-            if self.loc(value) != Loc::Home(home) {
-                index += 1;
-                continue;
-            }
-            if self.dies(value) {
-                // As an operand of this operation it is read before the home is written.
-                self.store_pending(value);
-                if self.s.last_use[value.0 as usize] < self.at {
-                    self.s.loc[value.0 as usize] = Loc::Nowhere;
-                    self.s.live.swap_remove(index);
-                } else {
-                    index += 1;
-                }
-                continue;
-            }
-            let reg = match copy {
-                Some(reg) => reg,
-                None => {
-                    let locked = self.locked;
-                    let reg = self.temp();
-                    // The copy may be put aside like any other value.
-                    self.locked = locked;
-                    self.asm.mov(reg, home);
-                    copy = Some(reg);
-                    reg
-                }
-            };
-            self.s.loc[value.0 as usize] = Loc::Temp(reg);
-            self.refs[usize::from(reg.0)] += 1;
-            index += 1;
-        }
-    }
-
-    /// A helper may change every home.
-    fn give_up_homes(&mut self) {
-        for index in 0..self.plan.homes.len() {
-            self.protect(self.plan.homes[index].reg);
         }
     }
 
@@ -666,7 +389,7 @@ impl<'a> Emitter<'a> {
             Loc::Const(number) => Place::Const(number),
             Loc::Temp(reg) | Loc::Home(reg) => Place::Reg(reg),
             Loc::Spill(place) => Place::Spill(place),
-            Loc::Nowhere => unreachable!("operands of a site are somewhere"),
+            Loc::Slot(_) | Loc::Nowhere => unreachable!("what a site is told of is where it is found"),
         }
     }
 
@@ -676,6 +399,7 @@ impl<'a> Emitter<'a> {
             Some(_) => self.result_register(v),
             None => None,
         };
+        operands.iter().for_each(|&value| self.out_of_slot(value));
         let site = self.site(op, operands, result);
         self.asm.call_indirect(self.plan.call_out());
         self.asm.note(site);
@@ -696,7 +420,11 @@ impl<'a> Emitter<'a> {
         } else if effects.traps {
             return self.call_out(v, op, args);
         }
+        if effects.writes_state {
+            self.give_up_slots();
+        }
         let result = self.result_register(v);
+        args.iter().for_each(|&value| self.out_of_slot(value));
         for (number, &arg) in args.iter().enumerate() {
             let field = field!(helper_arguments);
             let place = Mem { disp: field.disp + 8 * number as i32, ..field };
@@ -764,7 +492,7 @@ impl<'a> Emitter<'a> {
         for index in 0..self.s.pending.len() {
             let Pending { slot, value, .. } = self.s.pending[index];
             if live.contains(slot) {
-                self.store_slot(slot, value);
+                self.store_value(super::slot(slot), value);
             }
         }
     }
@@ -831,6 +559,8 @@ impl Scratch {
         self.uses.fill(0);
         self.loc.clear();
         self.loc.resize(count, Loc::Nowhere);
+        self.backing.clear();
+        self.backing.resize(count, Loc::Nowhere);
         self.bits.clear();
         self.bits.resize(count, 64);
         self.writes.clear();

@@ -1,6 +1,6 @@
 //! Operations that compute: what `ir::eval` says, in x86-64 instructions.
 
-use super::asm::{Alu, Cc, Group3, Mem, Reg, Shift};
+use super::asm::{Alu, Cc, Group3, Mem, Reg, Rm, Shift};
 use super::block::Emitter;
 use crate::addr::Width::{self, W8, W16, W32, W64};
 use crate::emit::{Binary, Cond, Unary};
@@ -49,20 +49,19 @@ impl Emitter<'_> {
         let (a, b) = if self.constant(a).is_some() { (b, a) } else { (a, b) };
         let wide = carried_out_in(w);
         let to = self.dest(v, Some(a));
-        let x = self.fetch(a);
+        let x = self.fetch_or_into(to, a, Some(b));
         match self.immediate(wide, b) {
             Some(number) if to == x => self.asm.alu_imm(Alu::Add, wide, to, number),
             Some(number) => self.asm.lea(wide, to, Mem::at(x, number)),
-            None => {
-                let y = self.fetch(b);
-                if to == x {
+            None => match self.operand(b) {
+                y if to == x => self.asm.alu(Alu::Add, wide, to, y),
+                Rm::Reg(y) if to == y => self.asm.alu(Alu::Add, wide, to, x),
+                Rm::Reg(y) => self.asm.lea(wide, to, Mem::sum(x, y, 0)),
+                y => {
+                    self.asm.mov(to, x);
                     self.asm.alu(Alu::Add, wide, to, y);
-                } else if to == y {
-                    self.asm.alu(Alu::Add, wide, to, x);
-                } else {
-                    self.asm.lea(wide, to, Mem::sum(x, y, 0));
                 }
-            }
+            },
         }
         self.narrow(w, to);
         self.release_operands(&[a, b]);
@@ -86,21 +85,19 @@ impl Emitter<'_> {
         let is_clean = bits <= w.bits();
         let to = self.dest(v, Some(a));
         let immediate = self.immediate(wide, b);
-        let x = self.fetch(a);
+        let x = self.fetch_or_into(to, a, Some(b));
         match immediate {
             Some(number) => {
-                if to != x {
-                    self.asm.mov(to, x);
-                }
+                self.asm.mov(to, x);
                 self.asm.alu_imm(op, wide, to, number);
             }
             None => {
-                let y = self.fetch(b);
+                let y = self.operand(b);
                 if to == x {
                     self.asm.alu(op, wide, to, y);
-                } else if to == y && commutes {
+                } else if y == to.into() && commutes {
                     self.asm.alu(op, wide, to, x);
-                } else if to == y {
+                } else if y == to.into() {
                     self.asm.mov(Reg::RAX, x);
                     self.asm.alu(op, wide, Reg::RAX, y);
                     self.asm.mov(to, Reg::RAX);
@@ -121,13 +118,15 @@ impl Emitter<'_> {
         let (a, b) = if self.constant(a).is_some() { (b, a) } else { (a, b) };
         let wide = carried_out_in(w);
         let to = self.dest(v, Some(a));
-        let immediate = self.immediate(wide, b);
-        let x = self.fetch(a);
-        match immediate {
-            Some(number) => self.asm.imul_imm(wide, to, x, number),
+        match self.immediate(wide, b) {
+            Some(number) => {
+                let x = self.operand(a);
+                self.asm.imul_imm(wide, to, x, number);
+            }
             None => {
-                let y = self.fetch(b);
-                if to == y {
+                let x = self.fetch_or_into(to, a, Some(b));
+                let y = self.operand(b);
+                if y == to.into() {
                     self.asm.imul(wide, to, x);
                 } else {
                     self.asm.mov(to, x);
@@ -146,11 +145,11 @@ impl Emitter<'_> {
         let wide = if rotates { w } else { carried_out_in(w) };
         let to = self.dest(v, Some(a));
         let count = self.constant(b);
-        let x = self.fetch(a);
-        let y = if count.is_none() { Some(self.fetch(b)) } else { None };
+        let x = self.fetch_or_into(to, a, Some(b));
+        let y = if count.is_none() { Some(self.operand(b)) } else { None };
         // The count may be in the register that is written.
         if let Some(y) = y {
-            self.asm.mov32(Reg::RCX, y);
+            self.asm.zext(W32, Reg::RCX, y);
             if w < W32 && !rotates {
                 self.asm.alu_imm(Alu::And, W32, Reg::RCX, w.bits() as i32 - 1);
             }
@@ -205,7 +204,7 @@ impl Emitter<'_> {
         self.define(v, to);
     }
 
-    fn extend(&mut self, w: Width, to: Reg, from: Reg, signed: bool) {
+    fn extend(&mut self, w: Width, to: Reg, from: impl Into<Rm>, signed: bool) {
         if signed { self.asm.sext(w, to, from) } else { self.asm.zext(w, to, from) }
     }
 
@@ -266,9 +265,11 @@ impl Emitter<'_> {
         self.set_bits(v, if op == Unary::Sext { 64 } else { w.bits() });
         match op {
             Unary::Zext if self.bits(a) <= w.bits() => return self.alias(v, a),
+            // The sign is 0.
+            Unary::Sext if self.bits(a) < w.bits() => return self.alias(v, a),
             Unary::Zext | Unary::Sext => {
                 let to = self.dest(v, Some(a));
-                let x = self.fetch(a);
+                let x = self.operand(a);
                 self.extend(w, to, x, op == Unary::Sext);
                 self.release_operands(&[a]);
                 return self.define(v, to);
@@ -358,9 +359,9 @@ impl Emitter<'_> {
                 Cond::GeU => Cc(6),
             };
         }
-        let x = self.fetch(a);
-        match self.immediate(w, b) {
-            Some(0) => {
+        let x = self.operand(a);
+        match (self.immediate(w, b), x) {
+            (Some(0), Rm::Reg(x)) => {
                 self.asm.test(w, x, x);
                 // After TEST nothing carries or overflows.
                 cc = match cc {
@@ -369,7 +370,7 @@ impl Emitter<'_> {
                     cc => cc,
                 };
             }
-            Some(number) => {
+            (Some(number), x) => {
                 let number = match w {
                     W8 => i32::from(number as i8),
                     W16 => i32::from(number as i16),
@@ -377,9 +378,13 @@ impl Emitter<'_> {
                 };
                 self.asm.alu_imm(Alu::Cmp, w, x, number);
             }
-            None => {
-                let y = self.fetch(b);
+            (None, Rm::Reg(x)) => {
+                let y = self.operand(b);
                 self.asm.alu(Alu::Cmp, w, x, y);
+            }
+            (None, Rm::Mem(x)) => {
+                let y = self.fetch(b);
+                self.asm.alu_mem(Alu::Cmp, w, x, y);
             }
         }
         cc
@@ -392,8 +397,10 @@ impl Emitter<'_> {
         {
             return self.flags_of(cond, w, a, b);
         }
-        let x = self.fetch(cond);
-        self.asm.test(W64, x, x);
+        match self.operand(cond) {
+            Rm::Reg(x) => self.asm.test(W64, x, x),
+            x => self.asm.alu_imm(Alu::Cmp, W64, x, 0),
+        }
         Cc::NE
     }
 
@@ -412,12 +419,12 @@ impl Emitter<'_> {
         let locked = self.locked;
         let cc = self.condition(cond);
         self.locked = locked;
-        let (x, y) = (self.fetch(a), self.fetch(b));
+        let (x, y) = (self.operand(a), self.operand(b));
         // The destination may be the register of an operand.
-        if to == x {
+        if x == to.into() {
             self.asm.cmov(cc.negated(), to, y);
         } else {
-            self.asm.mov(to, y);
+            self.asm.zext(W64, to, y);
             self.asm.cmov(cc, to, x);
         }
         self.release_condition(cond);

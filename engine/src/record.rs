@@ -5,7 +5,9 @@
 //! before is not read again. So a guest that keeps what its state means in slots (the producer of lazy flags) finds
 //! it again by [`Emit::known`].
 
-use crate::addr::Width;
+mod simplify;
+
+use crate::addr::Width::{self, W64};
 use crate::emit::{Amo, Binary, Cond, Emit, SLOTS, Slot, Unary, VectorExtract, VectorInsert, VectorOp};
 use crate::guest::{Guest, HelperId, HelperInfo, TrapCause};
 use crate::ir::block::{Args, Block, Op, Value};
@@ -56,6 +58,22 @@ impl Recorder {
     /// The block.
     pub fn finish(self) -> Block {
         self.block
+    }
+
+    /// Operands of an operation of width `w`, which reads no more of them.
+    fn low_bits(&self, w: Width, operands: [Value; 2]) -> [Value; 2] {
+        operands.map(|value| if w == W64 { value } else { simplify::low_bits(&self.block, w, value) })
+    }
+
+    /// What an operation on two values gives if that is a rotation.
+    fn rotation(&mut self, op: Binary, w: Width, a: Value, b: Value) -> Option<Value> {
+        if w != W64 || !matches!(op, Binary::Or | Binary::Xor | Binary::Add) {
+            return None;
+        }
+        let simplify::Rotation { of, w, right } = simplify::rotation(&self.block, a, b)?;
+        let by = self.imm(right.into());
+        let rotated = self.binary(Binary::Rotr, w, of, by);
+        Some(self.unary(Unary::Sext, w, rotated))
     }
 
     /// A pair of slots was written with what is no value.
@@ -113,22 +131,32 @@ impl Emit for Recorder {
     }
 
     fn binary(&mut self, op: Binary, w: Width, a: Value, b: Value) -> Value {
+        let [a, b] = self.low_bits(w, [a, b]);
         match (self.known(a), self.known(b)) {
             (Some(a), Some(b)) => self.imm(eval::binary(op, w, a, b)),
-            (_, Some(0)) if w == Width::W64 && zero_is_neutral(op) => a,
-            (Some(0), _) if w == Width::W64 && op == Binary::Add => b,
-            _ => self.push(Op::Binary { op, w, a, b }),
+            (_, Some(0)) if zero_is_neutral(op) => self.unary(Unary::Zext, w, a),
+            (Some(0), _) if op == Binary::Add => self.unary(Unary::Zext, w, b),
+            _ => match self.rotation(op, w, a, b) {
+                Some(rotated) => rotated,
+                None => self.push(Op::Binary { op, w, a, b }),
+            },
         }
     }
 
     fn unary(&mut self, op: Unary, w: Width, a: Value) -> Value {
         match self.known(a) {
             Some(a) => self.imm(eval::unary(op, w, a)),
-            None => self.push(Op::Unary { op, w, a }),
+            None => {
+                let low = simplify::low_bits(&self.block, w, a);
+                let mut same = [a, low].into_iter();
+                let same = same.find(|&value| simplify::is_extended(&self.block, op, w, value));
+                same.unwrap_or_else(|| self.push(Op::Unary { op, w, a: low }))
+            }
         }
     }
 
     fn compare(&mut self, cond: Cond, w: Width, a: Value, b: Value) -> Value {
+        let [a, b] = self.low_bits(w, [a, b]);
         match (self.known(a), self.known(b)) {
             (Some(a), Some(b)) => self.imm(u64::from(eval::compare(cond, w, a, b))),
             _ => self.push(Op::Compare { cond, w, a, b }),

@@ -246,8 +246,11 @@ impl<'a> Emitter<'a> {
             // The address of the instruction is part of the sum.
             Op::Binary { a, b, .. } if self.is_fused(a) => {
                 let distance = self.block.constant(b).unwrap_or(0) as i64;
+                // That may be of another instruction than the sum.
+                let before = self.block.ops[..a.0 as usize].iter();
+                let insn = before.rev().find_map(Op::insn_offset).unwrap_or(0);
                 let to = self.dest(v, None);
-                self.pc_into(to, self.insn.wrapping_add(distance));
+                self.pc_into(to, self.start.wrapping_add(insn.into()).wrapping_add(distance));
                 self.define(v, to);
             }
             Op::Binary { op, w, a, b } => self.binary(v, op, w, a, b),
@@ -597,15 +600,13 @@ impl Scratch {
             if touches_state(op, request.helpers) {
                 next_touch = at as u32;
             }
-            block.for_each_operand(op, |value| self.uses[value.0 as usize] += 1);
+            if !self.is_dead(at, op) {
+                block.for_each_operand(op, |value| self.uses[value.0 as usize] += 1);
+            }
         }
         // The terminator reads its operands behind everything else, on which ways depend.
         for (at, op) in block.ops.iter().enumerate().rev() {
-            let dead = match op {
-                Op::Set { .. } => self.writes[at] == Write::Dead,
-                op => op.result().is_some() && !has_effect(op) && self.last_use[at] == NEVER,
-            };
-            if dead || self.fused[at] {
+            if self.is_dead(at, op) || self.fused[at] {
                 continue;
             }
             let use_at = at as u32;
@@ -631,6 +632,14 @@ impl Scratch {
             block.for_each_operand(op, |value| self.used(value, use_at));
         }
         self.find_hints(block, plan);
+    }
+
+    /// Whether nobody sees what an operation does. Those behind it have been looked at.
+    fn is_dead(&self, at: usize, op: &Op) -> bool {
+        match op {
+            Op::Set { .. } => self.writes[at] == Write::Dead,
+            op => op.result().is_some() && !has_effect(op) && self.uses[at] == 0,
+        }
     }
 
     fn used(&mut self, value: Value, at: u32) {

@@ -4,18 +4,21 @@
 //! lazy flags are overwritten before anybody looks. Sites are told what is pending. It is stored when its value would
 //! be lost, when a helper may look, or on the ways out of the block that need it.
 
+pub(super) mod groups;
 mod values;
 
-use super::asm::{Alu, Asm, Label, Mem, Reg, Xmm};
+use super::asm::{Alu, Asm, Label, Mem, Reg};
+use super::cold::{Address, Cold, Fix, KEPT, Kept, Look};
 use super::flow::write_back;
 use super::plan::{FIRST_VECTOR, Plan, SlotSet, is_site, touches_state};
 use super::vectors::{read_vector, write_vector};
 use super::{COUNTDOWN, Features, Place, Request, STATE, Site, boxes, field, slot};
-use crate::addr::Width::W64;
+use crate::addr::Width::{self, W64};
 use crate::emit::{Binary, SLOTS, Slot, Unary};
 use crate::ir::block::{Block, Op, Value};
 use crate::ir::region::{Region, Way};
 use crate::vcpu::SPILLS;
+use groups::Groups;
 
 /// The end of the block, as the number of an operation.
 const END: u32 = u32::MAX - 1;
@@ -60,42 +63,14 @@ struct Pending {
     until: u32,
 }
 
-/// What calls out, to be written behind the block.
-#[derive(Clone, Copy)]
-pub(super) struct Cold {
-    pub label: Label,
-    pub site: u32,
-    /// Where to go on; `None` if the site always leaves.
-    pub back: Option<Label>,
-}
-
-/// A number that a register of vectors gets, with zeros above, to be written behind the block.
-#[derive(Clone, Copy)]
-pub(super) struct Fix {
-    pub label: Label,
-    pub register: Xmm,
-    pub number: u64,
-    /// Where to go on.
-    pub back: Label,
-}
-
-/// A look at a page's other place in the TLB, to be written behind the block, before the site that does without: RAX is the
-/// distance of its own place, RCX the tag that is wanted.
-#[derive(Clone, Copy)]
-pub(super) struct SecondLook {
-    pub label: Label,
-    /// Where the address of what looks is.
-    pub look: Mem,
-    /// Where to go on with the addend in RAX.
-    pub found: Label,
-    /// Label of the site.
-    pub miss: Label,
-}
-
 /// Memory that is kept from block to block.
 #[derive(Default)]
 pub(super) struct Scratch {
     uses: Vec<u32>,
+    /// Uses as the address of what looks up by itself.
+    address_uses: Vec<u32>,
+    /// Loads that are extended by their sign.
+    extended: Vec<bool>,
     last_use: Vec<u32>,
     fused: Vec<bool>,
     /// Instructions behind one whose helper may have overwritten them.
@@ -115,7 +90,8 @@ pub(super) struct Scratch {
     pub cold: Vec<Cold>,
     pub fixes: Vec<Fix>,
     /// In the order of their sites.
-    pub looks: Vec<SecondLook>,
+    pub looks: Vec<Look>,
+    groups: Groups,
 }
 
 /// The writer of a block's code.
@@ -131,6 +107,10 @@ pub(super) struct Emitter<'a> {
     refs: [u8; 16],
     /// Values in each spill place.
     spills: [u8; SPILLS],
+    /// Numbers of the groups of accesses whose distances are kept.
+    keeps: [u16; KEPT],
+    /// The distances that were kept at the last site.
+    kept_at_site: [Kept; KEPT],
     /// Registers that the operation at hand uses.
     pub(super) locked: u32,
     /// Homes that may differ from memory anywhere in the block.
@@ -175,6 +155,8 @@ impl<'a> Emitter<'a> {
             sites,
             refs: [0; 16],
             spills: [0; SPILLS],
+            keeps: Self::NOTHING_KEPT,
+            kept_at_site: [Kept::Nowhere; KEPT],
             locked: 0,
             dirty: plan.dirty_out[index],
             start: block.start,
@@ -243,6 +225,8 @@ impl<'a> Emitter<'a> {
                 self.pc_into(to, self.insn);
                 self.define(v, to);
             }
+            // The sum is part of what accesses memory there.
+            Op::Binary { .. } if self.s.fused[at] => {}
             // The address of the instruction is part of the sum.
             Op::Binary { a, b, .. } if self.is_fused(a) => {
                 let distance = self.block.constant(b).unwrap_or(0) as i64;
@@ -294,7 +278,7 @@ impl<'a> Emitter<'a> {
                 let cc = self.condition(cond);
                 self.asm.jcc(cc, cold);
                 let site = self.site(op, &[value], None);
-                self.s.cold.push(Cold { label: cold, site, back: None });
+                self.s.cold.push(Cold::leaving(cold, site));
                 self.release_operands(&[value]);
                 self.release_condition(cond);
             }
@@ -370,15 +354,20 @@ impl<'a> Emitter<'a> {
         for (place, &value) in places.iter_mut().zip(operands) {
             *place = self.place(value);
         }
+        self.site_at(op, places, operands.len(), result)
+    }
+
+    /// The same with the places of its operands.
+    pub fn site_at(&mut self, op: &Op, operands: [Place; 4], count: usize, result: Option<Reg>) -> u32 {
+        self.kept_at_site = self.kept();
         let pending = self.s.pending.iter();
         let pending = pending.map(|pending| (pending.slot, self.place(pending.value))).collect();
         self.in_site = false;
         let unretired = self.insns.wrapping_sub(self.before);
-        let count = operands.len() as u8;
         self.sites.push(Site {
             op: *op,
-            operands: places,
-            count,
+            operands,
+            count: count as u8,
             result,
             insn: self.insn,
             unretired,
@@ -387,7 +376,7 @@ impl<'a> Emitter<'a> {
         self.request.first_site + self.sites.len() as u32 - 1
     }
 
-    fn place(&self, value: Value) -> Place {
+    pub fn place(&self, value: Value) -> Place {
         match self.loc(value) {
             Loc::Const(number) => Place::Const(number),
             Loc::Temp(reg) | Loc::Home(reg) => Place::Reg(reg),
@@ -470,9 +459,45 @@ impl<'a> Emitter<'a> {
         self.s.fixes.push(fix);
     }
 
+    /// The address of an access.
+    pub fn address(&mut self, addr: Value) -> Address {
+        match self.sum(addr) {
+            Some((base, disp)) => Address { base: self.fetch(base), disp },
+            None => Address { base: self.fetch(addr), disp: 0 },
+        }
+    }
+
+    /// Lets go of an address.
+    pub fn release_address(&mut self, addr: Value) {
+        let value = self.sum(addr).map_or(addr, |(base, _)| base);
+        self.release_operands(&[value]);
+    }
+
+    fn sum(&self, addr: Value) -> Option<(Value, i32)> {
+        if self.is_fused(addr) { sum(self.block, addr) } else { None }
+    }
+
+    /// Whether a load is extended by its sign.
+    pub fn is_extended(&self, load: Value) -> bool {
+        self.s.extended[load.0 as usize]
+    }
+
+    /// Has a site that was just described called out to behind the block; gives where that goes on.
     pub fn cold(&mut self, label: Label, site: u32) -> Label {
+        self.cold_access(label, site, None, None)
+    }
+
+    /// The same for an access to an address, whose result may be extended.
+    pub fn cold_access(
+        &mut self,
+        label: Label,
+        site: u32,
+        address: Option<Address>,
+        extended: Option<(Width, Reg)>,
+    ) -> Label {
         let back = self.asm.label();
-        self.s.cold.push(Cold { label, site, back: Some(back) });
+        let kept = self.kept_at_site;
+        self.s.cold.push(Cold { label, site, back: Some(back), address, extended, kept });
         back
     }
 
@@ -500,8 +525,8 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// Has the other place looked at behind the block.
-    pub fn second_look(&mut self, look: SecondLook) {
+    /// Has the other place of a page, or by itself, looked at behind the block.
+    pub fn look_first(&mut self, look: Look) {
         self.s.looks.push(look);
     }
 
@@ -516,7 +541,7 @@ impl<'a> Emitter<'a> {
         let cold = self.asm.label();
         self.asm.jcc(super::asm::Cc::S, cold);
         let site = self.site(&Op::Fence, &[], None);
-        self.s.cold.push(Cold { label: cold, site, back: None });
+        self.s.cold.push(Cold::leaving(cold, site));
     }
 
     /// Counts down for a block that a way back leads to, and goes there, or leaves through a site if the count is down.
@@ -531,13 +556,39 @@ impl<'a> Emitter<'a> {
         // A site without an operation leaves for the run loop.
         let site = self.site(&Op::Fence, &[], None);
         (self.insn, self.before) = (insn, before);
-        self.s.cold.push(Cold { label: cold, site, back: None });
+        self.s.cold.push(Cold::leaving(cold, site));
     }
 }
 
-fn spill(place: u16) -> super::asm::Mem {
+/// Where something is put aside.
+pub(super) fn spill(place: u16) -> super::asm::Mem {
     let field = field!(spill);
     super::asm::Mem { base: STATE, disp: field.disp + 8 * i32::from(place), ..field }
+}
+
+/// The address of an access that is looked up in line, and may be shared.
+fn looked_up(op: &Op) -> Option<Value> {
+    match *op {
+        Op::Load { addr, .. }
+        | Op::LoadToModify { addr, .. }
+        | Op::Store { addr, .. }
+        | Op::VectorLoad { addr, .. }
+        | Op::VectorStore { addr, .. } => Some(addr),
+        _ => None,
+    }
+}
+
+/// What an address is the sum of, if it is one of something computed and a small number.
+fn sum(block: &Block, addr: Value) -> Option<(Value, i32)> {
+    match *block.definition(addr) {
+        Op::Binary { op: Binary::Add, w: W64, a, b }
+            if !matches!(block.definition(a), Op::Pc | Op::Const(_)) =>
+        {
+            let number = block.constant(b)? as i64;
+            (number.unsigned_abs() < NEAR).then_some((a, number as i32))
+        }
+        _ => None,
+    }
 }
 
 /// Whether an operation does more than define a value.
@@ -555,7 +606,10 @@ impl Scratch {
             list.clear();
             list.resize(count, NEVER);
         }
-        for list in [&mut self.fused, &mut self.done, &mut self.checks] {
+        self.address_uses.clear();
+        self.address_uses.resize(count, 0);
+        self.groups.find(block);
+        for list in [&mut self.fused, &mut self.done, &mut self.checks, &mut self.extended] {
             list.clear();
             list.resize(count, false);
         }
@@ -603,6 +657,9 @@ impl Scratch {
             if !self.is_dead(at, op) {
                 block.for_each_operand(op, |value| self.uses[value.0 as usize] += 1);
             }
+            if let Some(addr) = looked_up(op) {
+                self.address_uses[addr.0 as usize] += 1;
+            }
         }
         // The terminator reads its operands behind everything else, on which ways depend.
         for (at, op) in block.ops.iter().enumerate().rev() {
@@ -620,6 +677,25 @@ impl Scratch {
                 self.fused[cond.0 as usize] = true;
                 self.used(a, use_at);
                 self.used(b, use_at);
+            }
+            if let Some(addr) = looked_up(op)
+                && let Some((base, _)) = sum(block, addr)
+                && self.uses[addr.0 as usize] == self.address_uses[addr.0 as usize]
+            {
+                self.fused[addr.0 as usize] = true;
+                self.used(base, use_at);
+                block.for_each_operand(op, |value| {
+                    if value != addr {
+                        self.used(value, use_at);
+                    }
+                });
+                continue;
+            }
+            if let Op::Unary { op: Unary::Sext, w, a } = *op
+                && matches!(*block.definition(a), Op::Load { w: of, .. } if of == w)
+                && self.uses[a.0 as usize] == 1
+            {
+                self.extended[a.0 as usize] = true;
             }
             if let Op::Binary { op: Binary::Add, w: W64, a, b } = *op
                 && *block.definition(a) == Op::Pc
@@ -668,7 +744,8 @@ impl Scratch {
         }
         // Where extending changes nothing, the operand may be computed there as well.
         for (at, op) in block.ops.iter().enumerate().rev() {
-            if let Op::Unary { op: Unary::Zext, w, a } = *op
+            if let Op::Unary { op, w, a } = *op
+                && (op == Unary::Zext || op == Unary::Sext && self.extended[a.0 as usize])
                 && self.hint[at] != NEVER
                 && self.hint[a.0 as usize] == NEVER
                 && let Op::Binary { w: from, .. } | Op::Unary { w: from, .. } | Op::Load { w: from, .. } =

@@ -384,15 +384,7 @@ impl Emitter<'_> {
     /// Has a register of vectors get a number and zeros where a label leads to; gives the label of where to go on.
     fn fix(&mut self, cold: Label, register: Xmm, number: u64) -> Label {
         let back = self.asm.label();
-        self.add_fix(super::block::Fix { label: cold, register, number, back });
+        self.add_fix(super::cold::Fix { label: cold, register, number, back });
         back
     }
-}
-
-/// Writes what is behind the block.
-pub(super) fn emit_fix(asm: &mut super::asm::Asm, fix: super::block::Fix) {
-    asm.bind(fix.label);
-    asm.mov_imm(Reg::RAX, fix.number);
-    asm.sse_wide(Some(0x66), &[0x0f, 0x6e], fix.register, Reg::RAX);
-    asm.jmp(fix.back);
 }

@@ -1,8 +1,8 @@
 //! A region as a whole: its entry, its blocks, and the ways between them and out.
 
 use super::asm::{Alu, Asm, Cc, Label, Reg};
-use super::block::{Cold, Emitter};
-use super::floats::emit_fix;
+use super::block::Emitter;
+use super::cold;
 use super::plan::{FIRST_VECTOR, Plan, SlotSet, may_change_mode};
 use super::stubs::emit_quick_jump;
 use super::vectors::{read_vector, write_vector};
@@ -110,23 +110,8 @@ impl<'a> Flow<'a> {
     /// What is rarely needed of all blocks.
     fn cold(&mut self) {
         let Lowering { asm, block, plan, .. } = &mut *self.lowering;
-        for fix in block.fixes.drain(..) {
-            emit_fix(asm, fix);
-        }
-        let mut looks = block.looks.drain(..).peekable();
-        for Cold { label, site, back } in block.cold.drain(..) {
-            if let Some(look) = looks.next_if(|look| look.miss == label) {
-                asm.bind(look.label);
-                asm.call_indirect(look.look);
-                asm.jcc(Cc::E, look.found);
-            }
-            asm.bind(label);
-            asm.call_indirect(plan.call_out());
-            asm.note(site);
-            if let Some(back) = back {
-                asm.jmp(back);
-            }
-        }
+        let (fixes, looks) = (block.fixes.drain(..), block.looks.drain(..));
+        cold::emit(asm, plan.call_out(), fixes, looks, block.cold.drain(..));
     }
 
     fn outs(&mut self) {

@@ -1,9 +1,11 @@
 //! Accesses to guest memory: the TLB check in line, everything else at a site.
 
 use super::asm::{Alu, Asm, Cc, Label, Mem, Reg, Shift};
-use super::block::{Emitter, SecondLook};
-use super::{BIAS, STATE, field};
-use crate::addr::Width::{self, W32, W64};
+use super::block::groups::Share;
+use super::block::{Emitter, spill};
+use super::cold::{Access, Address, Alone, Kept, Look, Other};
+use super::{BIAS, Place, STATE, field};
+use crate::addr::Width::{self, W8, W32, W64};
 use crate::addr::{PAGE_MASK, PAGE_SHIFT};
 use crate::emit::Amo;
 use crate::ir::block::{Op, Value};
@@ -20,9 +22,8 @@ const PAGE_BITS: i32 = !(PAGE_MASK as i32);
 impl Emitter<'_> {
     pub(super) fn memory(&mut self, v: Value, op: &Op) {
         match *op {
-            Op::Load { w, addr } => self.load(v, op, w, addr, offset_of!(Entry, read)),
-            Op::LoadToModify { w, addr } => self.load(v, op, w, addr, offset_of!(Entry, write)),
-            Op::Store { w, addr, value } => self.store(v, op, w, addr, value),
+            Op::Load { w, addr } | Op::LoadToModify { w, addr } => self.load(v, op, w, addr),
+            Op::Store { w, addr, value } => self.store(op, w, addr, value),
             Op::CheckCrossingWrite { addr, len_bytes } => self.check_crossing(op, addr, len_bytes),
             Op::Amo { op: amo, w, addr, value } => self.amo(v, op, amo, w, addr, value),
             Op::CompareExchange { w, addr, expected, new } => {
@@ -37,60 +38,132 @@ impl Emitter<'_> {
     /// Looks an address up; where it misses, goes to a label. The host's address is then that of the guest plus RAX.
     /// `aligned` accesses miss where they are misaligned, others where they cross into another page. The label is that of the
     /// next site.
-    pub(super) fn look_up(&mut self, addr: Reg, len_bytes: u64, tag: usize, aligned: bool) -> Label {
-        let [label, found, miss] = [(); 3].map(|()| self.asm.label());
-        let context = self.request.context;
-        let entry = |field| entry(context, field);
-        self.asm.mov32(Reg::RAX, addr);
-        self.asm.shift_imm(Shift::Shr, W32, Reg::RAX, (PAGE_SHIFT - ENTRY_SHIFT) as u8);
-        self.asm.alu_imm(Alu::And, W32, Reg::RAX, ((ENTRIES - 1) << ENTRY_SHIFT) as i32);
-        let last = len_bytes as i32 - 1;
-        let (last, mask) = if aligned { (0, PAGE_BITS | last) } else { (last, PAGE_BITS) };
-        match last {
-            0 => self.asm.mov(Reg::RCX, addr),
-            last => self.asm.lea(W64, Reg::RCX, Mem::at(addr, last)),
-        }
-        self.asm.alu_imm(Alu::And, W64, Reg::RCX, mask);
-        self.asm.alu(Alu::Or, W64, Reg::RCX, space(context));
-        self.asm.alu(Alu::Cmp, W64, Reg::RCX, entry(tag));
-        self.asm.jcc(Cc::NE, label);
-        self.asm.load(W64, Reg::RAX, entry(offset_of!(Entry, addend)));
+    fn look_up(&mut self, address: Address, len_bytes: i32, tag: usize, aligned: bool) -> Label {
+        let [found, miss] = [(); 2].map(|()| self.asm.label());
+        let label = self.check(address, [0, len_bytes - 1], tag, aligned);
+        self.asm.load(W64, Reg::RAX, entry(self.request.context, offset_of!(Entry, addend)));
         self.asm.bind(found);
-        let looks =
-            if tag == offset_of!(Entry, read) { field!(links.look_read) } else { field!(links.look_write) };
-        let look = Mem { disp: looks.disp + (context * size_of::<u64>()) as i32, ..looks };
-        self.second_look(SecondLook { label, look, found, miss });
+        let other = Other { label, look: self.looks(tag), found, keep: Kept::Nowhere };
+        self.look_first(Look { other: Some(other), alone: None, miss });
         miss
     }
 
-    fn load(&mut self, v: Value, op: &Op, w: Width, addr: Value, tag: usize) {
+    /// Compares the tag of the page of the first byte with that of the last one, so far from an address. Goes to the label
+    /// where they differ, with the tag in RCX and the distance of the first one's own place in RAX.
+    fn check(
+        &mut self,
+        Address { base, disp }: Address,
+        [first, last]: [i32; 2],
+        tag: usize,
+        aligned: bool,
+    ) -> Label {
+        let label = self.asm.label();
+        let context = self.request.context;
+        match disp + first {
+            0 => self.asm.mov32(Reg::RAX, base),
+            first => self.asm.lea(W32, Reg::RAX, Mem::at(base, first)),
+        }
+        self.asm.shift_imm(Shift::Shr, W32, Reg::RAX, (PAGE_SHIFT - ENTRY_SHIFT) as u8);
+        self.asm.alu_imm(Alu::And, W32, Reg::RAX, ((ENTRIES - 1) << ENTRY_SHIFT) as i32);
+        let (last, mask) = if aligned { (0, PAGE_BITS | last) } else { (last, PAGE_BITS) };
+        match disp + last {
+            0 => self.asm.mov(Reg::RCX, base),
+            last => self.asm.lea(W64, Reg::RCX, Mem::at(base, last)),
+        }
+        self.asm.alu_imm(Alu::And, W64, Reg::RCX, mask);
+        self.asm.alu(Alu::Or, W64, Reg::RCX, space(context));
+        self.asm.alu(Alu::Cmp, W64, Reg::RCX, entry(context, tag));
+        self.asm.jcc(Cc::NE, label);
+        label
+    }
+
+    /// Where the address of what looks further for a kind of access is.
+    fn looks(&self, tag: usize) -> Mem {
+        let looks =
+            if tag == offset_of!(Entry, read) { field!(links.look_read) } else { field!(links.look_write) };
+        Mem { disp: looks.disp + (self.request.context * size_of::<u64>()) as i32, ..looks }
+    }
+
+    /// Accesses memory; the site does the same, with these operands behind the address. Gives where that goes on.
+    pub(super) fn access(&mut self, op: &Op, address: Address, access: Access, operands: &[Value]) -> Label {
+        let tag = match op {
+            Op::Load { .. } | Op::VectorLoad { .. } => offset_of!(Entry, read),
+            _ => offset_of!(Entry, write),
+        };
+        let result = if let Access::Load { to, .. } = access { Some(to) } else { None };
+        let share = self.share();
+        let [found, alone, done] = [(); 3].map(|()| self.asm.label());
+        let mut other = None;
+        let mut through = Reg::RAX;
+        let miss = match share {
+            Share::None => self.look_up(address, access.len_bytes(), tag, false),
+            Share::First { from, to, writes, keep } => {
+                let tag = if writes { offset_of!(Entry, write) } else { offset_of!(Entry, read) };
+                let label = self.check(address, [from, to], tag, false);
+                let addend = entry(self.request.context, offset_of!(Entry, addend));
+                match keep {
+                    Kept::Reg(reg) => {
+                        self.asm.load(W64, reg, addend);
+                        through = reg;
+                    }
+                    _ => {
+                        self.asm.load(W64, Reg::RAX, addend);
+                        keep.set(self.asm);
+                    }
+                }
+                self.asm.bind(found);
+                other = Some(Other { label, look: self.looks(tag), found, keep });
+                self.asm.label()
+            }
+            Share::Next(kept) => {
+                match kept {
+                    Kept::Spill(place) => self.asm.load(W64, Reg::RAX, spill(place)),
+                    Kept::Reg(reg) => through = reg,
+                    Kept::Nowhere => unreachable!("a distance that is shared is kept"),
+                }
+                self.asm.test(W64, through, through);
+                self.asm.jcc(Cc::E, alone);
+                self.asm.label()
+            }
+        };
+        if !matches!(share, Share::None) {
+            let look = self.looks(tag);
+            let alone = Some(Alone { label: alone, look, address, access, done });
+            self.look_first(Look { other, alone, miss });
+        }
+        let mut places = [Place::Const(0); 4];
+        places[0] = Place::Reg(if address.disp == 0 { address.base } else { Reg::RCX });
+        for (place, &value) in places[1..].iter_mut().zip(operands) {
+            *place = self.place(value);
+        }
+        let site = self.site_at(op, places, 1 + operands.len(), result);
+        access.emit(self.asm, Mem::sum(address.base, through, address.disp));
+        self.asm.bind(done);
+        self.end_share();
+        self.cold_access(miss, site, (address.disp != 0).then_some(address), access.extended())
+    }
+
+    fn load(&mut self, v: Value, op: &Op, w: Width, addr: Value) {
         let to = self.dest(v, None);
-        self.set_bits(v, w.bits());
-        let x = self.fetch(addr);
-        let miss = self.look_up(x, w.bytes(), tag, false);
-        let site = self.site(op, &[addr], Some(to));
-        self.asm.load(w, to, Mem::sum(x, Reg::RAX, 0));
-        let back = self.cold(miss, site);
+        let signed = self.is_extended(v);
+        self.set_bits(v, if signed { 64 } else { w.bits() });
+        let address = self.address(addr);
+        let back = self.access(op, address, Access::Load { w, to, signed }, &[]);
         self.asm.bind(back);
-        self.release_operands(&[addr]);
+        self.release_address(addr);
         self.define(v, to);
     }
 
-    fn store(&mut self, _v: Value, op: &Op, w: Width, addr: Value, value: Value) {
-        let x = self.fetch(addr);
-        let immediate = self.immediate(w, value);
-        let y = if immediate.is_none() { Some(self.fetch(value)) } else { None };
-        let miss = self.look_up(x, w.bytes(), offset_of!(Entry, write), false);
-        let site = self.site(op, &[addr, value], None);
-        let to = Mem::sum(x, Reg::RAX, 0);
-        match (immediate, y) {
-            (Some(number), _) => self.asm.store_imm(w, to, number),
-            (None, Some(y)) => self.asm.store(w, to, y),
-            (None, None) => unreachable!("a value that is no constant is in a register"),
-        }
-        let back = self.cold(miss, site);
+    fn store(&mut self, op: &Op, w: Width, addr: Value, value: Value) {
+        let address = self.address(addr);
+        let access = match self.immediate(w, value) {
+            Some(number) => Access::StoreNumber { w, number },
+            None => Access::Store { w, from: self.fetch(value) },
+        };
+        let back = self.access(op, address, access, &[value]);
         self.asm.bind(back);
-        self.release_operands(&[addr, value]);
+        self.release_operands(&[value]);
+        self.release_address(addr);
     }
 
     fn check_crossing(&mut self, op: &Op, addr: Value, len_bytes: u16) {
@@ -121,7 +194,8 @@ impl Emitter<'_> {
         self.set_bits(v, w.bits());
         let to = self.result_register(v);
         let (x, y) = (self.fetch(addr), self.fetch(value));
-        let miss = self.look_up(x, w.bytes(), offset_of!(Entry, write), true);
+        let miss =
+            self.look_up(Address { base: x, disp: 0 }, w.bytes() as i32, offset_of!(Entry, write), true);
         let site = self.site(op, &[addr, value], to);
         // The address in one register: the destination may be an operand's.
         self.asm.alu(Alu::Add, W64, Reg::RAX, x);
@@ -146,7 +220,8 @@ impl Emitter<'_> {
         self.set_bits(v, w.bits());
         let to = self.result_register(v);
         let [x, expected, new] = operands.map(|value| self.fetch(value));
-        let miss = self.look_up(x, w.bytes(), offset_of!(Entry, write), true);
+        let miss =
+            self.look_up(Address { base: x, disp: 0 }, w.bytes() as i32, offset_of!(Entry, write), true);
         let site = self.site(op, &operands, to);
         self.asm.alu(Alu::Add, W64, Reg::RAX, x);
         let at = Mem::at(Reg::RAX, 0);
@@ -180,15 +255,23 @@ fn entry(context: usize, field: usize) -> Mem {
     Mem::sum(STATE, Reg::RAX, (table + context * size_of::<[Entry; ENTRIES]>() + field) as i32)
 }
 
+/// In RAX instead of the distance of a place, with the number of the last byte of an access: all of it is to be looked up.
+pub(super) const ALONE: u32 = 1 << 31;
+
 /// Writes what looks at the other place of a page, as `mem::tlb` numbers it, for one context and one kind of access: RAX is
-/// the distance of its own place, RCX the tag that is wanted. Returns as after a comparison of it with what is there: if it
-/// is equal, RAX is the addend. No other register changes.
+/// the distance of its own place, RCX the tag that is wanted. Or, with [`ALONE`] in RAX, at both places of the page of the
+/// address in RCX. Returns as after a comparison of the tag with what is there: if it is equal, RAX is the addend. RCX may
+/// change, no other register does.
 ///
 /// An access that crosses into the next page wants that page's tag, and is found nowhere: places of two pages in a row
 /// differ in their lowest bit, which no skew changes.
 pub(super) fn emit_look(asm: &mut Asm, context: usize, tag: usize) {
     const SKEW: u32 = SKEW_TO + ENTRY_SHIFT;
     const _: () = assert!(SKEW_TO > 0 && OTHER_PLACE > 1);
+    let [alone, other] = [(); 2].map(|()| asm.label());
+    asm.test(W32, Reg::RAX, Reg::RAX);
+    asm.jcc(Cc::S, alone);
+    asm.bind(other);
     asm.push(Reg::RDX);
     asm.mov(Reg::RDX, Reg::RCX);
     asm.shift_imm(Shift::Shr, W64, Reg::RDX, (SKEW_SHIFT - SKEW) as u8);
@@ -197,6 +280,21 @@ pub(super) fn emit_look(asm: &mut Asm, context: usize, tag: usize) {
     asm.alu_imm(Alu::Xor, W32, Reg::RAX, (OTHER_PLACE << ENTRY_SHIFT) as i32);
     asm.pop(Reg::RDX);
     asm.alu(Alu::Cmp, W64, Reg::RCX, entry(context, tag));
+    asm.load(W64, Reg::RAX, entry(context, offset_of!(Entry, addend)));
+    asm.ret();
+    asm.bind(alone);
+    asm.push(Reg::RDX);
+    asm.zext(W8, Reg::RAX, Reg::RAX);
+    asm.lea(W64, Reg::RDX, Mem::sum(Reg::RCX, Reg::RAX, 0));
+    asm.mov32(Reg::RAX, Reg::RCX);
+    asm.shift_imm(Shift::Shr, W32, Reg::RAX, (PAGE_SHIFT - ENTRY_SHIFT) as u8);
+    asm.alu_imm(Alu::And, W32, Reg::RAX, ((ENTRIES - 1) << ENTRY_SHIFT) as i32);
+    asm.mov(Reg::RCX, Reg::RDX);
+    asm.pop(Reg::RDX);
+    asm.alu_imm(Alu::And, W64, Reg::RCX, PAGE_BITS);
+    asm.alu(Alu::Or, W64, Reg::RCX, space(context));
+    asm.alu(Alu::Cmp, W64, Reg::RCX, entry(context, tag));
+    asm.jcc(Cc::NE, other);
     asm.load(W64, Reg::RAX, entry(context, offset_of!(Entry, addend)));
     asm.ret();
 }

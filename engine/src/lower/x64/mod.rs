@@ -17,6 +17,7 @@ pub mod asm;
 mod asm_tests;
 mod block;
 mod boxes;
+mod cold;
 mod encodings;
 mod floats;
 mod flow;

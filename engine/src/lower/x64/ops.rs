@@ -267,6 +267,7 @@ impl Emitter<'_> {
             Unary::Zext if self.bits(a) <= w.bits() => return self.alias(v, a),
             // The sign is 0.
             Unary::Sext if self.bits(a) < w.bits() => return self.alias(v, a),
+            Unary::Sext if self.is_extended(a) => return self.alias(v, a),
             Unary::Zext | Unary::Sext => {
                 let to = self.dest(v, Some(a));
                 let x = self.operand(a);

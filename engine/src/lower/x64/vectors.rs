@@ -1,8 +1,9 @@
 //! Operations on vectors: an instruction each, on the registers that are homes of pairs of slots or on slots in memory.
 //! XMM0 to XMM2 hold nothing between operations.
 
-use super::asm::{Alu, Mem, Xmm, XmmRm};
+use super::asm::{Alu, Xmm, XmmRm};
 use super::block::Emitter;
+use super::cold::Access;
 use super::encodings::{Encoding, Form, Outcome, encoding, extract_encoding, insert_encoding};
 use super::slot;
 use crate::addr::Width::{W32, W64};
@@ -10,8 +11,6 @@ use crate::emit::{Slot, VectorExtract, VectorInsert, VectorOp};
 use crate::ir::block::{Op, Value};
 use crate::ir::vector::{CARRY, PARITY, ZERO};
 use crate::lower::x64::asm::{Asm, Reg};
-use crate::mem::tlb::Entry;
-use core::mem::offset_of;
 
 const XMM0: Xmm = Xmm(0);
 const XMM1: Xmm = Xmm(1);
@@ -177,36 +176,20 @@ impl Emitter<'_> {
     }
 
     pub(super) fn vector_load(&mut self, op: &Op, len_bytes: u8, to: Slot, addr: Value) {
-        let x = self.fetch(addr);
-        let miss = self.look_up(x, len_bytes.into(), offset_of!(Entry, read), false);
-        let site = self.site(op, &[addr], None);
-        let from = Mem::sum(x, Reg::RAX, 0);
+        let address = self.address(addr);
         let work = self.plan.vector_home(to).unwrap_or(XMM0);
-        match len_bytes {
-            4 => self.asm.sse(Some(0x66), &[0x0f, 0x6e], work, from),
-            8 => self.asm.sse(Some(0xf3), &[0x0f, 0x7e], work, from),
-            _ => self.asm.sse(None, &[0x0f, 0x10], work, from),
-        }
+        let back = self.access(op, address, Access::LoadVector { len_bytes, to: work }, &[]);
         self.vector_done(to, work);
-        let back = self.cold(miss, site);
         self.asm.bind(back);
-        self.release_operands(&[addr]);
+        self.release_address(addr);
     }
 
     pub(super) fn vector_store(&mut self, op: &Op, len_bytes: u8, addr: Value, from: Slot) {
-        let x = self.fetch(addr);
-        let miss = self.look_up(x, len_bytes.into(), offset_of!(Entry, write), false);
-        let site = self.site(op, &[addr], None);
-        let to = Mem::sum(x, Reg::RAX, 0);
+        let address = self.address(addr);
         let from = self.vector_in(from, XMM0);
-        match len_bytes {
-            4 => self.asm.sse(Some(0x66), &[0x0f, 0x7e], from, to),
-            8 => self.asm.sse(Some(0x66), &[0x0f, 0xd6], from, to),
-            _ => self.asm.sse(None, &[0x0f, 0x11], from, to),
-        }
-        let back = self.cold(miss, site);
+        let back = self.access(op, address, Access::StoreVector { len_bytes, from }, &[]);
         self.asm.bind(back);
-        self.release_operands(&[addr]);
+        self.release_address(addr);
     }
 
     pub(super) fn float_environment(&mut self, v: Value) {

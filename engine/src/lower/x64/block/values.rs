@@ -9,6 +9,7 @@ use crate::addr::Width::{self, W64};
 use crate::emit::Slot;
 use crate::ir::block::{Op, Value};
 use crate::lower::x64::asm::{Mem, Reg, Rm};
+use crate::lower::x64::cold::Kept;
 use crate::lower::x64::slot;
 
 /// How many operations ahead is looked for the next use of what registers hold.
@@ -126,7 +127,7 @@ impl Emitter<'_> {
     }
 
     /// A register that holds nothing and is not used by this operation.
-    fn free(&self) -> Option<Reg> {
+    pub(super) fn free(&self) -> Option<Reg> {
         let free = |reg: &Reg| self.refs[usize::from(reg.0)] == 0 && self.locked >> reg.0 & 1 == 0;
         self.plan.temps.iter().copied().find(free)
     }
@@ -153,6 +154,11 @@ impl Emitter<'_> {
                 if self.s.backing[value.0 as usize] == Loc::Nowhere {
                     backed &= !(1 << reg.0);
                 }
+            }
+        }
+        for kept in self.kept() {
+            if let Kept::Reg(reg) = kept {
+                left |= 1 << reg.0;
             }
         }
         assert!(left != 0, "an operation locks fewer registers than there are");
@@ -196,6 +202,7 @@ impl Emitter<'_> {
                     }
                 }
                 self.refs.swap(usize::from(reg.0), usize::from(to.0));
+                self.keep_elsewhere(Kept::Reg(reg), Kept::Reg(to));
             }
             None => self.put_aside(reg),
         }
@@ -203,6 +210,13 @@ impl Emitter<'_> {
 
     /// Gives a register up: its values are in memory from now on.
     fn put_aside(&mut self, reg: Reg) {
+        if self.kept().contains(&Kept::Reg(reg)) {
+            let place = self.free_spill();
+            self.asm.store(W64, spill(place), reg);
+            self.spills[usize::from(place)] = 1;
+            self.refs[usize::from(reg.0)] = 0;
+            return self.keep_elsewhere(Kept::Reg(reg), Kept::Spill(place));
+        }
         let mut place = None;
         for index in 0..self.s.live.len() {
             let value = self.s.live[index];
@@ -233,7 +247,7 @@ impl Emitter<'_> {
         place
     }
 
-    fn free_spill(&self) -> u16 {
+    pub(super) fn free_spill(&self) -> u16 {
         self.spills.iter().position(|&refs| refs == 0).expect("there is room for every value") as u16
     }
 

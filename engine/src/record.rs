@@ -12,6 +12,7 @@ use crate::emit::{Amo, Binary, Cond, Emit, SLOTS, Slot, Unary, VectorExtract, Ve
 use crate::guest::{Guest, HelperId, HelperInfo, TrapCause};
 use crate::ir::block::{Args, Block, Op, Value};
 use crate::ir::eval;
+use simplify::Simpler;
 
 /// The instruction ends here in every run; what ends it has been recorded.
 #[derive(Debug)]
@@ -136,9 +137,13 @@ impl Emit for Recorder {
             (Some(a), Some(b)) => self.imm(eval::binary(op, w, a, b)),
             (_, Some(0)) if zero_is_neutral(op) => self.unary(Unary::Zext, w, a),
             (Some(0), _) if op == Binary::Add => self.unary(Unary::Zext, w, b),
-            _ => match self.rotation(op, w, a, b) {
-                Some(rotated) => rotated,
-                None => self.push(Op::Binary { op, w, a, b }),
+            _ => match simplify::simpler(&self.block, op, w, a, b) {
+                Some(Simpler::Number(number)) => self.imm(number),
+                Some(Simpler::Extension(op, w, a)) => self.unary(op, w, a),
+                None => match self.rotation(op, w, a, b) {
+                    Some(rotated) => rotated,
+                    None => self.push(Op::Binary { op, w, a, b }),
+                },
             },
         }
     }
@@ -159,7 +164,10 @@ impl Emit for Recorder {
         let [a, b] = self.low_bits(w, [a, b]);
         match (self.known(a), self.known(b)) {
             (Some(a), Some(b)) => self.imm(u64::from(eval::compare(cond, w, a, b))),
-            _ => self.push(Op::Compare { cond, w, a, b }),
+            _ => {
+                let repeated = simplify::repeated(&self.block, cond, a, b);
+                self.push(repeated.unwrap_or(Op::Compare { cond, w, a, b }))
+            }
         }
     }
 

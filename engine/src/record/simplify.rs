@@ -4,7 +4,7 @@
 
 use crate::addr::Width::{self, W32, W64};
 use crate::ir::block::{Block, Op, Value};
-use crate::ir::ops::{Binary, Unary};
+use crate::ir::ops::{Binary, Cond, Unary};
 
 /// How many operations back an operand of an extension still is at hand: further away, it would be kept for this alone.
 const AT_HAND: u32 = 12;
@@ -98,5 +98,59 @@ fn shift(block: &Block, by: Binary, value: Value) -> Option<(Width, Value, u32)>
     match *block.definition(value) {
         Op::Binary { op, w, a, b } if op == by => Some((w, a, block.constant(b)? as u32 & (w.bits() - 1))),
         _ => None,
+    }
+}
+
+/// What an operation gives that needs no operation of its own, or a simpler one.
+pub(super) enum Simpler {
+    Number(u64),
+    Extension(Unary, Width, Value),
+}
+
+/// The same as an operation on two values, if it is simpler.
+pub(super) fn simpler(block: &Block, op: Binary, w: Width, a: Value, b: Value) -> Option<Simpler> {
+    use Simpler::{Extension, Number};
+    match op {
+        Binary::And | Binary::Or if a == b => Some(Extension(Unary::Zext, w, a)),
+        Binary::Xor | Binary::Sub if a == b => Some(Number(0)),
+        Binary::ShrU | Binary::ShrS => {
+            let (of, x, up) = shift(block, Binary::Shl, a)?;
+            let down = block.constant(b)? as u32 & (w.bits() - 1);
+            if of != w || up != down {
+                return None;
+            }
+            let kept = [Width::W8, Width::W16, W32].into_iter().find(|kept| kept.bits() + up == w.bits())?;
+            // In fewer than 64 bits, what is above the operation is to be 0.
+            match (op, w) {
+                (Binary::ShrU, _) => Some(Extension(Unary::Zext, kept, x)),
+                (_, W64) => Some(Extension(Unary::Sext, kept, x)),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// The comparison that tells whether another one holds, or does not, where that is asked for.
+pub(super) fn repeated(block: &Block, cond: Cond, a: Value, b: Value) -> Option<Op> {
+    let Op::Compare { cond: inner, w, a: x, b: y } = *block.definition(a) else { return None };
+    if block.constant(b) != Some(0) || a.0 + AT_HAND < block.ops.len() as u32 {
+        return None;
+    }
+    match cond {
+        Cond::Eq => Some(Op::Compare { cond: opposite(inner), w, a: x, b: y }),
+        Cond::Ne => Some(Op::Compare { cond: inner, w, a: x, b: y }),
+        _ => None,
+    }
+}
+
+fn opposite(cond: Cond) -> Cond {
+    match cond {
+        Cond::Eq => Cond::Ne,
+        Cond::Ne => Cond::Eq,
+        Cond::LtS => Cond::GeS,
+        Cond::GeS => Cond::LtS,
+        Cond::LtU => Cond::GeU,
+        Cond::GeU => Cond::LtU,
     }
 }

@@ -550,6 +550,17 @@ impl Asm {
         self.modrm(to.0 & 7, rm);
     }
 
+    /// `to = from` rotated to the right, 32 bits; leaves the flags alone. Needs BMI2.
+    pub fn rorx32(&mut self, to: Reg, from: Reg, by: u8) {
+        // VEX, opcodes behind 0F 3A, prefix F2; what extends registers is inverted.
+        self.byte(0xc4);
+        self.byte((!(to.0 >> 3 << 2 | from.0 >> 3) & 7) << 5 | 3);
+        self.byte(0x7b);
+        self.byte(0xf0);
+        self.modrm(to.0 & 7, from.into());
+        self.byte(by);
+    }
+
     /// EAX = the flags that are arithmetic flags in x86 and a few others, in their places in the low byte.
     pub fn flags_byte(&mut self) {
         // LAHF, then AH zero-extended.

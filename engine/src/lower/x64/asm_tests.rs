@@ -116,6 +116,18 @@ fn jumps_lead_to_their_labels() {
 }
 
 #[test]
+fn rotations_into_another_register() {
+    for (to, from, want) in [
+        (Reg::RAX, Reg::RBP, "rorx eax, ebp, 7"),
+        (Reg::RDI, Reg::R13, "rorx edi, r13d, 7"),
+        (Reg::R9, Reg::RSI, "rorx r9d, esi, 7"),
+        (Reg::R8, Reg::R12, "rorx r8d, r12d, 7"),
+    ] {
+        assert_eq!(text(|asm| asm.rorx32(to, from, 7)), want);
+    }
+}
+
+#[test]
 fn fused_multiply_adds() {
     for (to, a, b) in [(0, 1, 2), (15, 1, 2), (0, 15, 2), (0, 1, 15), (9, 10, 11)] {
         let text = text(|asm| asm.fused(true, 0xb9, Xmm(to), Xmm(a), Xmm(b)));

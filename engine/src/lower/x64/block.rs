@@ -14,7 +14,7 @@ use super::plan::{FIRST_VECTOR, Plan, SlotSet, is_site, touches_state};
 use super::vectors::{read_vector, write_vector};
 use super::{COUNTDOWN, Features, Place, Request, STATE, Site, boxes, field, slot};
 use crate::addr::Width::{self, W64};
-use crate::emit::{Binary, SLOTS, Slot, Unary};
+use crate::emit::{Binary, Cond, SLOTS, Slot, Unary};
 use crate::ir::block::{Block, Op, Value};
 use crate::ir::region::{Region, Way};
 use crate::vcpu::SPILLS;
@@ -197,7 +197,7 @@ impl<'a> Emitter<'a> {
 
     fn op(&mut self, at: usize, op: &Op) {
         let v = Value(at as u32);
-        if op.result().is_some() && !has_effect(op) && self.s.last_use[at] == NEVER {
+        if self.s.last_use[at] == NEVER && op.result().is_some() && !has_effect(op) {
             return;
         }
         match *op {
@@ -225,10 +225,10 @@ impl<'a> Emitter<'a> {
                 self.pc_into(to, self.insn);
                 self.define(v, to);
             }
-            // The sum is part of what accesses memory there.
+            // It is part of what accesses memory there, or of a comparison.
             Op::Binary { .. } if self.s.fused[at] => {}
             // The address of the instruction is part of the sum.
-            Op::Binary { a, b, .. } if self.is_fused(a) => {
+            Op::Binary { a, b, .. } if self.is_fused(a) && *self.block.definition(a) == Op::Pc => {
                 let distance = self.block.constant(b).unwrap_or(0) as i64;
                 // That may be of another instruction than the sum.
                 let before = self.block.ops[..a.0 as usize].iter();
@@ -239,9 +239,9 @@ impl<'a> Emitter<'a> {
             }
             Op::Binary { op, w, a, b } => self.binary(v, op, w, a, b),
             Op::Unary { op, w, a } => self.unary(v, op, w, a),
-            Op::Compare { cond, w, a, b } => {
+            Op::Compare { .. } => {
                 if !self.s.fused[at] {
-                    self.compare(v, cond, w, a, b);
+                    self.compare(v);
                 }
             }
             Op::Select { cond, a, b } => self.select(v, cond, a, b),
@@ -467,6 +467,14 @@ impl<'a> Emitter<'a> {
         }
     }
 
+    /// What a comparison asks the common bits of, if nobody else is interested in those.
+    pub fn tested(&self, cond: Value) -> Option<(Width, Value, Value)> {
+        match *self.block.definition(cond) {
+            Op::Compare { a, .. } if self.is_fused(a) => tested(self.block, cond),
+            _ => None,
+        }
+    }
+
     /// Lets go of an address.
     pub fn release_address(&mut self, addr: Value) {
         let value = self.sum(addr).map_or(addr, |(base, _)| base);
@@ -578,6 +586,15 @@ fn looked_up(op: &Op) -> Option<Value> {
     }
 }
 
+/// What a comparison with 0 asks the common bits of, and in which width.
+fn tested(block: &Block, cond: Value) -> Option<(Width, Value, Value)> {
+    let Op::Compare { cond, w, a, b } = *block.definition(cond) else { return None };
+    let Op::Binary { op: Binary::And, w: of, a: x, b: y } = *block.definition(a) else { return None };
+    // The sign of narrower bits is that of the operation.
+    let fits = of >= w || matches!(cond, Cond::Eq | Cond::Ne);
+    (fits && block.constant(b) == Some(0) && block.constant(x).is_none()).then_some((w.min(of), x, y))
+}
+
 /// What an address is the sum of, if it is one of something computed and a small number.
 fn sum(block: &Block, addr: Value) -> Option<(Value, i32)> {
     match *block.definition(addr) {
@@ -671,12 +688,15 @@ impl Scratch {
             | Op::TrapIf { cond, .. }
             | Op::LookIf { cond }
             | Op::Select { cond, .. } = *op
-                && let Op::Compare { a, b, .. } = *block.definition(cond)
+                && let Op::Compare { .. } = *block.definition(cond)
                 && self.uses[cond.0 as usize] == 1
             {
                 self.fused[cond.0 as usize] = true;
-                self.used(a, use_at);
-                self.used(b, use_at);
+                self.compared(block, cond, use_at);
+            }
+            if let Op::Compare { .. } = *op {
+                self.compared(block, Value(use_at), use_at);
+                continue;
             }
             if let Some(addr) = looked_up(op)
                 && let Some((base, _)) = sum(block, addr)
@@ -714,8 +734,22 @@ impl Scratch {
     fn is_dead(&self, at: usize, op: &Op) -> bool {
         match op {
             Op::Set { .. } => self.writes[at] == Write::Dead,
-            op => op.result().is_some() && !has_effect(op) && self.uses[at] == 0,
+            op => self.uses[at] == 0 && op.result().is_some() && !has_effect(op),
         }
+    }
+
+    /// A comparison is made at an operation. Where it asks about bits that two values have in common, these are its operands.
+    fn compared(&mut self, block: &Block, cond: Value, at: u32) {
+        let Op::Compare { a, b, .. } = *block.definition(cond) else { return };
+        let (a, b) = match tested(block, cond) {
+            Some((_, x, y)) if self.uses[a.0 as usize] == 1 => {
+                self.fused[a.0 as usize] = true;
+                (x, y)
+            }
+            _ => (a, b),
+        };
+        self.used(a, at);
+        self.used(b, at);
     }
 
     fn used(&mut self, value: Value, at: u32) {

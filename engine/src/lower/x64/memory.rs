@@ -59,11 +59,19 @@ impl Emitter<'_> {
     ) -> Label {
         let label = self.asm.label();
         let context = self.request.context;
-        match disp + first {
-            0 => self.asm.mov32(Reg::RAX, base),
-            first => self.asm.lea(W32, Reg::RAX, Mem::at(base, first)),
+        let shift = (PAGE_SHIFT - ENTRY_SHIFT) as u8;
+        if disp + first == 0 && self.features.bmi2 {
+            // What comes in above is masked away.
+            const _: () =
+                assert!(PAGE_SHIFT - ENTRY_SHIFT + ENTRIES.trailing_zeros() + ENTRY_SHIFT <= u32::BITS);
+            self.asm.rorx32(Reg::RAX, base, shift);
+        } else {
+            match disp + first {
+                0 => self.asm.mov32(Reg::RAX, base),
+                first => self.asm.lea(W32, Reg::RAX, Mem::at(base, first)),
+            }
+            self.asm.shift_imm(Shift::Shr, W32, Reg::RAX, shift);
         }
-        self.asm.shift_imm(Shift::Shr, W32, Reg::RAX, (PAGE_SHIFT - ENTRY_SHIFT) as u8);
         self.asm.alu_imm(Alu::And, W32, Reg::RAX, ((ENTRIES - 1) << ENTRY_SHIFT) as i32);
         let (last, mask) = if aligned { (0, PAGE_BITS | last) } else { (last, PAGE_BITS) };
         match disp + last {

@@ -11,6 +11,27 @@ fn carried_out_in(w: Width) -> Width {
     w.max(W32)
 }
 
+/// Which condition of the flags a comparison asks for.
+fn condition_code(cond: Cond) -> Cc {
+    match cond {
+        Cond::Eq => Cc::E,
+        Cond::Ne => Cc::NE,
+        Cond::LtS => Cc::L,
+        Cond::LtU => Cc::B,
+        Cond::GeS => Cc::GE,
+        Cond::GeU => Cc::AE,
+    }
+}
+
+/// The same condition after TEST, where nothing carries or overflows.
+fn after_test(cc: Cc) -> Cc {
+    match cc {
+        Cc::L => Cc::S,
+        Cc::GE => Cc::NS,
+        cc => cc,
+    }
+}
+
 impl Emitter<'_> {
     pub(super) fn binary(&mut self, v: Value, op: Binary, w: Width, a: Value, b: Value) {
         self.set_bits(v, w.bits());
@@ -327,28 +348,36 @@ impl Emitter<'_> {
         self.define(v, to);
     }
 
-    pub(super) fn compare(&mut self, v: Value, cond: Cond, w: Width, a: Value, b: Value) {
+    pub(super) fn compare(&mut self, v: Value) {
         self.set_bits(v, 1);
         // The destination may be an operand's register: it is written last.
         let to = self.dest(v, None);
-        let cc = self.flags_of(cond, w, a, b);
+        let cc = self.flags_of(v);
         self.asm.setcc(cc, Reg::RAX);
         self.asm.zext(W8, to, Reg::RAX);
-        self.release_operands(&[a, b]);
+        self.release_compared(v);
         self.define(v, to);
     }
 
-    /// Compares, and says which condition of the flags is the one asked for.
-    fn flags_of(&mut self, cond: Cond, w: Width, a: Value, b: Value) -> Cc {
-        let (mut a, mut b) = (a, b);
-        let mut cc = match cond {
-            Cond::Eq => Cc::E,
-            Cond::Ne => Cc::NE,
-            Cond::LtS => Cc::L,
-            Cond::LtU => Cc::B,
-            Cond::GeS => Cc::GE,
-            Cond::GeU => Cc::AE,
+    /// Makes a comparison, and says which condition of the flags is the one asked for.
+    fn flags_of(&mut self, compare: Value) -> Cc {
+        let Op::Compare { cond, w, a, b } = *self.block.definition(compare) else {
+            unreachable!("only comparisons are compared")
         };
+        if let Some((w, x, y)) = self.tested(compare) {
+            let number = self.immediate(w, y);
+            let x = self.fetch(x);
+            match number {
+                Some(number) => self.asm.test_imm(w, x, number),
+                None => {
+                    let y = self.fetch(y);
+                    self.asm.test(w, x, y);
+                }
+            }
+            return after_test(condition_code(cond));
+        }
+        let (mut a, mut b) = (a, b);
+        let mut cc = condition_code(cond);
         if self.constant(a).is_some() {
             (a, b) = (b, a);
             cc = match cond {
@@ -364,12 +393,7 @@ impl Emitter<'_> {
         match (self.immediate(w, b), x) {
             (Some(0), Rm::Reg(x)) => {
                 self.asm.test(w, x, x);
-                // After TEST nothing carries or overflows.
-                cc = match cc {
-                    Cc::L => Cc::S,
-                    Cc::GE => Cc::NS,
-                    cc => cc,
-                };
+                cc = after_test(cc);
             }
             (Some(number), x) => {
                 let number = match w {
@@ -393,10 +417,8 @@ impl Emitter<'_> {
 
     /// Sets the flags by a value that is a condition, and says when it holds.
     pub(super) fn condition(&mut self, cond: Value) -> Cc {
-        if self.is_fused(cond)
-            && let Op::Compare { cond, w, a, b } = *self.block.definition(cond)
-        {
-            return self.flags_of(cond, w, a, b);
+        if self.is_fused(cond) && matches!(self.block.definition(cond), Op::Compare { .. }) {
+            return self.flags_of(cond);
         }
         match self.operand(cond) {
             Rm::Reg(x) => self.asm.test(W64, x, x),
@@ -408,8 +430,16 @@ impl Emitter<'_> {
     /// Lets go of what [`Emitter::condition`] read.
     pub(super) fn release_condition(&mut self, cond: Value) {
         match *self.block.definition(cond) {
-            Op::Compare { a, b, .. } if self.is_fused(cond) => self.release_operands(&[a, b]),
+            Op::Compare { .. } if self.is_fused(cond) => self.release_compared(cond),
             _ => self.release_operands(&[cond]),
+        }
+    }
+
+    fn release_compared(&mut self, compare: Value) {
+        match (self.tested(compare), self.block.definition(compare)) {
+            (Some((_, x, y)), _) => self.release_operands(&[x, y]),
+            (None, &Op::Compare { a, b, .. }) => self.release_operands(&[a, b]),
+            _ => {}
         }
     }
 

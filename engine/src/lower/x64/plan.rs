@@ -56,6 +56,17 @@ impl SlotSet {
         *self != before
     }
 
+    /// All that are in it.
+    fn slots(self) -> impl Iterator<Item = Slot> {
+        self.0.into_iter().enumerate().flat_map(|(word, mut bits)| {
+            std::iter::from_fn(move || {
+                let bit = bits.trailing_zeros();
+                bits &= bits.wrapping_sub(1);
+                (bit < u64::BITS).then_some(Slot((64 * word) as u8 + bit as u8))
+            })
+        })
+    }
+
     pub fn join(&mut self, other: &Self) {
         for (a, b) in self.0.iter_mut().zip(other.0) {
             *a |= b;
@@ -170,8 +181,10 @@ impl Plan {
                 });
             }
         }
-        let mut wanted: Vec<(u64, u8)> = (0..=u8::MAX)
-            .map(|slot| (uses[usize::from(slot)], slot))
+        let mut wanted: Vec<(u64, u8)> = self
+            .vector_slots
+            .slots()
+            .map(|Slot(slot)| (uses[usize::from(slot)], slot))
             .filter(|&(uses, slot)| uses > WORTHWHILE * ONCE && scratch != Some(Slot(slot)))
             .collect();
         wanted.sort_by_key(|&(uses, slot)| (std::cmp::Reverse(uses), slot));
@@ -189,17 +202,20 @@ impl Plan {
 
     fn choose_homes(&mut self, region: &Region, transient: &[Slot]) {
         let mut uses = [0u64; SLOTS];
+        let mut named = SlotSet::default();
         for block in &region.blocks {
             for op in &block.block.ops {
                 if let Op::Get(slot) | Op::Set { slot, .. } = op
                     && !self.is_vector(*slot)
                 {
+                    named.insert(*slot);
                     uses[usize::from(slot.0)] += u64::from(block.weight);
                 }
             }
         }
-        let mut wanted: Vec<(u64, u8)> = (0..=u8::MAX)
-            .map(|slot| (uses[usize::from(slot)], slot))
+        let mut wanted: Vec<(u64, u8)> = named
+            .slots()
+            .map(|Slot(slot)| (uses[usize::from(slot)], slot))
             .filter(|&(uses, slot)| uses > WORTHWHILE * ONCE && !transient.contains(&Slot(slot)))
             .collect();
         wanted.sort_by_key(|&(uses, slot)| (std::cmp::Reverse(uses), slot));

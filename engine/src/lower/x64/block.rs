@@ -63,24 +63,38 @@ struct Pending {
     until: u32,
 }
 
+/// How often a value is used.
+#[derive(Clone, Copy, Default)]
+struct Uses {
+    all: u16,
+    /// As the address of what looks up in line.
+    as_address: u16,
+}
+
+/// What is known of an operation.
+#[derive(Clone, Copy, Default)]
+struct Marks {
+    /// It is part of what uses its result.
+    fused: bool,
+    /// An instruction behind one whose helper may have overwritten it.
+    checks: bool,
+    /// A load that is extended by its sign.
+    extended: bool,
+    /// A write to a home into which the value was computed.
+    done: bool,
+}
+
 /// Memory that is kept from block to block.
 #[derive(Default)]
 pub(super) struct Scratch {
-    uses: Vec<u32>,
-    /// Uses as the address of what looks up by itself.
-    address_uses: Vec<u32>,
-    /// Loads that are extended by their sign.
-    extended: Vec<bool>,
+    uses: Vec<Uses>,
     last_use: Vec<u32>,
-    fused: Vec<bool>,
-    /// Instructions behind one whose helper may have overwritten them.
-    checks: Vec<bool>,
+    marks: Vec<Marks>,
     writes: Vec<Write>,
     /// For each operation the next site behind it, or [`NEVER`].
     next_site: Vec<u32>,
     /// For each value the write to a home, in the same instruction, that it may be computed into.
     hint: Vec<u32>,
-    done: Vec<bool>,
     loc: Vec<Loc>,
     /// For values in registers of their own, where they are in memory, too.
     backing: Vec<Loc>,
@@ -180,7 +194,7 @@ impl<'a> Emitter<'a> {
                 self.insn = self.start + i64::from(offset);
                 self.before = number;
                 number += 1;
-                if self.s.checks[at] {
+                if self.s.marks[at].checks {
                     self.check_count();
                 }
                 continue;
@@ -226,7 +240,7 @@ impl<'a> Emitter<'a> {
                 self.define(v, to);
             }
             // It is part of what accesses memory there, or of a comparison.
-            Op::Binary { .. } if self.s.fused[at] => {}
+            Op::Binary { .. } if self.s.marks[at].fused => {}
             // The address of the instruction is part of the sum.
             Op::Binary { a, b, .. } if self.is_fused(a) && *self.block.definition(a) == Op::Pc => {
                 let distance = self.block.constant(b).unwrap_or(0) as i64;
@@ -240,7 +254,7 @@ impl<'a> Emitter<'a> {
             Op::Binary { op, w, a, b } => self.binary(v, op, w, a, b),
             Op::Unary { op, w, a } => self.unary(v, op, w, a),
             Op::Compare { .. } => {
-                if !self.s.fused[at] {
+                if !self.s.marks[at].fused {
                     self.compare(v);
                 }
             }
@@ -305,7 +319,7 @@ impl<'a> Emitter<'a> {
             return self.release_operands(&[value]);
         }
         if let Some(home) = self.plan.home(to) {
-            if !self.s.done[at] {
+            if !self.s.marks[at].done {
                 self.move_home(home, value);
             }
             self.release_operands(&[value]);
@@ -487,7 +501,7 @@ impl<'a> Emitter<'a> {
 
     /// Whether a load is extended by its sign.
     pub fn is_extended(&self, load: Value) -> bool {
-        self.s.extended[load.0 as usize]
+        self.s.marks[load.0 as usize].extended
     }
 
     /// Has a site that was just described called out to behind the block; gives where that goes on.
@@ -619,18 +633,15 @@ impl Scratch {
         let count = block.ops.len();
         self.live.clear();
         self.pending.clear();
-        for list in [&mut self.uses, &mut self.last_use, &mut self.next_site, &mut self.hint] {
+        for list in [&mut self.last_use, &mut self.next_site, &mut self.hint] {
             list.clear();
             list.resize(count, NEVER);
         }
-        self.address_uses.clear();
-        self.address_uses.resize(count, 0);
+        self.uses.clear();
+        self.uses.resize(count, Uses::default());
+        self.marks.clear();
+        self.marks.resize(count, Marks::default());
         self.groups.find(block);
-        for list in [&mut self.fused, &mut self.done, &mut self.checks, &mut self.extended] {
-            list.clear();
-            list.resize(count, false);
-        }
-        self.uses.fill(0);
         self.loc.clear();
         self.loc.resize(count, Loc::Nowhere);
         self.backing.clear();
@@ -642,7 +653,7 @@ impl Scratch {
         let mut may_write_code = false;
         for (at, op) in block.ops.iter().enumerate() {
             match op {
-                Op::Insn { .. } => self.checks[at] = std::mem::take(&mut may_write_code),
+                Op::Insn { .. } => self.marks[at].checks = std::mem::take(&mut may_write_code),
                 Op::Helper { id, .. } => {
                     may_write_code |= request.helpers[usize::from(id.0)].effects.memory;
                 }
@@ -665,22 +676,22 @@ impl Scratch {
                 };
                 next_write[usize::from(slot.0)] = at as u32;
             }
-            if is_site(op) || self.checks[at] {
+            if is_site(op) || self.marks[at].checks {
                 next_site = at as u32;
             }
             if touches_state(op, request.helpers) {
                 next_touch = at as u32;
             }
             if !self.is_dead(at, op) {
-                block.for_each_operand(op, |value| self.uses[value.0 as usize] += 1);
+                block.for_each_operand(op, |value| self.uses[value.0 as usize].all += 1);
             }
             if let Some(addr) = looked_up(op) {
-                self.address_uses[addr.0 as usize] += 1;
+                self.uses[addr.0 as usize].as_address += 1;
             }
         }
         // The terminator reads its operands behind everything else, on which ways depend.
         for (at, op) in block.ops.iter().enumerate().rev() {
-            if self.is_dead(at, op) || self.fused[at] {
+            if self.is_dead(at, op) || self.marks[at].fused {
                 continue;
             }
             let use_at = at as u32;
@@ -689,9 +700,9 @@ impl Scratch {
             | Op::LookIf { cond }
             | Op::Select { cond, .. } = *op
                 && let Op::Compare { .. } = *block.definition(cond)
-                && self.uses[cond.0 as usize] == 1
+                && self.uses[cond.0 as usize].all == 1
             {
-                self.fused[cond.0 as usize] = true;
+                self.marks[cond.0 as usize].fused = true;
                 self.compared(block, cond, use_at);
             }
             if let Op::Compare { .. } = *op {
@@ -700,9 +711,9 @@ impl Scratch {
             }
             if let Some(addr) = looked_up(op)
                 && let Some((base, _)) = sum(block, addr)
-                && self.uses[addr.0 as usize] == self.address_uses[addr.0 as usize]
+                && self.uses[addr.0 as usize].all == self.uses[addr.0 as usize].as_address
             {
-                self.fused[addr.0 as usize] = true;
+                self.marks[addr.0 as usize].fused = true;
                 self.used(base, use_at);
                 block.for_each_operand(op, |value| {
                     if value != addr {
@@ -713,16 +724,16 @@ impl Scratch {
             }
             if let Op::Unary { op: Unary::Sext, w, a } = *op
                 && matches!(*block.definition(a), Op::Load { w: of, .. } if of == w)
-                && self.uses[a.0 as usize] == 1
+                && self.uses[a.0 as usize].all == 1
             {
-                self.extended[a.0 as usize] = true;
+                self.marks[a.0 as usize].extended = true;
             }
             if let Op::Binary { op: Binary::Add, w: W64, a, b } = *op
                 && *block.definition(a) == Op::Pc
-                && self.uses[a.0 as usize] == 1
+                && self.uses[a.0 as usize].all == 1
                 && block.constant(b).is_some_and(|number| (number as i64).unsigned_abs() < NEAR)
             {
-                self.fused[a.0 as usize] = true;
+                self.marks[a.0 as usize].fused = true;
                 continue;
             }
             block.for_each_operand(op, |value| self.used(value, use_at));
@@ -731,10 +742,11 @@ impl Scratch {
     }
 
     /// Whether nobody sees what an operation does. Those behind it have been looked at.
+    #[inline(always)]
     fn is_dead(&self, at: usize, op: &Op) -> bool {
         match op {
             Op::Set { .. } => self.writes[at] == Write::Dead,
-            op => self.uses[at] == 0 && op.result().is_some() && !has_effect(op),
+            op => self.uses[at].all == 0 && op.result().is_some() && !has_effect(op),
         }
     }
 
@@ -742,8 +754,8 @@ impl Scratch {
     fn compared(&mut self, block: &Block, cond: Value, at: u32) {
         let Op::Compare { a, b, .. } = *block.definition(cond) else { return };
         let (a, b) = match tested(block, cond) {
-            Some((_, x, y)) if self.uses[a.0 as usize] == 1 => {
-                self.fused[a.0 as usize] = true;
+            Some((_, x, y)) if self.uses[a.0 as usize].all == 1 => {
+                self.marks[a.0 as usize].fused = true;
                 (x, y)
             }
             _ => (a, b),
@@ -779,7 +791,7 @@ impl Scratch {
         // Where extending changes nothing, the operand may be computed there as well.
         for (at, op) in block.ops.iter().enumerate().rev() {
             if let Op::Unary { op, w, a } = *op
-                && (op == Unary::Zext || op == Unary::Sext && self.extended[a.0 as usize])
+                && (op == Unary::Zext || op == Unary::Sext && self.marks[a.0 as usize].extended)
                 && self.hint[at] != NEVER
                 && self.hint[a.0 as usize] == NEVER
                 && let Op::Binary { w: from, .. } | Op::Unary { w: from, .. } | Op::Load { w: from, .. } =

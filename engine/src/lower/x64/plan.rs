@@ -122,8 +122,36 @@ pub(super) struct Plan {
     /// The same at its end.
     pub dirty_out: Vec<u32>,
     live_in: Vec<SlotSet>,
+    summaries: Vec<Summary>,
     /// For each block the registers that hold a single in its box at its start.
     pub boxed_in: Vec<SlotSet>,
+}
+
+/// What a block means to slots that are observed behind it.
+struct Summary {
+    changes_mode: bool,
+    /// Slots that are observed in front of it if they are behind it.
+    kept: SlotSet,
+    /// Slots that are observed in front of it whatever comes.
+    observed: SlotSet,
+}
+
+impl Summary {
+    fn of(block: &Block, helpers: &[HelperInfo]) -> Self {
+        let (mut kept, mut observed) = (SlotSet::ALL, SlotSet::default());
+        for op in block.ops.iter().rev() {
+            match op {
+                Op::Set { slot, .. } => {
+                    kept.remove(*slot);
+                    observed.remove(*slot);
+                }
+                Op::Get(slot) => observed.insert(*slot),
+                op if is_site(op) => observed = SlotSet::ALL,
+                _ => {}
+            }
+        }
+        Self { changes_mode: may_change_mode(block, helpers), kept, observed }
+    }
 }
 
 const NO_HOME: u8 = u8::MAX;
@@ -238,12 +266,14 @@ impl Plan {
         self.live_in.resize(count, SlotSet::default());
         self.live_out.clear();
         self.live_out.resize(count, SlotSet::default());
+        self.summaries.clear();
+        self.summaries.extend(region.blocks.iter().map(|block| Summary::of(&block.block, helpers)));
         loop {
             let mut changed = false;
             for (index, block) in region.blocks.iter().enumerate().rev() {
+                let Summary { changes_mode, kept, observed } = &self.summaries[index];
                 let mut live = SlotSet::default();
-                if matches!(block.ways, Ways::Indirect | Ways::None) || may_change_mode(&block.block, helpers)
-                {
+                if *changes_mode || matches!(block.ways, Ways::Indirect | Ways::None) {
                     live = SlotSet::ALL;
                 }
                 block.ways.for_each(|way| live.join(&self.live_on(way)));
@@ -255,14 +285,8 @@ impl Plan {
                         live = SlotSet::ALL;
                     }
                 });
-                for op in block.block.ops.iter().rev() {
-                    match op {
-                        Op::Set { slot, .. } => live.remove(*slot),
-                        Op::Get(slot) => live.insert(*slot),
-                        op if is_site(op) => live = SlotSet::ALL,
-                        _ => {}
-                    }
-                }
+                live.keep(kept);
+                live.join(observed);
                 changed |= live != self.live_in[index];
                 self.live_in[index] = live;
             }
@@ -299,18 +323,18 @@ impl Plan {
         self.dirty_in.clear();
         self.dirty_in.resize(count, 0);
         self.dirty_out.clear();
-        self.dirty_out.resize(count, 0);
+        for block in &region.blocks {
+            let written = block.block.ops.iter().filter_map(|op| match *op {
+                Op::Set { slot, .. } => Some(slot),
+                op => op.vector_written(),
+            });
+            let written = written.fold(0, |dirty, slot| dirty | self.home_bit(slot));
+            self.dirty_out.push(written);
+        }
         loop {
             let mut changed = false;
             for (index, block) in region.blocks.iter().enumerate() {
-                let mut dirty = self.dirty_in[index];
-                for op in &block.block.ops {
-                    let written = match *op {
-                        Op::Set { slot, .. } => Some(slot),
-                        op => op.vector_written(),
-                    };
-                    dirty |= written.map_or(0, |slot| self.home_bit(slot));
-                }
+                let dirty = self.dirty_in[index] | self.dirty_out[index];
                 self.dirty_out[index] = dirty;
                 block.ways.for_each(|way| {
                     if let Way::Block(to) = way {

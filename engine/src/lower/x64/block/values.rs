@@ -46,7 +46,7 @@ impl Emitter<'_> {
     }
 
     pub fn is_fused(&self, value: Value) -> bool {
-        self.s.fused[value.0 as usize]
+        self.s.marks[value.0 as usize].fused
     }
 
     /// Whether this operation is the last that uses a value.
@@ -298,7 +298,7 @@ impl Emitter<'_> {
     /// Notes that a value has been computed into the register that [`Emitter::dest`] gave.
     pub fn define(&mut self, v: Value, reg: Reg) {
         if self.plan.homes.iter().any(|home| home.reg == reg) {
-            self.s.done[self.s.hint[v.0 as usize] as usize] = true;
+            self.s.marks[self.s.hint[v.0 as usize] as usize].done = true;
             self.define_at(v, Loc::Home(reg));
         } else {
             self.define_at(v, Loc::Temp(reg));

@@ -81,6 +81,8 @@ pub struct Block {
     translated: [u32; MAX_CONTEXTS],
     /// A bit for each of them that has not been run from the run loop yet.
     fresh: u8,
+    /// A bit for each context that it is being translated for.
+    requested: u8,
     /// How often the interpreter has run it.
     heat: u32,
     /// Context of data accesses that it did so in.
@@ -104,6 +106,7 @@ impl Block {
             links: [Link { offset: 0, block: NONE }; 2],
             translated: [NONE; MAX_CONTEXTS],
             fresh: 0,
+            requested: 0,
             heat: 0,
             context: 0,
             entered: false,
@@ -265,6 +268,21 @@ impl<I: Copy> BlockCache<I> {
         block.fresh |= 1 << context;
     }
 
+    /// Notes that translated code was asked for that starts with a block; false if it had been before.
+    pub fn request(&mut self, id: BlockId, context: usize) -> bool {
+        let requested = &mut self.blocks[id.0 as usize].requested;
+        let was = *requested >> context & 1 != 0;
+        *requested |= 1 << context;
+        !was
+    }
+
+    /// Notes that it is no longer being made.
+    pub fn forget_request(&mut self, id: BlockId, context: usize) {
+        if let Some(block) = self.blocks.get_mut(id.0 as usize) {
+            block.requested &= !(1 << context);
+        }
+    }
+
     /// Whether this is asked for the first time since [`Self::set_translated`].
     pub fn take_fresh(&mut self, id: BlockId, context: usize) -> bool {
         let fresh = &mut self.blocks[id.0 as usize].fresh;
@@ -287,6 +305,7 @@ impl<I: Copy> BlockCache<I> {
     pub fn forget_translated(&mut self) {
         for block in &mut self.blocks {
             block.translated = [NONE; MAX_CONTEXTS];
+            block.requested = 0;
             block.heat = 0;
         }
     }

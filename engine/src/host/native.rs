@@ -55,12 +55,18 @@ impl NativeCode {
         Ok(code)
     }
 
+    /// Whether there is room for so much in the part.
+    pub fn has_room(&self, len_bytes: usize) -> bool {
+        let at = self.free.start.next_multiple_of(ALIGNMENT);
+        self.free.end.checked_sub(at).is_some_and(|room| len_bytes <= room)
+    }
+
     /// Adds code and gives its number of the first byte, or `None` if the part is full.
     pub fn add(&mut self, code: &[u8]) -> Option<usize> {
-        let at = self.free.start.next_multiple_of(ALIGNMENT);
-        if code.len() > self.free.end.checked_sub(at)? {
+        if !self.has_room(code.len()) {
             return None;
         }
+        let at = self.free.start.next_multiple_of(ALIGNMENT);
         self.memory.write(at, code);
         self.free.start = at + code.len();
         Some(at)

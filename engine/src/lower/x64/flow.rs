@@ -146,9 +146,9 @@ impl<'a> Flow<'a> {
                     asm.jmp(unlinked);
                     let jump = asm.len() - 4;
                     asm.bind(unlinked);
-                    let number = self.request.first_link + links.len() as u32;
+                    let number = links.len() as u64;
                     links.push(Link { jump, unlinked: asm.len(), to });
-                    asm.mov_imm(Reg::RAX, number.into());
+                    asm.mov_imm(Reg::RAX, number);
                     asm.jmp_indirect(field!(links.unlinked));
                 }
                 OutKind::On => jump_to(asm, to),

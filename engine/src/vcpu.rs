@@ -78,6 +78,8 @@ pub struct Vcpu {
     /// Names all that the code of an address depends on: mode, TLB contexts, address space. Entries of the jump cache
     /// with another tag are not used.
     pub context_tag: u64,
+    /// How often native code may still find a page in its other place of the TLB before that is worth moving it.
+    pub(crate) looks_left: i64,
     /// Addresses that native code needs.
     pub links: Links,
     /// What a helper is called with.

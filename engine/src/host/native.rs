@@ -79,6 +79,12 @@ impl NativeCode {
         self.memory.overwrite(at, &disp.to_le_bytes());
     }
 
+    /// Writes over numbers in code.
+    pub fn overwrite(&mut self, at: usize, number: &[u8; 8]) {
+        // As in `patch`.
+        self.memory.overwrite(at, number);
+    }
+
     /// From now on a part is filled, and what was in it is forgotten.
     pub fn begin(&mut self, part: usize) {
         let start = part * self.part_bytes;
@@ -99,6 +105,7 @@ impl NativeCode {
             leave: self.address(self.stubs.leave),
             jump: self.address(self.stubs.jump),
             unlinked: self.address(self.stubs.unlinked),
+            far: self.address(self.stubs.far),
             look_read: self.stubs.look_read.map(|at| self.address(at)),
             look_write: self.stubs.look_write.map(|at| self.address(at)),
             function: call_out as usize as u64,

@@ -9,12 +9,12 @@
 use super::Origin;
 use super::code_cache::KeptSites;
 use super::code_cache::record::First;
-use crate::addr::Page;
+use crate::addr::{Gva, Page};
 use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::emit::Slot;
 use crate::host::native::NativeCode;
 use crate::keys::KeyHasher;
-use crate::lower::x64::{Home, Link, Lowered, Site, VectorHome};
+use crate::lower::x64::{Home, Link, Lowered, Site, VectorHome, far_conditions};
 use rustix::io::Errno;
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -61,6 +61,8 @@ pub(super) struct LinkState {
     unlinked: usize,
     /// Where it leads in the guest.
     pub to: i64,
+    /// Where its conditions are, if it leads to another page.
+    pub far: Option<usize>,
     /// The unit that it is part of.
     pub from: u32,
     /// The unit that it is linked to.
@@ -253,6 +255,7 @@ impl Generations {
             jump: at + link.jump,
             unlinked: at + link.unlinked,
             to: link.to,
+            far: link.far.map(|far| at + far),
             from: number,
             target: None,
         }));
@@ -310,7 +313,7 @@ impl Generations {
         }
     }
 
-    /// Lets a way out lead to a unit.
+    /// Lets a way out within a page lead to a unit.
     pub fn connect(&mut self, link: u32, to: u32) {
         self.disconnect(link);
         let entry = self.unit(to).entry;
@@ -319,13 +322,33 @@ impl Generations {
         self.unit_mut(to).incoming.push(link);
     }
 
+    /// Lets a way out to another page lead to a unit while the context tag is this one and its own page has this address.
+    pub fn connect_far(&mut self, link: u32, to: u32, tag: u64, page_base: Gva) {
+        if let Some(conditions) = self.link(link).far {
+            self.connect(link, to);
+            for (place, number) in far_conditions(tag, page_base.0) {
+                self.memory.overwrite(conditions + place, &number);
+            }
+        }
+    }
+
     /// Lets a way out lead nowhere.
     fn disconnect(&mut self, link: u32) {
-        let state = self.link_mut(link);
-        let (jump, unlinked) = (state.jump, state.unlinked);
-        if let Some(to) = state.target.take() {
-            self.memory.patch(jump, unlinked);
+        if let Some(to) = self.link_mut(link).target.take() {
+            self.lead_nowhere(link);
             self.unit_mut(to).incoming.retain(|&incoming| incoming != link);
+        }
+    }
+
+    fn lead_nowhere(&mut self, link: u32) {
+        let &LinkState { jump, unlinked, far, .. } = self.link(link);
+        match far {
+            Some(conditions) => {
+                for (place, number) in far_conditions(0, 0) {
+                    self.memory.overwrite(conditions + place, &number);
+                }
+            }
+            None => self.memory.patch(jump, unlinked),
         }
     }
 
@@ -343,8 +366,7 @@ impl Generations {
     /// Lets no other code lead to a unit.
     fn isolate(&mut self, number: u32) {
         for link in std::mem::take(&mut self.unit_mut(number).incoming) {
-            let LinkState { jump, unlinked, .. } = *self.link(link);
-            self.memory.patch(jump, unlinked);
+            self.lead_nowhere(link);
             self.link_mut(link).target = None;
         }
     }

@@ -139,7 +139,8 @@ pub struct Made<'a> {
     site_numbers: &'a [u8],
     /// [`Site`]s, encoded.
     sites: &'a [u8],
-    /// Ways out: where the jump is, where it leads while it is not linked, and where it leads in the guest; four bytes each.
+    /// Ways out: where the jump is, where it leads while it is not linked, where it leads in the guest, and where its
+    /// conditions are or 0; four bytes each.
     links: &'a [u8],
     /// Slots in registers: two bytes each.
     homes: &'a [u8],
@@ -160,17 +161,21 @@ impl<'a> Made<'a> {
         to.extend_from_slice(self.code);
         let sites = self.site_numbers.chunks_exact(4).map(word);
         number(to, sites, self.links(), first_site, first_link)?;
-        let inside = |at: usize| at.checked_add(4).is_some_and(|end| end <= self.code.len());
+        let inside = |at: usize, len: usize| at.checked_add(len).is_some_and(|end| end <= self.code.len());
+        let is_inside = |link: Link| {
+            inside(link.jump, 4) && link.far.is_none_or(|conditions| inside(conditions, Link::FAR_BYTES))
+        };
         let len = self.code.len() as u32;
-        (self.links().all(|link| inside(link.jump)) && self.entry < len && self.start < len).then_some(())
+        (self.links().all(is_inside) && self.entry < len && self.start < len).then_some(())
     }
 
     /// Ways out.
     pub fn links(&self) -> impl Iterator<Item = Link> + Clone + use<'a> {
-        self.links.chunks_exact(12).map(|link| Link {
+        self.links.chunks_exact(16).map(|link| Link {
             jump: word(&link[..4]) as usize,
             unlinked: word(&link[4..8]) as usize,
-            to: i64::from(word(&link[8..]) as i32),
+            to: i64::from(word(&link[8..12]) as i32),
+            far: Some(word(&link[12..]) as usize).filter(|&conditions| conditions != 0),
         })
     }
 
@@ -236,7 +241,9 @@ pub fn encode(
     let links: Vec<u32> = lowered
         .links
         .iter()
-        .flat_map(|link| [link.jump as u32, link.unlinked as u32, link.to as i32 as u32])
+        .flat_map(|link| {
+            [link.jump as u32, link.unlinked as u32, link.to as i32 as u32, link.far.unwrap_or(0) as u32]
+        })
         .collect();
     let homes: Vec<u8> = lowered.homes.iter().flat_map(|home| [home.slot.0, home.reg.0]).collect();
     let vector_home = |home: &VectorHome| [home.slot.0, home.reg.0, home.is_scratch.into()];

@@ -8,14 +8,12 @@ mod run;
 
 use super::call_out::Leave;
 pub use super::code_cache::CodeCache;
-use super::code_cache::{Found, contents};
 use super::code_cache::record::Entry;
+use super::code_cache::{Found, contents};
 use super::generations::{Addition, Full, Generations, LinkState, Numbers, Sites, Size};
 use super::grow::{Code, Extent, SAMPLES};
 use super::worker::{Answer, Worker};
-use super::{
-    End, LEAST_CODE_BYTES, MOST_CODE_BYTES, Origin, TranslatorStatistics, thread_ns, warm_blocks,
-};
+use super::{End, LEAST_CODE_BYTES, MOST_CODE_BYTES, Origin, TranslatorStatistics, thread_ns, warm_blocks};
 use crate::addr::{Gpa, Gva, Page};
 use crate::cache::{BlockCache, BlockId, Recalled, Renumbered};
 use crate::cpu::Cpu;
@@ -325,8 +323,7 @@ impl Translator {
     ) {
         let origin = origin(cache, cpu, id);
         let pending = Pending::new(id, origin, cpu.pc, extent);
-        if self.worker.is_some()
-            && (self.pending.len() >= MAX_PENDING || !cache.request(id, origin.context))
+        if self.worker.is_some() && (self.pending.len() >= MAX_PENDING || !cache.request(id, origin.context))
         {
             return;
         }
@@ -520,13 +517,28 @@ impl Translator {
             let to = cache.neighbour(id, self.code.link(link).to);
             let context = self.code.unit(number).origin.context;
             if let Some(unit) = to.and_then(|to| cache.block(to).translated(context)) {
-                self.link(link, unit);
+                self.link_near(link, unit);
             }
         }
     }
 
-    /// Lets a way out lead to a unit.
-    fn link(&mut self, link: u32, to: u32) {
+    /// Lets a way out lead to a unit, which the vCPU is about to run. Gives whether the jump cache is to know it, too, for when
+    /// the way's conditions do not hold.
+    fn link<G: Guest>(&mut self, cpu: &Cpu<G>, link: u32, to: u32) -> bool {
+        let &LinkState { from, to: place, far, .. } = self.code.link(link);
+        if far.is_none() {
+            self.link_near(link, to);
+            return false;
+        }
+        if self.code.unit(from).live && self.code.unit(to).live {
+            let page_base = Gva(cpu.pc.0.wrapping_sub_signed(place));
+            self.code.connect_far(link, to, cpu.context_tag(), page_base);
+        }
+        true
+    }
+
+    /// Lets a way out within a page lead to a unit.
+    fn link_near(&mut self, link: u32, to: u32) {
         let LinkState { from, to: place, .. } = *self.code.link(link);
         let (from, unit) = (self.code.unit(from), self.code.unit(to));
         if !from.live || !unit.live {
@@ -556,4 +568,3 @@ fn origin<G: Guest>(cache: &BlockCache<G::Insn>, cpu: &Cpu<G>, id: BlockId) -> O
 fn entry(origin: Origin, place: u64) -> Entry {
     Entry { mode: origin.mode, context: origin.context as u8, place: place as u16 }
 }
-

@@ -37,7 +37,12 @@ impl Translator {
                 cpu.tlb.jumps.note(pc, context, tag, entry);
             }
             Waiting::Jump(_) => {}
-            Waiting::Link(link, pc) if pc == cpu.pc => self.link(link, number),
+            Waiting::Link(link, pc) if pc == cpu.pc => {
+                if self.link(cpu, link, number) {
+                    let context = cpu.fetch_context();
+                    cpu.tlb.jumps.note(pc, context, tag, entry);
+                }
+            }
             Waiting::Link(..) => {}
         }
         let unit = self.code.unit(number);

@@ -97,6 +97,22 @@ pub struct Link {
     pub unlinked: usize,
     /// Where it leads in the guest, from the start of the page.
     pub to: i64,
+    /// If that is in another page, where in the code the conditions of the jump are.
+    pub far: Option<usize>,
+}
+
+impl Link {
+    /// Bytes of the conditions of a jump to another page: an eight-byte number that the context tag has to be, which is none
+    /// while it is 0, and behind another instruction's operation code one that the address of this page has to be.
+    pub const FAR_BYTES: usize = FAR_BASE + 8;
+}
+
+/// Where the second condition of a jump to another page is, from the first one on.
+const FAR_BASE: usize = 10;
+
+/// What is written over the conditions of a jump to another page, from the first one on, each with its place.
+pub fn far_conditions(tag: u64, page_base: u64) -> [(usize, [u8; 8]); 2] {
+    [(0, tag.to_le_bytes()), (FAR_BASE, page_base.to_le_bytes())]
 }
 
 /// A register that holds a slot all through a region.
@@ -132,7 +148,7 @@ pub struct Lowered {
     pub start: usize,
     /// What calls out.
     pub sites: Vec<Site>,
-    /// Ways out within the page.
+    /// Ways out.
     pub links: Vec<Link>,
     /// Which slots are in registers.
     pub homes: Vec<Home>,

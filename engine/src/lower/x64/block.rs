@@ -387,7 +387,7 @@ impl<'a> Emitter<'a> {
             unretired,
             pending,
         });
-        self.request.first_site + self.sites.len() as u32 - 1
+        self.sites.len() as u32 - 1
     }
 
     pub fn place(&self, value: Value) -> Place {

@@ -20,10 +20,11 @@ const REGISTERS: [u8; 7] = [0, 1, 2, 3, 7, 8, 9];
 
 /// A program: blocks of random instructions, each with a conditional jump to a random one at its end.
 fn program(random: &mut Random) -> Vec<u8> {
-    let mut code = vec![
-        0x48, 0x8d, 0x35, 0x00, 0x00, 0x10, 0x00, // lea rsi, [rip+0x100000]
-        0x48, 0x8d, 0xa6, 0x00, 0x02, 0x00, 0x00, // lea rsp, [rsi+0x200]
-    ];
+    // Some work where two pages meet.
+    let data = 0x10_0000 + random.pick(&[0, 0, 0xfd0]);
+    let stack = random.pick(&[0x200, 0x2d]);
+    let mut code = [&[0x48, 0x8d, 0x35][..], &i32::to_le_bytes(data)].concat(); // lea rsi, [rip+data]
+    code.extend([&[0x48, 0x8d, 0xa6][..], &i32::to_le_bytes(stack)].concat()); // lea rsp, [rsi+stack]
     let (mut starts, mut jumps) = (Vec::new(), Vec::new());
     for _ in 0..BLOCKS {
         starts.push(code.len());
@@ -118,7 +119,7 @@ fn difference(want: &mut Machine<X86_64>, got: &mut Machine<X86_64>) -> Option<S
         return Some(format!("slot {slot} is {got:#x} instead of {want:#x}"));
     }
     let memory = |machine: &Machine<X86_64>| {
-        let data = machine.cpu.ram.slice(RAM_BASE.offset(0x10_0000), PAGE_BYTES);
+        let data = machine.cpu.ram.slice(RAM_BASE.offset(0x10_0000), 2 * PAGE_BYTES);
         data.expect("programs work in RAM").to_vec()
     };
     (memory(want) != memory(got)).then(|| "memory differs".into())

@@ -3,7 +3,7 @@
 //! Besides writing it down it knows what the interpreter knows at run time wherever that is the same in every run:
 //! operations on constants are evaluated by [`crate::ir::eval`], and a slot that the block has read or written
 //! before is not read again. So a guest that keeps what its state means in slots (the producer of lazy flags) finds
-//! it again by [`Emit::known`].
+//! it again by [`Emit::known`]. What is the same as something simpler becomes that ([`simplify`]).
 
 mod simplify;
 

@@ -203,7 +203,9 @@ impl<'a> Emitter<'a> {
             self.in_site = is_site(op);
             self.op(at, op);
             self.in_site = false;
-            boxes::after(op, block, self.request.helpers, &mut self.boxed);
+            if self.plan.has_singles {
+                boxes::after(op, block, self.request.helpers, &mut self.boxed);
+            }
         }
         self.locked = 0;
         self.settle();

@@ -32,13 +32,14 @@ pub(super) fn after(op: &Op, block: &Block, helpers: &[HelperInfo], known: &mut 
     }
 }
 
-/// For each block what is known at its start. The region is entered at its first block, where nothing is known.
-pub(super) fn find(region: &Region, helpers: &[HelperInfo], known_in: &mut Vec<SlotSet>) {
+/// For each block what is known at its start. The region is entered at its first block, where nothing is known. Whether any
+/// operation gives a single: where none does, it is not worth asking.
+pub(super) fn find(region: &Region, helpers: &[HelperInfo], known_in: &mut Vec<SlotSet>) -> bool {
     known_in.clear();
     let singles = |op: &Op| matches!(*op, Op::Vector { op, .. } if op.gives_single());
     if !region.blocks.iter().any(|block| block.block.ops.iter().any(singles)) {
         known_in.resize(region.blocks.len(), SlotSet::default());
-        return;
+        return false;
     }
     known_in.resize(region.blocks.len(), SlotSet::ALL);
     known_in[0] = SlotSet::default();
@@ -56,7 +57,7 @@ pub(super) fn find(region: &Region, helpers: &[HelperInfo], known_in: &mut Vec<S
             });
         }
         if !changed {
-            return;
+            return true;
         }
     }
 }

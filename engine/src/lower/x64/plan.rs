@@ -125,6 +125,8 @@ pub(super) struct Plan {
     summaries: Vec<Summary>,
     /// For each block the registers that hold a single in its box at its start.
     pub boxed_in: Vec<SlotSet>,
+    /// Some operation gives a single.
+    pub has_singles: bool,
 }
 
 /// What a block means to slots that are observed behind it.
@@ -191,7 +193,7 @@ impl Plan {
         self.choose_homes(region, request.transient);
         self.find_live(region, helpers);
         self.find_dirty(region);
-        boxes::find(region, helpers, &mut self.boxed_in);
+        self.has_singles = boxes::find(region, helpers, &mut self.boxed_in);
     }
 
     fn choose_vector_homes(&mut self, region: &Region, scratch: Option<Slot>) {

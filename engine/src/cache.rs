@@ -272,12 +272,14 @@ impl<I: Copy> BlockCache<I> {
         block.fresh |= 1 << context;
     }
 
-    /// Notes that translated code was asked for that starts with a block; false if it had been before.
-    pub fn request(&mut self, id: BlockId, context: usize) -> bool {
-        let requested = &mut self.blocks[id.0 as usize].requested;
-        let was = *requested >> context & 1 != 0;
-        *requested |= 1 << context;
-        !was
+    /// Notes that translated code was asked for that starts with a block.
+    pub fn request(&mut self, id: BlockId, context: usize) {
+        self.blocks[id.0 as usize].requested |= 1 << context;
+    }
+
+    /// Whether it was, and is still being made.
+    pub fn is_requested(&self, id: BlockId, context: usize) -> bool {
+        self.block(id).requested >> context & 1 != 0
     }
 
     /// Notes that it is no longer being made.

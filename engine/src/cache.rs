@@ -178,8 +178,8 @@ pub struct BlockCache<I> {
     insns: Vec<I>,
     offsets: Vec<u16>,
     blocks: Vec<Block>,
-    /// Complements of keys with their blocks, so that memory that has not been touched holds none.
-    front: Box<[(u64, u32)]>,
+    /// Numbers of blocks plus one, so that memory that has not been touched holds none.
+    front: Box<[u32]>,
     index: HashMap<u64, u32, KeyHasher>,
     pages: HashMap<Page, Vec<u32>, KeyHasher>,
     /// Blocks that were not decoded when they were made.
@@ -193,9 +193,6 @@ fn key(gpa: Gpa, mode: Mode) -> u64 {
     gpa.0 | (mode.0 as u64) << 48
 }
 
-/// What stands in the front where there is no block.
-const NOTHING: (u64, u32) = (0, 0);
-
 #[inline]
 fn front_slot(key: u64) -> usize {
     ((key >> 1) ^ (key >> 13)) as usize & (FRONT_ENTRIES - 1)
@@ -207,7 +204,7 @@ impl<I: Copy> Default for BlockCache<I> {
             insns: Vec::with_capacity(ROOM_INSNS),
             offsets: Vec::with_capacity(ROOM_INSNS),
             blocks: Vec::with_capacity(ROOM_BLOCKS),
-            front: vec![NOTHING; FRONT_ENTRIES].into_boxed_slice(),
+            front: vec![0; FRONT_ENTRIES].into_boxed_slice(),
             index: HashMap::with_capacity_and_hasher(ROOM_BLOCKS / 2, KeyHasher),
             pages: HashMap::with_hasher(KeyHasher),
             recalled: 0,
@@ -272,12 +269,14 @@ impl<I: Copy> BlockCache<I> {
         block.fresh |= 1 << context;
     }
 
-    /// Notes that translated code was asked for that starts with a block; false if it had been before.
-    pub fn request(&mut self, id: BlockId, context: usize) -> bool {
-        let requested = &mut self.blocks[id.0 as usize].requested;
-        let was = *requested >> context & 1 != 0;
-        *requested |= 1 << context;
-        !was
+    /// Notes that translated code was asked for that starts with a block.
+    pub fn request(&mut self, id: BlockId, context: usize) {
+        self.blocks[id.0 as usize].requested |= 1 << context;
+    }
+
+    /// Whether it was, and is still being made.
+    pub fn is_requested(&self, id: BlockId, context: usize) -> bool {
+        self.block(id).requested >> context & 1 != 0
     }
 
     /// Notes that it is no longer being made.
@@ -370,8 +369,8 @@ impl<I: Copy> BlockCache<I> {
                 if self.index.get(&key) == Some(&id) {
                     self.index.remove(&key);
                     let front = &mut self.front[front_slot(key)];
-                    if front.1 == id {
-                        *front = NOTHING;
+                    if *front == id + 1 {
+                        *front = 0;
                     }
                 }
                 if block.second.is_some() && Page::of(block.gpa) != page {
@@ -430,10 +429,8 @@ impl<I: Copy> BlockCache<I> {
         }
         self.index.values_mut().for_each(|id| *id = of(*id));
         for entry in &mut self.front {
-            entry.1 = of(entry.1);
-            if entry.1 == NONE {
-                *entry = NOTHING;
-            }
+            // No block is 0, as the number that no block has is the highest.
+            *entry = of(entry.wrapping_sub(1)).wrapping_add(1);
         }
         self.pages.retain(|_, ids| {
             ids.iter_mut().for_each(|id| *id = of(*id));
@@ -467,8 +464,11 @@ impl<I: Copy> BlockCache<I> {
         let page = cpu.fetch_page(gva)?;
         let gpa = page.start().offset(gva.page_offset());
         let key = key(gpa, cpu.mode());
-        let (front_key, id) = self.front[front_slot(key)];
-        if front_key == !key && self.blocks[id as usize].second.is_none() {
+        let id = self.front[front_slot(key)].wrapping_sub(1);
+        if let Some(block) = self.blocks.get(id as usize)
+            && (block.gpa, block.mode) == (gpa, cpu.mode())
+            && block.second.is_none()
+        {
             return Ok(BlockId(id));
         }
         self.enter_slow(cpu, gva, gpa, key, recall)
@@ -511,7 +511,7 @@ impl<I: Copy> BlockCache<I> {
                 Some(second) => cpu.fetch_page(next_page(gva))? == second,
             };
             if valid {
-                self.front[front_slot(key)] = (!key, id);
+                self.front[front_slot(key)] = id + 1;
                 return Ok(BlockId(id));
             }
         }
@@ -520,7 +520,7 @@ impl<I: Copy> BlockCache<I> {
             None => self.decode(cpu, gva, gpa)?,
         };
         self.index.insert(key, id);
-        self.front[front_slot(key)] = (!key, id);
+        self.front[front_slot(key)] = id + 1;
         Ok(BlockId(id))
     }
 

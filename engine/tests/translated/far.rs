@@ -2,7 +2,9 @@
 
 use crate::toy::{HANDLER, Op, RAM, Toy, insn, machine, map};
 use c2w_engine::addr::{Gpa, Gva, PAGE_BYTES, PAGE_SHIFT};
+use c2w_engine::jit::{CODE_CACHE_BYTES, CodeCache};
 use c2w_engine::machine::Machine;
+use std::time::Duration;
 
 /// Two pages that a loop goes to and fro between: the last instructions of the first one and the first ones of the second.
 const HERE: u64 = RAM + 2 * PAGE_BYTES;
@@ -87,4 +89,24 @@ fn links_hold_for_the_mapping_that_they_were_made_in() {
         m.run(100_000);
     }
     assert_eq!((m.cpu.guest.value, m.cpu.slots[3]), (101 << PAGE_SHIFT, 0));
+}
+
+#[test]
+fn code_that_was_recalled_is_linked_to_other_pages_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let keeping = || {
+        let mut m = looping();
+        let cache = CodeCache::open(directory.path(), b"far", CODE_CACHE_BYTES).unwrap();
+        assert!(m.keep_code(cache));
+        m
+    };
+    let mut first = keeping();
+    assert_eq!(run(&mut first, HERE), 2);
+    first.save_code(Duration::from_secs(5)).unwrap();
+    let mut second = keeping();
+    // Another second page: what the first run linked to is not there.
+    second.cpu.ram.write(Gpa(THERE), part(7).as_flattened()).unwrap();
+    assert_eq!((run(&mut second, HERE), run(&mut second, HERE)), (7, 7));
+    let statistics = second.translator_statistics().unwrap();
+    assert!(statistics.recalled > 0 && statistics.entries < TIMES / 4, "{statistics:?}");
 }

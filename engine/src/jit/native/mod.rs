@@ -37,8 +37,9 @@ const AGAIN: u32 = 64;
 /// Runs of a block after which its translation is worth being kept for a later run.
 const WARM: u32 = 2;
 
-/// Regions that the thread that lowers has at most. A block that found no room asks again after as many runs.
-const MAX_PENDING: usize = 64;
+/// Regions that the thread that lowers has at most. If it is behind, because there are many or because the host has no
+/// processor for it, the vCPU's thread lowers, too.
+const MAX_PENDING: usize = 16;
 
 /// Blocks that the interpreter runs between looks whether something has been lowered.
 const POLL: u32 = 16;
@@ -323,19 +324,22 @@ impl Translator {
     ) {
         let origin = origin(cache, cpu, id);
         let pending = Pending::new(id, origin, cpu.pc, extent);
-        if self.worker.is_some() && (self.pending.len() >= MAX_PENDING || !cache.request(id, origin.context))
-        {
-            return;
-        }
+        let is_requested = cache.is_requested(id, origin.context);
         let began = thread_ns();
-        let code = Code::gather::<G>(cache, id, origin.context, extent);
-        if self.worker.is_some() {
-            let job = self.job(code, &pending, cpu);
-            if let Some(worker) = &mut self.worker {
-                self.pending.insert(worker.request(job), pending);
+        match &self.worker {
+            Some(_) if is_requested => return,
+            Some(_) if self.pending.len() < MAX_PENDING => {
+                let code = Code::gather::<G>(cache, id, origin.context, extent);
+                let job = self.job(code, &pending, cpu);
+                if let Some(worker) = &mut self.worker {
+                    cache.request(id, origin.context);
+                    self.pending.insert(worker.request(job), pending);
+                }
             }
-        } else {
-            self.translate_now(cache, cpu, code, pending);
+            _ => {
+                let code = Code::gather::<G>(cache, id, origin.context, extent);
+                self.translate_now(cache, cpu, code, pending);
+            }
         }
         self.statistics.translation_ns += thread_ns() - began;
     }

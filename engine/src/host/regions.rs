@@ -212,6 +212,7 @@ pub fn prepare<G: Guest>(cpu: &mut Cpu<G>, budget: u64) -> u64 {
     vcpu.context_tag = tag;
     vcpu.countdown = budget as i64;
     vcpu.withheld = 0;
+    vcpu.moved = 0;
     cpu.retired.wrapping_add(budget)
 }
 

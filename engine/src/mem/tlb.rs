@@ -279,7 +279,7 @@ impl Tlb {
         }
     }
 
-    /// Enters a translation for the page of `gva` in the current space, replacing what shared its place. Rights of
+    /// Enters a translation for the page of `gva` in the current space, replacing what shares its place. Rights of
     /// an entry for the same page and host page are kept.
     pub fn fill(&mut self, context: usize, gva: Gva, fill: Fill) {
         let page = gva.page_start().0;
@@ -288,8 +288,9 @@ impl Tlb {
         let table = &mut self.contexts[context];
         let own = slot_of(gva);
         let is_same = |entry: &Entry| entry.addend == addend && entry.is_of(tag);
-        // Whichever place it is in, it comes to its own, and what is there makes way for it.
-        let mut old = EMPTY;
+        // Whichever place it is in, it comes to its own, and what is there makes way for it. But data does not make way for
+        // code, which is fetched once and runs translated from then on.
+        let (mut place, mut old) = (own, EMPTY);
         if table[own].is_of(tag) {
             old = table[own];
         } else {
@@ -297,14 +298,16 @@ impl Tlb {
             if table[other].is_of(tag) {
                 old = std::mem::replace(&mut table[other], EMPTY);
             }
-            if let Some(page) = table[own].page() {
-                table[other_slot_of(page)] = table[own];
+            match table[own].page() {
+                Some(_) if fill.execute && table[own].execute == NO_TAG => place = other,
+                Some(page) => table[other_slot_of(page)] = table[own],
+                None => {}
             }
         }
         if !is_same(&old) {
             old = EMPTY;
         }
-        table[own] = Entry {
+        table[place] = Entry {
             read: if fill.read { tag } else { old.read },
             write: if fill.write { tag } else { old.write },
             execute: if fill.execute { tag } else { old.execute },
@@ -475,6 +478,18 @@ pub(crate) mod tests {
         tlb.flush_page(Gva(far(1)));
         assert!(hit(&tlb, far(1), Width::W64, Access::Read).is_none());
         assert!(hit(&tlb, far(2), Width::W64, Access::Read).is_some());
+        // Code takes no place from data, which takes one from code.
+        let (code, data) = (Gva(far(20)), Gva(far(21)));
+        for (first, then) in [(data, code), (code, data)] {
+            tlb.flush();
+            for page in [first, then] {
+                tlb.fill(0, page, Fill { execute: page == code, ..fill });
+            }
+            assert!(tlb.contexts[0][slot_of(data)].page() == Some(data.page_start()));
+            assert!(tlb.lookup(0, code, Width::W8, Access::Execute).is_some());
+        }
+        tlb.flush();
+        tlb.fill(0, Gva(0x1234), fill);
         // An access to the last byte of a page and the next page's first is found in no place of the next one.
         for page in (0..1 << 26).step_by(4096).map(Gva) {
             let next = page.offset(4096);

@@ -19,7 +19,7 @@ use crate::ir::region::Region;
 use crate::jit::call_out::Leave;
 use crate::lower::calls::{CallOut, LEFT, Site, unlinked, with_call_outs};
 use crate::lower::links::Plan;
-use crate::lower::wasm::abi::{ENTRY, LINKS, MEMORY};
+use crate::lower::wasm::abi::{ENTRY, LINKS, MEMORY, SHARED};
 use crate::lower::wasm::{Target, dispatcher, lower};
 use ::wasmtime::{
     Caller, Config, Engine, Extern, Func, Instance, Module, OptLevel, Ref, RefType, Store, StoreLimits,
@@ -101,7 +101,7 @@ impl<G: Guest> Host<G> {
     pub fn new(space: &Space) -> Result<Self, HostError> {
         let engine = Engine::new(&config(space)).map_err(refused)?;
         let memory = Module::new(&engine, dispatcher::memory(space.wasm_pages())).map_err(refused)?;
-        let dispatcher = Module::new(&engine, dispatcher::dispatcher()).map_err(refused)?;
+        let dispatcher = Module::new(&engine, dispatcher::dispatcher(&space.layout())).map_err(refused)?;
         let generation = Generation::new(&engine, &memory, &dispatcher).map_err(refused)?;
         Ok(Self {
             engine,
@@ -238,13 +238,15 @@ impl<G: Guest> Generation<G> {
         let mut store = Store::new(engine, running);
         store.limiter(|running| &mut running.limits);
         let instance = Instance::new(&mut store, memory, &[])?;
-        let memory = instance.get_memory(&mut store, MEMORY);
-        let mut imports: Vec<Extern> = memory.into_iter().map(Extern::from).collect();
-        imports.extend(call_outs(&mut store).map(Extern::from));
+        let memory: Vec<Extern> = instance.get_export(&mut store, MEMORY).into_iter().collect();
         let ty = TableType::new(RefType::FUNCREF, MAX_REGIONS, Some(MAX_REGIONS));
         let table = Table::new(&mut store, ty, Ref::Func(None))?;
-        let instance = Instance::new(&mut store, dispatcher, &[table.into()])?;
+        let shared: Vec<Extern> = memory.iter().cloned().chain([table.into()]).collect();
+        let instance = Instance::new(&mut store, dispatcher, &shared)?;
         let run = instance.get_typed_func(&mut store, ENTRY)?;
+        let mut imports = memory;
+        imports.extend(call_outs(&mut store).map(Extern::from));
+        imports.extend(SHARED.iter().filter_map(|name| instance.get_export(&mut store, name)));
         Ok(Self { store, imports, table, run, regions: 0 })
     }
 

@@ -41,6 +41,8 @@ pub(super) struct Lowering<'a, 'f> {
     pub(super) unwound: clif::Block,
     /// Looks its parameter up in the jump cache and goes on there.
     pub(super) look_up: clif::Block,
+    /// Does the same, or leaves, as a call-out asked for.
+    pub(super) asked: clif::Block,
     pub(super) call_out_signature: SigRef,
     pub(super) region_signature: SigRef,
     pub(super) product_signature: SigRef,
@@ -79,10 +81,11 @@ impl<'a, 'f> Lowering<'a, 'f> {
         build.append_block_params_for_function_params(start);
         build.switch_to_block(start);
         let vcpu = build.block_params(start)[0];
-        let [leave, unwound, look_up] = [(); 3].map(|()| build.create_block());
+        let [leave, unwound, look_up, asked] = [(); 4].map(|()| build.create_block());
         build.append_block_param(leave, types::I64);
         build.append_block_param(leave, types::I64);
         build.append_block_param(look_up, types::I64);
+        build.append_block_param(asked, types::I64);
         let blocks = region.blocks.iter().map(|_| build.create_block()).collect();
         Self {
             build,
@@ -101,6 +104,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
             leave,
             unwound,
             look_up,
+            asked,
             call_out_signature,
             region_signature,
             product_signature,
@@ -132,6 +136,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
             self.build.switch_to_block(self.blocks[block]);
             self.block(block);
         }
+        self.write_asked();
         self.write_look_up();
         self.write_leave();
         self.write_unwound();

@@ -1,7 +1,7 @@
 //! The names of a region's module: what it imports and exports.
 //!
-//! A module imports a memory, in which the vCPU, the link cells and guest RAM lie, and the call-outs. It exports one
-//! function without parameters, which gives what [`crate::lower::calls`] tells, and a variable that the host sets before it
+//! A module imports a memory, in which the vCPU, the link cells and guest RAM lie, the call-outs, and the functions that the
+//! dispatcher's module exports for regions. It exports one function without parameters, which gives what [`crate::lower::calls`] tells, and a variable that the host sets before it
 //! calls that: where the region's link cells begin, so that the same module is good wherever they are. A call-out that fails
 //! does not return: it unwinds to the host.
 
@@ -11,6 +11,10 @@ pub const MODULE: &str = "c2w";
 pub const MEMORY: &str = "memory";
 /// Name of the table of regions, which the dispatcher imports.
 pub const TABLE: &str = "regions";
+/// Names of the functions that the dispatcher's module exports for regions, in the order in which they are imported behind the
+/// call-outs: what looks an access up at its page's other place in the TLB, and what looks an address up at its other
+/// place in the jump cache.
+pub const SHARED: [&str; 2] = ["look", "jump"];
 /// Name of the exported function.
 pub const ENTRY: &str = "run";
 /// Name of the exported variable: the address of the region's first link cell, 32 bits.

@@ -3,6 +3,7 @@
 use super::Target;
 use super::code::Code;
 use super::floats::Floats;
+use super::memory::may_ask;
 use super::uses::Uses;
 use crate::emit::{SLOTS, Slot};
 use crate::guest::HelperInfo;
@@ -33,7 +34,7 @@ pub(super) enum Place {
 }
 
 /// What a branch can lead to, innermost last.
-enum Frame {
+pub(super) enum Frame {
     /// Before the end: the parts that are entered by these blocks follow.
     Block(Vec<usize>),
     /// The start of a loop with these heads.
@@ -42,6 +43,8 @@ enum Frame {
     Other,
     /// Behind the end a jump target is looked up.
     LookUp,
+    /// Behind the end the same is done, or the region is left, as a call-out asked for.
+    Asked,
     /// Behind the end the region is left.
     Leave,
 }
@@ -134,12 +137,17 @@ impl<'a> Lowering<'a> {
         }
         self.find_heads(&parts);
         self.is_head[0] = true;
-        let looks_up = self.region.blocks.iter().any(|block| self.looks_up(block.ways));
+        let asks = self.region.blocks.iter().any(|block| block.block.ops.iter().any(|op| self.may_ask(op)));
+        let looks_up = asks || self.region.blocks.iter().any(|block| self.looks_up(block.ways));
         self.code.put().block(BlockType::Empty);
         self.frames.push(Frame::Leave);
         if looks_up {
             self.code.put().block(BlockType::Empty);
             self.frames.push(Frame::LookUp);
+        }
+        if asks {
+            self.code.put().block(BlockType::Empty);
+            self.frames.push(Frame::Asked);
         }
         self.code.load_i64(self.layout.countdown());
         let countdown = self.countdown;
@@ -147,6 +155,11 @@ impl<'a> Lowering<'a> {
         self.state = SlotState::default();
         self.pass_to(0);
         self.sequence(&parts, false);
+        if asks {
+            self.frames.pop();
+            self.code.put().end();
+            self.leave_unless_moved();
+        }
         if looks_up {
             self.frames.pop();
             self.code.put().end();
@@ -166,6 +179,15 @@ impl<'a> Lowering<'a> {
                 }
                 self.find_heads(&inner.body);
             }
+        }
+    }
+
+    /// Whether an operation may call out for what asks to leave.
+    pub(super) fn may_ask(&self, op: &Op) -> bool {
+        match *op {
+            Op::LookIf { .. } => true,
+            Op::Helper { id, .. } => may_ask(self.helpers[usize::from(id.0)].effects),
+            _ => false,
         }
     }
 
@@ -223,7 +245,7 @@ impl<'a> Lowering<'a> {
         *self.head.get_or_insert_with(|| self.code.local(ValType::I32))
     }
 
-    fn depth(&self, is_it: impl Fn(&Frame) -> bool) -> u32 {
+    pub(super) fn depth(&self, is_it: impl Fn(&Frame) -> bool) -> u32 {
         let found = self.frames.iter().rev().position(is_it);
         found.expect("every way leads forward or to a head of a loop around it") as u32
     }

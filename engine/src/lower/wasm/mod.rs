@@ -33,8 +33,11 @@ use wasm_encoder::{
 const REGION_TYPE: u32 = 0;
 const CALL_OUT_TYPE: u32 = 1;
 const POLYNOMIALS_TYPE: u32 = 2;
-/// Number of the region's function: the call-outs precede it.
-const REGION: u32 = CallOut::ALL.len() as u32;
+/// Numbers of the imported functions that [`dispatcher`] has: the call-outs precede them. All are of the call-outs' type.
+const LOOK: u32 = CallOut::ALL.len() as u32;
+const JUMP: u32 = LOOK + 1;
+/// Number of the region's function.
+const REGION: u32 = JUMP + 1;
 /// Number of the variable that says where the link cells are.
 const LINKS: u32 = 0;
 /// Number of the function that multiplies polynomials, if there is one.
@@ -77,6 +80,9 @@ pub fn lower(region: &Region, target: &Target, plan: &Plan) -> Vec<u8> {
     imports.import(abi::MODULE, abi::MEMORY, memory_type(0));
     for call in CallOut::ALL {
         imports.import(abi::MODULE, call.name(), EntityType::Function(CALL_OUT_TYPE));
+    }
+    for name in abi::SHARED {
+        imports.import(abi::MODULE, name, EntityType::Function(CALL_OUT_TYPE));
     }
     let mut exports = ExportSection::new();
     exports.export(abi::ENTRY, ExportKind::Func, REGION);

@@ -69,7 +69,8 @@ fn every_operation_means_the_same_in_node() {
     }
 
     let target = Target { layout, helpers: Riscv64::HELPERS, float_environment: Riscv64::FLOAT_ENVIRONMENT };
-    let plan = Plan { data_context: cpu.data_context(), links: links(&region), first_link: 0 };
+    let plan =
+        Plan { data_context: cpu.data_context(), links: links(&region), first_link: 0, jumps: Vec::new() };
     let module = lower(&region, &target, &plan);
     let edges = edges();
     let mut operands: Vec<[u64; 3]> =

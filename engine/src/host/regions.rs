@@ -174,7 +174,7 @@ impl Cells {
             return None;
         }
         self.targets.extend(&links);
-        Some(Plan { data_context, links, first_link })
+        Some(Plan { data_context, links, first_link, jumps: Vec::new() })
     }
 
     /// Whether a plan is of cells given out since the last [`Cells::clear`].

@@ -278,8 +278,9 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         }
         let began = thread_ns();
         // Leaving a region costs more than in native code, and compiling it costs another thread: none is sparing.
-        let region = grow::grow::<G>(cache, id, origin.context, Extent::Whole);
+        let (region, jumps) = grow::grow_over_jumps::<G>(cache, id, origin.context, Extent::Whole);
         let Ok(plan) = self.host.plan(&region, origin.context) else { return self.flush(cache, cpu) };
+        let plan = Plan { jumps, ..plan };
         let kept = self.kept.as_ref().filter(|_| !cpu.ram.has_written_code());
         let begun = kept.and_then(|kept| kept.begin(&cpu.ram, &origin, &region, may_grow, &plan.links));
         let cells = plan.cells();

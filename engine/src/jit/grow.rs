@@ -16,7 +16,10 @@ const MAX_INSNS: u32 = 600;
 const ONCE: u64 = 256;
 /// Highest weight.
 const MAX_WEIGHT: u64 = 1 << 20;
-/// A block that runs less often than the entry by this factor stays out of a sparing region.
+/// Most blocks of a region that its indirect jumps may lead to.
+const MAX_JUMPED: usize = 32;
+/// A block that runs less often than the entry by this factor stays out of a sparing region, and one that only
+/// an indirect jump leads to out of any.
 const RARE: u32 = 8;
 /// How often translated code has to be found about to run a block, when time is up for it, for that block to be worth a
 /// region that has grown as far as can be.
@@ -34,14 +37,29 @@ pub enum Extent {
 /// The region of the block `entry`, which lies in one page, for data accesses in a context.
 pub fn grow<G: Guest>(cache: &BlockCache<G::Insn>, entry: BlockId, context: usize, extent: Extent) -> Region {
     let mut growth = Growth::<G>::new(cache, entry, context, extent);
-    while let Some(number) = growth.changed.pop_front() {
-        let known = growth.known_behind(number);
-        let ways = growth.blocks[number].block.ways;
-        ways.for_each(|way| {
-            if let Way::Out(to) = way {
-                growth.reach(to, &known);
-            }
-        });
+    growth.grow();
+    growth.finish().0
+}
+
+/// The same where the region also grows over blocks that its indirect jumps have led to: in ascending order, the numbers of
+/// those that any of them may lead to.
+pub fn grow_over_jumps<G: Guest>(
+    cache: &BlockCache<G::Insn>,
+    entry: BlockId,
+    context: usize,
+    extent: Extent,
+) -> (Region, Vec<usize>) {
+    let mut growth = Growth::<G>::new(cache, entry, context, extent);
+    let mut done = 0;
+    loop {
+        growth.grow();
+        // Static ways first: what they lead to is needed most.
+        let Some(member) = growth.blocks.get(done) else { break };
+        if member.block.ways == Ways::Indirect {
+            let id = member.id;
+            cache.continued_at(id).for_each(|to| growth.jump(to));
+        }
+        done += 1;
     }
     growth.finish()
 }
@@ -68,6 +86,8 @@ struct Growth<'a, G: Guest> {
     /// Blocks whose ways have not been gone since they were recorded.
     changed: VecDeque<usize>,
     insns: u32,
+    /// Blocks that indirect jumps may lead to.
+    jumped: Vec<usize>,
 }
 
 impl<'a, G: Guest> Growth<'a, G> {
@@ -81,9 +101,41 @@ impl<'a, G: Guest> Growth<'a, G> {
             numbers: HashMap::new(),
             changed: VecDeque::new(),
             insns: 0,
+            jumped: Vec::new(),
         };
         growth.add(entry, Vec::new());
         growth
+    }
+
+    /// Grows along static ways.
+    fn grow(&mut self) {
+        while let Some(number) = self.changed.pop_front() {
+            let known = self.known_behind(number);
+            let ways = self.blocks[number].block.ways;
+            ways.for_each(|way| {
+                if let Way::Out(to) = way {
+                    self.reach(to, &known);
+                }
+            });
+        }
+    }
+
+    /// An indirect jump has led to a place; nothing is known there.
+    fn jump(&mut self, to: i64) {
+        let heat = |id| self.cache.block(id).heat();
+        let often = self
+            .cache
+            .neighbour(self.entry, to)
+            .is_some_and(|id| heat(id).saturating_mul(RARE) >= heat(self.entry));
+        if !often || self.jumped.len() == MAX_JUMPED {
+            return;
+        }
+        self.reach(to, &Vec::new());
+        if let Some(&number) = self.numbers.get(&to)
+            && !self.jumped.contains(&number)
+        {
+            self.jumped.push(number);
+        }
     }
 
     /// A way leads to a place, and these slots are known there.
@@ -159,8 +211,9 @@ impl<'a, G: Guest> Growth<'a, G> {
         G::KNOWN_SLOTS.iter().filter_map(|&slot| Some((slot, at_end(slot)?))).collect()
     }
 
-    /// Puts the blocks in reverse postorder and joins their ways.
-    fn finish(self) -> Region {
+    /// Puts the blocks in reverse postorder and joins their ways; gives the numbers of those that indirect jumps may lead to,
+    /// too.
+    fn finish(self) -> (Region, Vec<usize>) {
         let order = self.reverse_postorder();
         let mut places = vec![0; self.blocks.len()];
         for (place, &number) in order.iter().enumerate() {
@@ -184,7 +237,9 @@ impl<'a, G: Guest> Growth<'a, G> {
             };
             block
         });
-        Region { blocks: blocks.collect() }
+        let mut jumped: Vec<usize> = self.jumped.iter().map(|&number| places[number]).collect();
+        jumped.sort_unstable();
+        (Region { blocks: blocks.collect() }, jumped)
     }
 
     fn reverse_postorder(&self) -> Vec<usize> {
@@ -221,6 +276,9 @@ impl<'a, G: Guest> Growth<'a, G> {
                 to.push(number);
             }
         });
+        if self.blocks[number].block.ways == Ways::Indirect {
+            to.extend(&self.jumped);
+        }
         to.sort_by_key(|&number| std::cmp::Reverse(self.blocks[number].block.weight));
         to
     }

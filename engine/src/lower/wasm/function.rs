@@ -58,6 +58,8 @@ pub(super) struct Lowering<'a> {
     pub(super) float_environment: Option<Slot>,
     /// Distances from the page of the targets that have link cells.
     pub(super) links: &'a [i64],
+    /// Numbers of the blocks that indirect jumps may lead to.
+    pub(super) jumps: &'a [usize],
     /// The block being written, and its operations' values.
     pub(super) block: &'a RegionBlock,
     pub(super) uses: Uses,
@@ -80,9 +82,9 @@ pub(super) struct Lowering<'a> {
     pub(super) reason: u32,
     /// Whether the product of polynomials is called.
     pub(super) multiplies_polynomials: bool,
-    region: &'a Region,
-    entries: Vec<SlotState>,
-    frames: Vec<Frame>,
+    pub(super) region: &'a Region,
+    pub(super) entries: Vec<SlotState>,
+    pub(super) frames: Vec<Frame>,
     /// For each block that is one of a loop's several heads, which.
     head_number: Vec<Option<u32>>,
     is_head: Vec<bool>,
@@ -104,6 +106,7 @@ impl<'a> Lowering<'a> {
             helpers,
             float_environment,
             links: &plan.links,
+            jumps: &plan.jumps,
             block,
             uses: Uses::new(&block.block, helpers),
             places: Vec::new(),
@@ -121,15 +124,15 @@ impl<'a> Lowering<'a> {
             region,
             entries: Vec::new(),
             frames: Vec::new(),
-            head_number: vec![None; region.blocks.len()],
-            is_head: vec![false; region.blocks.len()],
+            head_number: vec![None; region.blocks.len() + 1],
+            is_head: vec![false; region.blocks.len() + 1],
             head: None,
         }
     }
 
     /// Writes the function.
     pub(super) fn write(&mut self) {
-        let parts = shape(self.region);
+        let parts = shape(self.region, self.jumps);
         let (entries, used) = at_entries(self.region, &parts, self.helpers);
         self.entries = entries;
         for slot in used.iter() {
@@ -137,6 +140,7 @@ impl<'a> Lowering<'a> {
         }
         self.find_heads(&parts);
         self.is_head[0] = true;
+        self.jumps.iter().for_each(|&block| self.is_head[block] = true);
         let asks = self.region.blocks.iter().any(|block| block.block.ops.iter().any(|op| self.may_ask(op)));
         let looks_up = asks || self.region.blocks.iter().any(|block| self.looks_up(block.ways));
         self.code.put().block(BlockType::Empty);
@@ -214,6 +218,7 @@ impl<'a> Lowering<'a> {
                 self.code.put().end();
             }
             match part {
+                Part::Block(block) if *block == self.region.blocks.len() => self.switch(),
                 Part::Block(block) => self.block(*block),
                 Part::Loop(inner) => self.loop_(inner),
             }
@@ -250,7 +255,7 @@ impl<'a> Lowering<'a> {
         found.expect("every way leads forward or to a head of a loop around it") as u32
     }
 
-    fn depth_of(&self, block: usize) -> u32 {
+    pub(super) fn depth_of(&self, block: usize) -> u32 {
         self.depth(
             |frame| matches!(frame, Frame::Block(heads) | Frame::Loop(heads) if heads.contains(&block)),
         )
@@ -359,10 +364,11 @@ impl<'a> Lowering<'a> {
                 self.push_i64(target);
                 let local = self.target;
                 self.code.put().local_set(local);
-                self.flush();
-                self.leave_if_asked(None);
-                let depth = self.depth(|frame| matches!(frame, Frame::LookUp));
-                self.code.put().br(depth);
+                if self.must_look || self.jumps.is_empty() {
+                    self.flush();
+                    self.leave_if_asked(None);
+                }
+                self.follow_target();
             }
             (Some(&Op::BranchRelative { cond, .. }), Ways::Branch { taken, next }) => {
                 self.push_bool(cond);
@@ -420,7 +426,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// Brings the locals into the state that a block expects, and tells a dispatcher before it where to go.
-    fn pass_to(&mut self, to: usize) {
+    pub(super) fn pass_to(&mut self, to: usize) {
         let entry = self.entries[to];
         let (slots, pairs) = self.state.unstored(&entry);
         self.store_slots(slots);

@@ -1,7 +1,7 @@
 //! From a region to the bytes of a wasm module, which run in any engine: a browser's, or one inside a native program.
 //!
 //! `uses` decides which values are kept in locals; `function` walks the blocks, `ops`, `products`, `memory`, `vectors` and
-//! `floats` write operations, `exits` the ways out. What the module and its host agree on is in [`abi`] and
+//! `floats` write operations, `switch` indirect jumps, `exits` the ways out. What the module and its host agree on is in [`abi`] and
 //! [`crate::lower::calls`].
 
 pub mod abi;
@@ -13,6 +13,7 @@ mod function;
 mod memory;
 mod ops;
 mod products;
+mod switch;
 mod uses;
 mod vectors;
 

@@ -18,8 +18,9 @@ const ONCE: u64 = 256;
 const MAX_WEIGHT: u64 = 1 << 20;
 /// Most blocks of a region that its indirect jumps may lead to.
 const MAX_JUMPED: usize = 32;
-/// A block that runs less often than the entry by this factor stays out of a sparing region, and one that only
-/// an indirect jump leads to out of any.
+/// A block that only an indirect jump leads to stays out of a region if it runs less often than the entry by this factor.
+const RARE_JUMP: u32 = 32;
+/// A block that runs less often than the entry by this factor stays out of a sparing region.
 const RARE: u32 = 8;
 /// How often translated code has to be found about to run a block, when time is up for it, for that block to be worth a
 /// region that has grown as far as can be.
@@ -126,7 +127,7 @@ impl<'a, G: Guest> Growth<'a, G> {
         let often = self
             .cache
             .neighbour(self.entry, to)
-            .is_some_and(|id| heat(id).saturating_mul(RARE) >= heat(self.entry));
+            .is_some_and(|id| heat(id).saturating_mul(RARE_JUMP) >= heat(self.entry));
         if !often || self.jumped.len() == MAX_JUMPED {
             return;
         }

@@ -9,13 +9,14 @@ bytes.set(image);
 const table = new WebAssembly.Table({ element: "anyfunc", initial: 1 });
 const instantiate = (file, imports) =>
   new WebAssembly.Instance(new WebAssembly.Module(readFileSync(file)), { [from]: imports }).exports;
-const dispatcher = instantiate("dispatcher", { [memoryName]: memory, [tableName]: table });
-const imports = { [memoryName]: memory, ...dispatcher };
+const imports = { [memoryName]: memory, [tableName]: table };
 for (const call of calls.split(",")) {
   imports[call] = () => {
     throw new Error(`a call-out: ${call}`);
   };
 }
+const dispatcher = instantiate("dispatcher", imports);
+Object.assign(imports, dispatcher);
 const exported = instantiate("module", imports);
 exported[linksName].value = Number(links);
 table.set(0, exported[entry]);

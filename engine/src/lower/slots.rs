@@ -211,8 +211,9 @@ pub(super) fn at_entries(
     helpers: &[HelperInfo],
 ) -> (Vec<SlotState>, SlotSet) {
     let mut uses: Vec<Use> = region.blocks.iter().map(|block| Use::of(&block.block, helpers)).collect();
-    // Where indirect jumps meet nothing is done.
-    uses.push(Use::default());
+    // Where indirect jumps meet slots are in memory: it is in a loop with all that they lead to, whose inner loops would have
+    // to keep what they do not use.
+    uses.push(Use { forgets: true, ..Use::default() });
     let mut states = vec![SlotState::default(); uses.len()];
     in_loops(shape, &uses, SlotState::default(), &mut states);
     let all = uses.iter().fold(SlotSet::EMPTY, |all, one| all.union(one.read).union(one.set));

@@ -1,16 +1,18 @@
-//! The two modules that every host needs besides the regions: one runs region after region and has the functions that they
-//! share, one defines the memory.
+//! The two modules that every host needs besides the regions: one runs region after region and has functions that they share,
+//! one defines the memory.
 
-use super::abi::{ENTRY, MEMORY, MODULE, SHARED, TABLE};
+use super::abi::{ENTRY, JUMP, LOOKING, MEMORY, MODULE, TABLE};
 use super::code::aligned;
+use super::memory::{load, store};
 use super::memory_type;
-use crate::addr::{PAGE_MASK, PAGE_SHIFT};
-use crate::lower::layout::{ENTRY_MASK, ENTRY_SHIFT, JUMP_MASK, JUMP_SHIFT, Layout};
+use crate::addr::{PAGE_MASK, PAGE_SHIFT, Width};
+use crate::lower::calls::{CONTEXT_SHIFT, CallOut};
+use crate::lower::layout::{ENTRY_MASK, ENTRY_SHIFT, JUMP_MASK, JUMP_SHIFT, Layout, Tag};
 use crate::mem::jumps::{JUMP_DROP, JUMP_FACTOR};
-use crate::mem::tlb::{OTHER_PLACE, SKEW_MASK, SKEW_SHIFT, SKEW_TO};
+use crate::mem::tlb::{ENTRIES, MAX_CONTEXTS, OTHER_PLACE, SKEW_MASK, SKEW_SHIFT, SKEW_TO, Space};
 use wasm_encoder::{
-    BlockType, CodeSection, ExportKind, ExportSection, Function, FunctionSection, ImportSection, MemArg,
-    MemorySection, Module, RefType, TableType, TypeSection, ValType,
+    BlockType, CodeSection, EntityType, ExportKind, ExportSection, Function, FunctionSection, ImportSection,
+    MemArg, MemorySection, Module, RefType, TableType, TypeSection, ValType,
 };
 
 /// Numbers of the function types.
@@ -35,14 +37,19 @@ pub fn dispatcher(layout: &Layout) -> Vec<u8> {
         shared: false,
     };
     imports.import(MODULE, TABLE, table);
-    let mut functions = FunctionSection::new();
-    functions.function(RUN_TYPE).function(SHARED_TYPE).function(SHARED_TYPE);
-    let mut exports = ExportSection::new();
-    for (number, name) in [ENTRY].into_iter().chain(SHARED).enumerate() {
-        exports.export(name, ExportKind::Func, number as u32);
+    let (mut functions, mut exports, mut code) =
+        (FunctionSection::new(), ExportSection::new(), CodeSection::new());
+    let mut add = |name: &str, ty: u32, body: &Function| {
+        exports.export(name, ExportKind::Func, LOOKING.len() as u32 + functions.len());
+        functions.function(ty);
+        code.function(body);
+    };
+    add(ENTRY, RUN_TYPE, &run());
+    add(JUMP, SHARED_TYPE, &jump(layout));
+    for (number, call) in LOOKING.into_iter().enumerate() {
+        imports.import(MODULE, call.name(), EntityType::Function(SHARED_TYPE));
+        add(call.name(), SHARED_TYPE, &access(layout, call, number as u32));
     }
-    let mut code = CodeSection::new();
-    code.function(&run()).function(&look()).function(&jump(layout));
     let mut module = Module::new();
     module.section(&types).section(&imports).section(&functions).section(&exports).section(&code);
     module.finish()
@@ -56,34 +63,55 @@ fn run() -> Function {
     run
 }
 
-/// What `look` is told about the fields of a TLB entry that an access goes by: where the first entry of the context has its
-/// tag and its addend.
-pub(super) fn look_fields(tag: u32, addend: u32) -> i64 {
-    i64::from(tag) | i64::from(addend) << 32
-}
-
-/// From an address, the tag that its entry must have, and the [`look_fields`], the linear address of an access that the entry in
-/// its page's other place allows, or 0.
-fn look() -> Function {
-    const ADDRESS: u32 = 0;
-    const WANTED: u32 = 1;
-    const FIELDS: u32 = 2;
-    const ENTRY: u32 = 3;
+/// A load or store by which a region calls out: done here if the entry in the page's other place in the TLB allows it, else by the
+/// host's function.
+fn access(layout: &Layout, call: CallOut, host: u32) -> Function {
+    const SITE: u32 = 0;
+    const ADDRESS: u32 = 1;
+    const VALUE: u32 = 2;
+    const CONTEXT: u32 = 3;
+    const ENTRY: u32 = 4;
+    const WIDTH: u32 = 5;
+    let tag = if call == CallOut::Load { Tag::Read } else { Tag::Write };
+    let field = |address: u32| aligned(address, 3);
+    let mut access = Function::new([(3, ValType::I32)]);
+    let mut put = access.instructions();
+    put.local_get(SITE).i32_wrap_i64().i32_const(3).i32_and().local_set(WIDTH);
+    put.local_get(SITE).i32_wrap_i64().i32_const(CONTEXT_SHIFT as i32).i32_shr_u();
+    put.i32_const(MAX_CONTEXTS as i32 - 1).i32_and().local_set(CONTEXT);
+    // The entry's distance from the first one of all contexts.
     let (own_shift, skew_shift) = (PAGE_SHIFT - ENTRY_SHIFT, SKEW_SHIFT - SKEW_TO - ENTRY_SHIFT);
-    let skew_mask = (SKEW_MASK as i64) << (SKEW_TO + ENTRY_SHIFT);
-    let other = (OTHER_PLACE as i32) << ENTRY_SHIFT;
-    let mut look = Function::new([(1, ValType::I32)]);
-    let mut put = look.instructions();
     put.local_get(ADDRESS).i64_const(own_shift.into()).i64_shr_u();
-    put.local_get(ADDRESS).i64_const(skew_shift.into()).i64_shr_u().i64_const(skew_mask).i64_and();
-    put.i64_xor().i32_wrap_i64().i32_const(ENTRY_MASK as i32).i32_and();
-    put.i32_const(other).i32_xor().local_set(ENTRY);
-    put.local_get(FIELDS).i32_wrap_i64().local_get(ENTRY).i32_add().i64_load(aligned(0, 3));
-    put.local_get(WANTED).i64_eq().if_(BlockType::Result(ValType::I64));
-    put.local_get(FIELDS).i64_const(32).i64_shr_u().i32_wrap_i64().local_get(ENTRY).i32_add();
-    put.i64_load(aligned(0, 3)).local_get(ADDRESS).i64_add().i64_const(0xffff_ffff).i64_and();
-    put.else_().i64_const(0).end().end();
-    look
+    put.local_get(ADDRESS).i64_const(skew_shift.into()).i64_shr_u();
+    put.i64_const((SKEW_MASK as i64) << (SKEW_TO + ENTRY_SHIFT)).i64_and().i64_xor().i32_wrap_i64();
+    put.i32_const(ENTRY_MASK as i32).i32_and().i32_const((OTHER_PLACE as i32) << ENTRY_SHIFT).i32_xor();
+    put.local_get(CONTEXT).i32_const((ENTRIES << ENTRY_SHIFT) as i32).i32_mul().i32_add();
+    put.local_tee(ENTRY).i64_load(field(layout.tag(0, tag)));
+    // The page of the last byte is that of the first.
+    put.i64_const(1).local_get(WIDTH).i64_extend_i32_u().i64_shl().i64_const(1).i64_sub();
+    put.local_get(ADDRESS).i64_add().i64_const(!PAGE_MASK as i64).i64_and();
+    put.local_get(CONTEXT).i32_const(size_of::<Space>() as i32).i32_mul();
+    put.i64_load(field(layout.space(0))).i64_or().i64_ne().if_(BlockType::Empty);
+    put.local_get(SITE).local_get(ADDRESS).local_get(VALUE).call(host).return_().end();
+    put.local_get(ENTRY).i64_load(field(layout.addend(0))).local_get(ADDRESS).i64_add().i32_wrap_i64();
+    put.local_set(ENTRY);
+    for _ in Width::ALL {
+        put.block(BlockType::Empty);
+    }
+    put.local_get(WIDTH).br_table(0..Width::ALL.len() as u32 - 1, Width::ALL.len() as u32 - 1);
+    for w in Width::ALL {
+        put.end().local_get(ENTRY);
+        if call == CallOut::Store {
+            put.local_get(VALUE);
+            store(&mut put, w);
+            put.i64_const(0);
+        } else {
+            load(&mut put, w);
+        }
+        put.return_();
+    }
+    put.unreachable().end();
+    access
 }
 
 /// From an address, the region that its other place in the jump cache leads to, of which it is told; or a negative number.

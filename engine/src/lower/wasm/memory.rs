@@ -1,14 +1,12 @@
 //! Operations that reach guest memory or the host: an inline look into the TLB, and a call-out where that does not do.
 
-use super::LOOK;
 use super::code::aligned;
-use super::dispatcher::look_fields;
 use super::function::{Lowering, Place};
 use crate::addr::{PAGE_BYTES, PAGE_MASK, Width};
 use crate::guest::{HelperEffects, HelperId};
 use crate::ir::block::{Args, Op, Value};
 use crate::ir::ops::{Amo, Cond};
-use crate::lower::calls::{CallOut, Site, what_access, what_amo};
+use crate::lower::calls::{CallOut, Site, what_access, what_amo, what_plain_access};
 use crate::lower::layout::{Demand, ENTRY_FROM_ADDRESS, ENTRY_MASK, Tag};
 use crate::lower::slots::SlotSet;
 use wasm_encoder::{BlockType, InstructionSink, MemArg, ValType};
@@ -19,6 +17,12 @@ pub(super) struct Held {
     pub(super) local: u32,
     /// To be released: it was computed for this.
     owned: bool,
+}
+
+/// The address of an access and the TLB entry that it may use, in locals.
+pub(super) struct Looked {
+    pub(super) addr: Held,
+    entry: u32,
 }
 
 impl Lowering<'_> {
@@ -90,25 +94,23 @@ impl Lowering<'_> {
         self.reload_pairs();
     }
 
-    /// An access: `hit` finds its linear address on the stack if the TLB allows it, else `miss` is given the local of its
-    /// address. Either leaves a result. Its page's own place in the TLB is looked at in line, the other one by a function.
-    pub(super) fn access(
+    /// Looks an access up in its page's own place in the TLB: what is called looks into the other. What is written
+    /// next is for a hit, up to [`Self::begin_miss`]; then for a miss, up to [`Self::end_access`]. Either leaves a result.
+    pub(super) fn look_up(
         &mut self,
-        (len_bytes, tag, demand): (u64, Tag, Demand),
+        len_bytes: u64,
         addr: Value,
+        tag: Tag,
+        demand: Demand,
         result: BlockType,
-        hit: impl FnOnce(&mut Self),
-        miss: impl FnOnce(&mut Self, u32),
-    ) {
+    ) -> Looked {
         let addr = self.hold_value(addr);
-        let (entry, wanted) = (self.code.temporary(ValType::I32), self.code.temporary(ValType::I64));
-        let fields = (self.layout.tag(self.data_context, tag), self.layout.addend(self.data_context));
+        let entry = self.code.temporary(ValType::I32);
+        let tag = aligned(self.layout.tag(self.data_context, tag), 3);
         let last = len_bytes - 1;
         let mut put = self.code.put();
-        put.block(result);
         put.local_get(addr.local).i64_const(i64::from(ENTRY_FROM_ADDRESS)).i64_shr_u().i32_wrap_i64();
-        put.i32_const(ENTRY_MASK as i32).i32_and().local_tee(entry).i64_load(aligned(fields.0, 3));
-        put.local_get(addr.local);
+        put.i32_const(ENTRY_MASK as i32).i32_and().local_tee(entry).i64_load(tag).local_get(addr.local);
         match demand {
             // The page of the last byte is that of the first.
             Demand::Inside if last != 0 => {
@@ -118,35 +120,38 @@ impl Lowering<'_> {
             Demand::Aligned => put.i64_const((!PAGE_MASK | last) as i64).i64_and(),
         };
         self.code.load_i64(self.layout.space(self.data_context));
-        self.code.put().i64_or().local_tee(wanted).i64_eq();
-        self.code.expect_if(true, BlockType::Result(ValType::I32));
-        let mut put = self.code.put();
-        put.local_get(entry).i64_load(aligned(fields.1, 3)).local_get(addr.local).i64_add().i32_wrap_i64();
-        put.else_().local_get(addr.local).local_get(wanted).i64_const(look_fields(fields.0, fields.1));
-        put.call(LOOK).i32_wrap_i64().local_tee(entry).i32_eqz();
-        self.code.expect_if(false, BlockType::Empty);
-        miss(self, addr.local);
-        // Out of both: the access has been made.
-        self.code.put().br(2).end().local_get(entry).end();
-        hit(self);
+        self.code.put().i64_or().i64_eq();
+        self.code.expect_if(true, result);
+        Looked { addr, entry }
+    }
+
+    pub(super) fn begin_miss(&mut self) {
+        self.code.put().else_();
+    }
+
+    pub(super) fn end_access(&mut self, looked: Looked) {
         self.code.put().end();
-        self.let_go(addr);
-        self.code.release(entry);
-        self.code.release(wanted);
+        self.let_go(looked.addr);
+        self.code.release(looked.entry);
+    }
+
+    /// Pushes the linear address of an access that the TLB allows.
+    pub(super) fn push_linear(&mut self, looked: &Looked) {
+        let addend = aligned(self.layout.addend(self.data_context), 3);
+        let mut put = self.code.put();
+        put.local_get(looked.entry).i64_load(addend).local_get(looked.addr.local).i64_add().i32_wrap_i64();
     }
 
     fn read(&mut self, value: Value, call: CallOut, tag: Tag, w: Width, addr: Value) {
-        self.access(
-            (w.bytes(), tag, Demand::Inside),
-            addr,
-            BlockType::Result(ValType::I64),
-            |this| load(&mut this.code.put(), w),
-            |this, addr| {
-                this.rare_call_out(call, what_access(w), |this| {
-                    this.code.put().local_get(addr).i64_const(0);
-                });
-            },
-        );
+        let result = BlockType::Result(ValType::I64);
+        let looked = self.look_up(w.bytes(), addr, tag, Demand::Inside, result);
+        self.push_linear(&looked);
+        load(&mut self.code.put(), w);
+        self.begin_miss();
+        self.rare_call_out(call, what_plain_access(w, self.data_context), |this| {
+            this.code.put().local_get(looked.addr.local).i64_const(0);
+        });
+        self.end_access(looked);
         self.keep(value);
     }
 
@@ -160,22 +165,17 @@ impl Lowering<'_> {
             }
             None => this.push_i64(value),
         };
-        self.access(
-            (w.bytes(), Tag::Write, Demand::Inside),
-            addr,
-            BlockType::Empty,
-            |this| {
-                push(this);
-                store(&mut this.code.put(), w);
-            },
-            |this, addr| {
-                this.rare_call_out(CallOut::Store, what_access(w), |this| {
-                    this.code.put().local_get(addr);
-                    push(this);
-                });
-                this.code.put().drop();
-            },
-        );
+        let looked = self.look_up(w.bytes(), addr, Tag::Write, Demand::Inside, BlockType::Empty);
+        self.push_linear(&looked);
+        push(self);
+        store(&mut self.code.put(), w);
+        self.begin_miss();
+        self.rare_call_out(CallOut::Store, what_plain_access(w, self.data_context), |this| {
+            this.code.put().local_get(looked.addr.local);
+            push(this);
+        });
+        self.code.put().drop();
+        self.end_access(looked);
         if let Some(held) = held {
             self.let_go(held);
         }
@@ -248,23 +248,18 @@ impl Lowering<'_> {
         replaced: impl FnOnce(&mut Self),
         call: impl FnOnce(&mut Self, u32),
     ) {
+        let looked = self.look_up(w.bytes(), addr, Tag::Write, Demand::Aligned, BlockType::Empty);
         let linear = self.code.temporary(ValType::I32);
-        self.access(
-            (w.bytes(), Tag::Write, Demand::Aligned),
-            addr,
-            BlockType::Empty,
-            |this| {
-                this.code.put().local_tee(linear);
-                load(&mut this.code.put(), w);
-                this.code.put().local_set(old).local_get(linear);
-                replaced(this);
-                store(&mut this.code.put(), w);
-            },
-            |this, addr| {
-                call(this, addr);
-                this.code.put().local_set(old);
-            },
-        );
+        self.push_linear(&looked);
+        self.code.put().local_tee(linear);
+        load(&mut self.code.put(), w);
+        self.code.put().local_set(old).local_get(linear);
+        replaced(self);
+        store(&mut self.code.put(), w);
+        self.begin_miss();
+        call(self, looked.addr.local);
+        self.code.put().local_set(old);
+        self.end_access(looked);
         self.code.put().local_get(old);
         self.code.release(linear);
         self.code.release(old);
@@ -354,7 +349,7 @@ pub(super) fn unaligned() -> MemArg {
     MemArg { offset: 0, align: 0, memory_index: 0 }
 }
 
-fn load(put: &mut InstructionSink<'_>, w: Width) {
+pub(super) fn load(put: &mut InstructionSink<'_>, w: Width) {
     match w {
         Width::W8 => put.i64_load8_u(unaligned()),
         Width::W16 => put.i64_load16_u(unaligned()),
@@ -363,7 +358,7 @@ fn load(put: &mut InstructionSink<'_>, w: Width) {
     };
 }
 
-fn store(put: &mut InstructionSink<'_>, w: Width) {
+pub(super) fn store(put: &mut InstructionSink<'_>, w: Width) {
     match w {
         Width::W8 => put.i64_store8(unaligned()),
         Width::W16 => put.i64_store16(unaligned()),

@@ -34,9 +34,9 @@ use wasm_encoder::{
 const REGION_TYPE: u32 = 0;
 const CALL_OUT_TYPE: u32 = 1;
 const POLYNOMIALS_TYPE: u32 = 2;
-/// Numbers of the imported functions that [`dispatcher`] has: the call-outs precede them. All are of the call-outs' type.
-const LOOK: u32 = CallOut::ALL.len() as u32;
-const JUMP: u32 = LOOK + 1;
+/// Number of the function that looks an address up at its other place in the jump cache: the call-outs, whose type it has,
+/// precede it.
+const JUMP: u32 = CallOut::ALL.len() as u32;
 /// Number of the region's function.
 const REGION: u32 = JUMP + 1;
 /// Number of the variable that says where the link cells are.
@@ -82,9 +82,7 @@ pub fn lower(region: &Region, target: &Target, plan: &Plan) -> Vec<u8> {
     for call in CallOut::ALL {
         imports.import(abi::MODULE, call.name(), EntityType::Function(CALL_OUT_TYPE));
     }
-    for name in abi::SHARED {
-        imports.import(abi::MODULE, name, EntityType::Function(CALL_OUT_TYPE));
-    }
+    imports.import(abi::MODULE, abi::JUMP, EntityType::Function(CALL_OUT_TYPE));
     let mut exports = ExportSection::new();
     exports.export(abi::ENTRY, ExportKind::Func, REGION);
     exports.export(abi::LINKS, ExportKind::Global, LINKS);

@@ -50,54 +50,44 @@ impl Lowering<'_> {
 
     fn vector_load(&mut self, len_bytes: u8, to: Slot, addr: Value) {
         let local = self.pair_local(to);
+        let looked = self.look_up(len_bytes.into(), addr, Tag::Read, Demand::Inside, BlockType::Empty);
+        self.push_linear(&looked);
+        let mut put = self.code.put();
+        match len_bytes {
+            4 => put.v128_load32_zero(unaligned()),
+            8 => put.v128_load64_zero(unaligned()),
+            _ => put.v128_load(unaligned()),
+        };
+        put.local_set(local);
+        self.begin_miss();
         let site = VectorSite { op: 0, imm: len_bytes, slots: [to; 3] };
-        self.access(
-            (len_bytes.into(), Tag::Read, Demand::Inside),
-            addr,
-            BlockType::Empty,
-            |this| {
-                let mut put = this.code.put();
-                match len_bytes {
-                    4 => put.v128_load32_zero(unaligned()),
-                    8 => put.v128_load64_zero(unaligned()),
-                    _ => put.v128_load(unaligned()),
-                };
-                put.local_set(local);
-            },
-            |this, addr| {
-                this.rare_call_out(CallOut::VectorLoad, 0, |this| {
-                    this.code.put().local_get(addr).i64_const(site.encode() as i64);
-                });
-                this.code.put().drop();
-                this.reload_pair(to);
-            },
-        );
+        self.rare_call_out(CallOut::VectorLoad, 0, |this| {
+            this.code.put().local_get(looked.addr.local).i64_const(site.encode() as i64);
+        });
+        self.code.put().drop();
+        self.reload_pair(to);
+        self.end_access(looked);
         self.state.set_pair(to);
     }
 
     fn vector_store(&mut self, len_bytes: u8, addr: Value, from: Slot) {
         self.load_pair(from);
+        let looked = self.look_up(len_bytes.into(), addr, Tag::Write, Demand::Inside, BlockType::Empty);
+        self.push_linear(&looked);
+        self.push_pair(from);
+        let mut put = self.code.put();
+        match len_bytes {
+            4 => put.v128_store32_lane(unaligned(), 0),
+            8 => put.v128_store64_lane(unaligned(), 0),
+            _ => put.v128_store(unaligned()),
+        };
+        self.begin_miss();
         let site = VectorSite { op: 0, imm: len_bytes, slots: [from; 3] };
-        self.access(
-            (len_bytes.into(), Tag::Write, Demand::Inside),
-            addr,
-            BlockType::Empty,
-            |this| {
-                this.push_pair(from);
-                let mut put = this.code.put();
-                match len_bytes {
-                    4 => put.v128_store32_lane(unaligned(), 0),
-                    8 => put.v128_store64_lane(unaligned(), 0),
-                    _ => put.v128_store(unaligned()),
-                };
-            },
-            |this, addr| {
-                this.rare_call_out(CallOut::VectorStore, 0, |this| {
-                    this.code.put().local_get(addr).i64_const(site.encode() as i64);
-                });
-                this.code.put().drop();
-            },
-        );
+        self.rare_call_out(CallOut::VectorStore, 0, |this| {
+            this.code.put().local_get(looked.addr.local).i64_const(site.encode() as i64);
+        });
+        self.code.put().drop();
+        self.end_access(looked);
     }
 
     fn call_out_on(&mut self, call: CallOut, site: VectorSite, number: Option<u32>) {

@@ -289,7 +289,8 @@ impl Tlb {
         let own = slot_of(gva);
         let is_same = |entry: &Entry| entry.addend == addend && entry.is_of(tag);
         // Whichever place it is in, it comes to its own, and what is there makes way for it. But data does not make way for
-        // code, which is fetched once and runs translated from then on.
+        // code, which is fetched once and runs translated from then on; unless there is code in the other place, too: that may
+        // be of the same page in another space.
         let (mut place, mut old) = (own, EMPTY);
         if table[own].is_of(tag) {
             old = table[own];
@@ -299,7 +300,9 @@ impl Tlb {
                 old = std::mem::replace(&mut table[other], EMPTY);
             }
             match table[own].page() {
-                Some(_) if fill.execute && table[own].execute == NO_TAG => place = other,
+                Some(_) if fill.execute && [own, other].iter().all(|&at| table[at].execute == NO_TAG) => {
+                    place = other;
+                }
                 Some(page) => table[other_slot_of(page)] = table[own],
                 None => {}
             }

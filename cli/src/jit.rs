@@ -231,6 +231,10 @@ impl Prepared {
         let memory_bytes = self.options.memory_bytes;
         match (self.options.how, self.space) {
             (Jit::Native, _) if machine.translate_in(memory_bytes, THRESHOLD) => {
+                // Where there is one processor, a thread gains nothing.
+                if std::thread::available_parallelism().is_ok_and(|count| count.get() > 1) {
+                    machine.translate_on_thread();
+                }
                 machine.hesitate(HESITATION);
                 if let Some(cache) = self.options.code_cache.open(std::any::type_name::<G>(), "native") {
                     machine.keep_code(cache);

@@ -16,7 +16,7 @@ const MAX_INSNS: usize = 64;
 /// Pre-decoded instructions kept before the oldest make room.
 const MAX_CACHED_INSNS: usize = 1 << 20;
 /// Entries of the direct-mapped front of the index. A power of two.
-const FRONT_ENTRIES: usize = 1 << 14;
+const FRONT_ENTRIES: usize = 1 << 16;
 /// Instructions that there is room for from the start, without moving those that are there: what a short run decodes. Room
 /// that is not used is never touched and costs nothing.
 const ROOM_INSNS: usize = 1 << 17;
@@ -81,6 +81,8 @@ pub struct Block {
     translated: [u32; MAX_CONTEXTS],
     /// A bit for each of them that has not been run from the run loop yet.
     fresh: u8,
+    /// A bit for each context that it is being translated for.
+    requested: u8,
     /// How often the interpreter has run it.
     heat: u32,
     /// Context of data accesses that it did so in.
@@ -104,6 +106,7 @@ impl Block {
             links: [Link { offset: 0, block: NONE }; 2],
             translated: [NONE; MAX_CONTEXTS],
             fresh: 0,
+            requested: 0,
             heat: 0,
             context: 0,
             entered: false,
@@ -175,6 +178,7 @@ pub struct BlockCache<I> {
     insns: Vec<I>,
     offsets: Vec<u16>,
     blocks: Vec<Block>,
+    /// Complements of keys with their blocks, so that memory that has not been touched holds none.
     front: Box<[(u64, u32)]>,
     index: HashMap<u64, u32, KeyHasher>,
     pages: HashMap<Page, Vec<u32>, KeyHasher>,
@@ -189,6 +193,9 @@ fn key(gpa: Gpa, mode: Mode) -> u64 {
     gpa.0 | (mode.0 as u64) << 48
 }
 
+/// What stands in the front where there is no block.
+const NOTHING: (u64, u32) = (0, 0);
+
 #[inline]
 fn front_slot(key: u64) -> usize {
     ((key >> 1) ^ (key >> 13)) as usize & (FRONT_ENTRIES - 1)
@@ -200,7 +207,7 @@ impl<I: Copy> Default for BlockCache<I> {
             insns: Vec::with_capacity(ROOM_INSNS),
             offsets: Vec::with_capacity(ROOM_INSNS),
             blocks: Vec::with_capacity(ROOM_BLOCKS),
-            front: vec![(u64::MAX, NONE); FRONT_ENTRIES].into_boxed_slice(),
+            front: vec![NOTHING; FRONT_ENTRIES].into_boxed_slice(),
             index: HashMap::with_capacity_and_hasher(ROOM_BLOCKS / 2, KeyHasher),
             pages: HashMap::with_hasher(KeyHasher),
             recalled: 0,
@@ -265,6 +272,23 @@ impl<I: Copy> BlockCache<I> {
         block.fresh |= 1 << context;
     }
 
+    /// Notes that translated code was asked for that starts with a block.
+    pub fn request(&mut self, id: BlockId, context: usize) {
+        self.blocks[id.0 as usize].requested |= 1 << context;
+    }
+
+    /// Whether it was, and is still being made.
+    pub fn is_requested(&self, id: BlockId, context: usize) -> bool {
+        self.block(id).requested >> context & 1 != 0
+    }
+
+    /// Notes that it is no longer being made.
+    pub fn forget_request(&mut self, id: BlockId, context: usize) {
+        if let Some(block) = self.blocks.get_mut(id.0 as usize) {
+            block.requested &= !(1 << context);
+        }
+    }
+
     /// Whether this is asked for the first time since [`Self::set_translated`].
     pub fn take_fresh(&mut self, id: BlockId, context: usize) -> bool {
         let fresh = &mut self.blocks[id.0 as usize].fresh;
@@ -287,6 +311,7 @@ impl<I: Copy> BlockCache<I> {
     pub fn forget_translated(&mut self) {
         for block in &mut self.blocks {
             block.translated = [NONE; MAX_CONTEXTS];
+            block.requested = 0;
             block.heat = 0;
         }
     }
@@ -360,7 +385,7 @@ impl<I: Copy> BlockCache<I> {
                     self.index.remove(&key);
                     let front = &mut self.front[front_slot(key)];
                     if front.1 == id {
-                        *front = (u64::MAX, NONE);
+                        *front = NOTHING;
                     }
                 }
                 if block.second.is_some() && Page::of(block.gpa) != page {
@@ -418,10 +443,10 @@ impl<I: Copy> BlockCache<I> {
             link.block = of(link.block);
         }
         self.index.values_mut().for_each(|id| *id = of(*id));
-        for (key, id) in &mut self.front {
-            *id = of(*id);
-            if *id == NONE {
-                *key = u64::MAX;
+        for entry in &mut self.front {
+            entry.1 = of(entry.1);
+            if entry.1 == NONE {
+                *entry = NOTHING;
             }
         }
         self.pages.retain(|_, ids| {
@@ -457,7 +482,7 @@ impl<I: Copy> BlockCache<I> {
         let gpa = page.start().offset(gva.page_offset());
         let key = key(gpa, cpu.mode());
         let (front_key, id) = self.front[front_slot(key)];
-        if front_key == key && self.blocks[id as usize].second.is_none() {
+        if front_key == !key && self.blocks[id as usize].second.is_none() {
             return Ok(BlockId(id));
         }
         self.enter_slow(cpu, gva, gpa, key, recall)
@@ -500,7 +525,7 @@ impl<I: Copy> BlockCache<I> {
                 Some(second) => cpu.fetch_page(next_page(gva))? == second,
             };
             if valid {
-                self.front[front_slot(key)] = (key, id);
+                self.front[front_slot(key)] = (!key, id);
                 return Ok(BlockId(id));
             }
         }
@@ -509,7 +534,7 @@ impl<I: Copy> BlockCache<I> {
             None => self.decode(cpu, gva, gpa)?,
         };
         self.index.insert(key, id);
-        self.front[front_slot(key)] = (key, id);
+        self.front[front_slot(key)] = (!key, id);
         Ok(BlockId(id))
     }
 

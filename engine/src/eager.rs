@@ -189,18 +189,20 @@ impl<G: Guest> Eager<'_, G> {
 
     /// Host address for an aligned access that hits the TLB.
     #[inline(always)]
-    fn host(&self, w: Width, addr: u64, access: Access) -> Option<u64> {
-        self.cpu.tlb.lookup(self.cpu.data_context(), Gva(addr), w, access)
+    fn host(&mut self, w: Width, addr: u64, access: Access) -> Option<u64> {
+        let context = self.cpu.data_context();
+        self.cpu.tlb.lookup(context, Gva(addr), w, access)
     }
 
     /// Host address for an access of any alignment that hits the TLB inside of one page.
     #[inline(always)]
-    fn host_bytes(&self, len_bytes: u8, addr: u64, access: Access) -> Option<u64> {
+    fn host_bytes(&mut self, len_bytes: u8, addr: u64, access: Access) -> Option<u64> {
         let gva = Gva(addr);
         if u64::from(len_bytes) > gva.bytes_to_page_end() {
             return None;
         }
-        let page = self.cpu.tlb.lookup(self.cpu.data_context(), gva.page_start(), Width::W8, access)?;
+        let context = self.cpu.data_context();
+        let page = self.cpu.tlb.lookup(context, gva.page_start(), Width::W8, access)?;
         Some(page + gva.page_offset())
     }
 

@@ -86,7 +86,7 @@ pub struct Decoded<I> {
 /// An instruction set with its privileged architecture.
 pub trait Guest: Sized + Clone + Serialize + DeserializeOwned + 'static {
     /// A decoded instruction: small and `Copy`, operands resolved.
-    type Insn: Copy + core::fmt::Debug + 'static;
+    type Insn: Copy + Send + core::fmt::Debug + 'static;
     /// All of the machine that is not vCPU or RAM.
     type Board: Board;
     /// Number of privilege contexts that need TLBs of their own.

@@ -110,6 +110,15 @@ impl<G: Guest> Machine<G> {
         self.translator.is_some()
     }
 
+    /// Lets the native translator, if there is one, make code on another thread while the interpreter goes on; false if there
+    /// is none or the host gives no thread. What is translated when depends on that thread then.
+    pub fn translate_on_thread(&mut self) -> bool {
+        match &mut self.translator {
+            Some(AnyTranslator::Native(translator)) => translator.use_thread().is_ok(),
+            _ => false,
+        }
+    }
+
     /// Makes the native translator, if there is one, slow to translate for so many instructions from now on: in a run that
     /// is soon over, code that is merely warm costs less interpreted than translated.
     pub fn hesitate(&mut self, insns: u64) {

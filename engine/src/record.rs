@@ -15,11 +15,14 @@ use crate::ir::eval;
 #[derive(Debug)]
 pub struct Ended;
 
+/// Operations that an instruction takes, by and large.
+const OPS_OF_AN_INSN: usize = 6;
+
 /// A block being recorded.
 pub struct Recorder {
     block: Block,
     /// What each slot holds, as far as this block has seen.
-    slots: Box<[Option<Value>; SLOTS]>,
+    slots: [Option<Value>; SLOTS],
     helpers: &'static [HelperInfo],
     /// What slots hold before the first instruction.
     known: Vec<(Slot, u64)>,
@@ -31,6 +34,7 @@ pub struct Recorder {
 pub fn record<G: Guest>(insns: &[G::Insn], offsets: &[u16], len_bytes: u16, known: &[(Slot, u64)]) -> Block {
     let mut recorder = Recorder::new(G::HELPERS);
     recorder.known = known.to_vec();
+    recorder.block.ops.reserve(insns.len() * OPS_OF_AN_INSN);
     let ends = offsets.iter().skip(1).copied().chain([len_bytes]);
     for ((insn, &offset), end) in insns.iter().zip(offsets).zip(ends) {
         recorder.begin_insn(offset, (end - offset) as u8);
@@ -44,7 +48,7 @@ pub fn record<G: Guest>(insns: &[G::Insn], offsets: &[u16], len_bytes: u16, know
 impl Recorder {
     /// An empty block for a guest with these helpers.
     pub fn new(helpers: &'static [HelperInfo]) -> Self {
-        Self { block: Block::default(), slots: Box::new([None; SLOTS]), helpers, known: Vec::new() }
+        Self { block: Block::default(), slots: [None; SLOTS], helpers, known: Vec::new() }
     }
 
     /// What follows is the meaning of the instruction `offset` bytes into the block.

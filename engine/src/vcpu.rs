@@ -34,6 +34,8 @@ pub struct Links {
     pub jump: u64,
     /// Where ways out lead that have not been linked.
     pub unlinked: u64,
+    /// Where ways out to other pages lead whose conditions do not hold.
+    pub far: u64,
     /// What looks a load up at its page's other place in the TLB, for each context.
     pub look_read: [u64; MAX_CONTEXTS],
     /// The same for stores.
@@ -78,6 +80,10 @@ pub struct Vcpu {
     /// Names all that the code of an address depends on: mode, TLB contexts, address space. Entries of the jump cache
     /// with another tag are not used.
     pub context_tag: u64,
+    /// How often native code may still find a page in its other place of the TLB before that is worth moving it.
+    pub(crate) looks_left: i64,
+    /// How many ways out to other pages may still be gone by the jump cache before one is worth being linked.
+    pub(crate) far_left: i64,
     /// Addresses that native code needs.
     pub links: Links,
     /// What a helper is called with.

@@ -73,9 +73,9 @@ struct Args {
     /// Architecture of the guest.
     #[arg(long, default_value = "x86_64")]
     arch: Arch,
-    /// Only programs whose name or group contains this.
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    only: String,
+    /// Only programs whose name or group contains one of these.
+    #[arg(long, value_name = "TEXT,...", value_delimiter = ',')]
+    only: Vec<String>,
     /// How often everything is measured; whole commands twice at most.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -117,15 +117,17 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let guest_programs = programs(Some(args.arch))?;
     let (starts, sides): (Vec<_>, Vec<_>) = sides(&args, &guest_programs)?.into_iter().unzip();
-    let wanted =
-        |name: &str, group: Group| name.contains(&args.only) || group.to_string().contains(&args.only);
+    let wanted = |name: &str, group: Group| {
+        let group = group.to_string();
+        args.only.is_empty() || args.only.iter().any(|text| name.contains(text) || group.contains(text))
+    };
     let workloads = WORKLOADS.iter().filter(|workload| workload.runs_on(Some(args.arch)));
     let workloads = workloads.filter(|workload| wanted(workload.name, workload.group));
     let workloads: Vec<_> = workloads.map(|workload| (*workload, workload.scaled(args.scale))).collect();
     let lines = workloads.iter().map(|(workload, repeats)| (workload.name, workload.group, *repeats));
     let cold = cold::lines().filter(|(name, group, ..)| wanted(name, *group));
     let lines: Vec<_> = lines.chain(cold.map(|(name, group, ..)| (name, group, 1))).collect();
-    ensure!(!lines.is_empty(), "no program's name or group contains {:?}", args.only);
+    ensure!(!lines.is_empty(), "no program's name or group contains {}", args.only.join(" or "));
     let count = sides.len();
     let mut found = Found::new(Results::new(sides, lines), Report::new(count));
     let has_cold = COLD.iter().any(|cold| cold.names.iter().any(|name| found.results.row(name).is_some()));

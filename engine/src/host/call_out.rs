@@ -77,7 +77,8 @@ fn withhold(vcpu: &mut Vcpu) {
 #[inline(always)]
 fn mapped<G: Guest>(cpu: &mut Cpu<G>, call: CallOut, site: Site, a: u64, b: u64) -> Option<u64> {
     let w = site.width();
-    let host = |access| cpu.tlb.lookup_misaligned(cpu.data_context(), Gva(a), w, access);
+    let context = cpu.data_context();
+    let mut host = |access| cpu.tlb.lookup_misaligned(context, Gva(a), w, access);
     match call {
         // SAFETY: the TLB holds only pages of `cpu.ram`, which is borrowed exclusively, and the access ends inside its page.
         CallOut::Load => Some(unsafe { host_read(host(Access::Read)?, w) }),

@@ -55,12 +55,18 @@ impl NativeCode {
         Ok(code)
     }
 
+    /// Whether there is room for so much in the part.
+    pub fn has_room(&self, len_bytes: usize) -> bool {
+        let at = self.free.start.next_multiple_of(ALIGNMENT);
+        self.free.end.checked_sub(at).is_some_and(|room| len_bytes <= room)
+    }
+
     /// Adds code and gives its number of the first byte, or `None` if the part is full.
     pub fn add(&mut self, code: &[u8]) -> Option<usize> {
-        let at = self.free.start.next_multiple_of(ALIGNMENT);
-        if code.len() > self.free.end.checked_sub(at)? {
+        if !self.has_room(code.len()) {
             return None;
         }
+        let at = self.free.start.next_multiple_of(ALIGNMENT);
         self.memory.write(at, code);
         self.free.start = at + code.len();
         Some(at)
@@ -71,6 +77,12 @@ impl NativeCode {
         let disp = (to as i64 - (at as i64 + 4)) as i32;
         // The code does not run now: this thread enters it by `enter` alone.
         self.memory.overwrite(at, &disp.to_le_bytes());
+    }
+
+    /// Writes over numbers in code.
+    pub fn overwrite(&mut self, at: usize, number: &[u8; 8]) {
+        // As in `patch`.
+        self.memory.overwrite(at, number);
     }
 
     /// From now on a part is filled, and what was in it is forgotten.
@@ -93,6 +105,7 @@ impl NativeCode {
             leave: self.address(self.stubs.leave),
             jump: self.address(self.stubs.jump),
             unlinked: self.address(self.stubs.unlinked),
+            far: self.address(self.stubs.far),
             look_read: self.stubs.look_read.map(|at| self.address(at)),
             look_write: self.stubs.look_write.map(|at| self.address(at)),
             function: call_out as usize as u64,

@@ -9,6 +9,7 @@
 use super::call_out::Leave;
 use super::grow::{self, Extent, SAMPLES};
 use super::kept::{Begun, CompiledCache, Found};
+use super::worker::{Answer, Worker};
 use super::{CodeCache, End, Origin, TranslatorStatistics, thread_ns, warm_blocks};
 use crate::addr::{Gpa, Gva, Page};
 use crate::cache::{BlockCache, BlockId, Recalled, Renumbered};
@@ -21,7 +22,6 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 /// Runs of a block before it is translated, unless somebody says otherwise.
@@ -86,11 +86,10 @@ pub struct CompiledTranslator<G: Guest, H: RegionHost<G>> {
     /// The unit that each link cell is a way out of.
     cells: Vec<Option<u32>>,
     pages: HashMap<Page, Vec<u32>>,
+    /// What the worker is at, by number of the job. Answers that have no entry are of code that was dropped.
     pending: HashMap<u64, Pending>,
     /// Blocks that wait until the compiler has room.
     due: Vec<BlockId>,
-    /// Number of the next request to the worker; those before `oldest` are of code that was dropped.
-    next: u64,
     polls: u32,
     waiting: Waiting,
     /// Where code was left because its time was up.
@@ -105,19 +104,23 @@ enum CompilerPlace<C: Compiler> {
     /// This thread, at once.
     Here(C),
     /// Another thread.
-    Worker(Worker<C>),
+    Worker(CompileThread<C>),
 }
+
+type CompileThread<C> = Worker<(Region, Plan), Result<<C as Compiler>::Compiled, HostError>>;
 
 type CompiledBy<G, H> = <<H as RegionHost<G>>::Compiler as Compiler>::Compiled;
 
 impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
     /// A translator for the vCPU of this host's memory, which compiles in the background or at once.
     pub fn new(host: H, threshold: u32, background: bool) -> Self {
-        let compiler = host.compiler();
-        let compiler = if background {
-            CompilerPlace::Worker(Worker::new(compiler))
-        } else {
-            CompilerPlace::Here(compiler)
+        let thread = || {
+            let mut compiler = host.compiler();
+            Worker::new(move |(region, plan): (Region, Plan)| compiler.compile(&region, plan)).ok()
+        };
+        let compiler = match background.then(thread).flatten() {
+            Some(thread) => CompilerPlace::Worker(thread),
+            None => CompilerPlace::Here(host.compiler()),
         };
         Self {
             host,
@@ -129,7 +132,6 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             pages: HashMap::new(),
             pending: HashMap::new(),
             due: Vec::new(),
-            next: 0,
             polls: 0,
             waiting: Waiting::Nothing,
             paused: None,
@@ -311,7 +313,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
     ) {
         let began = thread_ns();
         // Leaving a region costs more than in native code, and compiling it costs another thread: none is sparing.
-        let (region, jumps) = grow::grow_over_jumps::<G>(cache, id, origin.context, Extent::Whole);
+        let (region, jumps) = grow::grow_over_jumps::<G>(cache, id, origin.context);
         let Ok(plan) = self.host.plan(&region, origin.context) else { return self.flush(cache, cpu) };
         let plan = Plan { jumps, ..plan };
         let kept = self.kept.as_ref().filter(|_| !cpu.ram.has_written_code());
@@ -323,12 +325,10 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         let pending = Pending { id, origin, first, cells, begun, may_grow, stale: false };
         self.statistics.blocks += region.blocks.len() as u64;
         self.statistics.insns += region.blocks.iter().map(|block| u64::from(block.insns)).sum::<u64>();
-        let number = self.next;
-        self.next += 1;
         match &mut self.compiler {
             CompilerPlace::Worker(worker) => {
-                worker.request(Request { number, region, plan });
-                self.pending.insert(number, pending);
+                self.pending.insert(worker.request((region, plan)), pending);
+                worker.hurry();
             }
             CompilerPlace::Here(compiler) => {
                 let compiled = compiler.compile(&region, plan);
@@ -341,10 +341,9 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
     /// Installs what has been compiled.
     fn collect(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
         while let CompilerPlace::Worker(worker) = &self.compiler
-            && let Some(Answer { number, compiled, took_ns }) = worker.answer()
+            && let Some(Answer { number, made: compiled, took_ns }) = worker.answer()
         {
             self.statistics.background_ns += took_ns;
-            // Requests of code that was dropped since have no entry.
             if let Some(pending) = self.pending.remove(&number)
                 && !pending.stale
             {
@@ -516,49 +515,4 @@ fn last_origin<I: Copy>(cache: &BlockCache<I>, id: BlockId) -> Origin {
     let block = cache.block(id);
     let (page, second) = (Page::of(block.gpa()), block.second());
     Origin { page, second, mode: block.mode(), context: block.context() }
-}
-
-struct Request {
-    number: u64,
-    region: Region,
-    plan: Plan,
-}
-
-struct Answer<C: Compiler> {
-    number: u64,
-    compiled: Result<C::Compiled, HostError>,
-    took_ns: u64,
-}
-
-/// A thread that compiles. It ends when this is dropped, but for the region that it is at: nobody waits for that.
-struct Worker<C: Compiler> {
-    requests: Sender<Request>,
-    answers: Receiver<Answer<C>>,
-}
-
-impl<C: Compiler> Worker<C> {
-    fn new(mut compiler: C) -> Self {
-        let (requests, incoming) = channel::<Request>();
-        let (outgoing, answers) = channel();
-        std::thread::spawn(move || {
-            for Request { number, region, plan } in incoming {
-                let began = thread_ns();
-                let compiled = compiler.compile(&region, plan);
-                let took_ns = thread_ns() - began;
-                if outgoing.send(Answer { number, compiled, took_ns }).is_err() {
-                    break;
-                }
-            }
-        });
-        Self { requests, answers }
-    }
-
-    /// A thread that ended answers nothing: code stays interpreted.
-    fn request(&self, request: Request) {
-        let _ = self.requests.send(request);
-    }
-
-    fn answer(&self) -> Option<Answer<C>> {
-        self.answers.try_recv().ok()
-    }
 }

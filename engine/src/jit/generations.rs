@@ -9,12 +9,12 @@
 use super::Origin;
 use super::code_cache::KeptSites;
 use super::code_cache::record::First;
-use crate::addr::Page;
+use crate::addr::{Gva, Page};
 use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::emit::Slot;
 use crate::host::native::NativeCode;
 use crate::keys::KeyHasher;
-use crate::lower::x64::{Home, Link, Site, VectorHome};
+use crate::lower::x64::{Home, Link, Lowered, Site, VectorHome, far_conditions};
 use rustix::io::Errno;
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -61,6 +61,8 @@ pub(super) struct LinkState {
     unlinked: usize,
     /// Where it leads in the guest.
     pub to: i64,
+    /// Where its conditions are, if it leads to another page.
+    pub far: Option<usize>,
     /// The unit that it is part of.
     pub from: u32,
     /// The unit that it is linked to.
@@ -103,6 +105,17 @@ pub(super) struct Addition<'a, L> {
     pub vector_homes: Vec<VectorHome>,
     /// Whether it may be made anew over more blocks.
     pub may_grow: bool,
+}
+
+/// What a unit takes.
+#[derive(Clone, Copy)]
+pub(super) struct Size {
+    /// Bytes of code.
+    code: usize,
+    /// Bytes that describe it.
+    tables: usize,
+    sites: usize,
+    links: usize,
 }
 
 #[derive(Default)]
@@ -211,6 +224,17 @@ impl Generations {
         Numbers { unit, first_site, first_link }
     }
 
+    /// Whether the generation that is being filled has room for this.
+    pub fn has_room(&self, Size { code, tables, sites, links }: Size) -> bool {
+        let generation = &self.all[self.current];
+        let numbers = |len: usize, more: usize| len + more < 1 << INDEX_BITS;
+        generation.bytes + code + tables <= self.limit_bytes
+            && numbers(generation.units.len(), 1)
+            && numbers(generation.sites.len(), sites)
+            && numbers(generation.links.len(), links)
+            && self.memory.has_room(code)
+    }
+
     /// Adds a unit that begins with this block.
     pub fn add(
         &mut self,
@@ -219,24 +243,19 @@ impl Generations {
         block: BlockId,
     ) -> Result<u32, Full> {
         let Numbers { unit: number, first_site, first_link } = self.next();
-        let bytes = addition.code.len() + addition.table_bytes();
-        let Addition { code, entry, start, first, place, sites, site_count, links, .. } = addition;
-        let links_count = links.clone().count() as u32;
-        let generation = &mut self.all[self.current];
-        let room = |len: usize, more: usize| len + more < 1 << INDEX_BITS;
-        if generation.bytes + bytes > self.limit_bytes
-            || !room(generation.units.len(), 1)
-            || !room(generation.sites.len(), site_count)
-            || !room(generation.links.len(), links_count as usize)
-        {
+        let size = addition.size();
+        if !self.has_room(size) {
             return Err(Full);
         }
+        let Addition { code, entry, start, first, place, sites, site_count, links, .. } = addition;
         let at = self.memory.add(code).ok_or(Full)?;
-        generation.bytes += bytes;
+        let generation = &mut self.all[self.current];
+        generation.bytes += size.code + size.tables;
         generation.links.extend(links.map(|link| LinkState {
             jump: at + link.jump,
             unlinked: at + link.unlinked,
             to: link.to,
+            far: link.far.map(|far| at + far),
             from: number,
             target: None,
         }));
@@ -249,7 +268,7 @@ impl Generations {
             homes: addition.homes,
             vector_homes: addition.vector_homes,
             first_site,
-            links: first_link..first_link + links_count,
+            links: first_link..first_link + size.links as u32,
             sites,
             origin,
             block,
@@ -294,7 +313,7 @@ impl Generations {
         }
     }
 
-    /// Lets a way out lead to a unit.
+    /// Lets a way out within a page lead to a unit.
     pub fn connect(&mut self, link: u32, to: u32) {
         self.disconnect(link);
         let entry = self.unit(to).entry;
@@ -303,13 +322,33 @@ impl Generations {
         self.unit_mut(to).incoming.push(link);
     }
 
+    /// Lets a way out to another page lead to a unit while the context tag is this one and its own page has this address.
+    pub fn connect_far(&mut self, link: u32, to: u32, tag: u64, page_base: Gva) {
+        if let Some(conditions) = self.link(link).far {
+            self.connect(link, to);
+            for (place, number) in far_conditions(tag, page_base.0) {
+                self.memory.overwrite(conditions + place, &number);
+            }
+        }
+    }
+
     /// Lets a way out lead nowhere.
     fn disconnect(&mut self, link: u32) {
-        let state = self.link_mut(link);
-        let (jump, unlinked) = (state.jump, state.unlinked);
-        if let Some(to) = state.target.take() {
-            self.memory.patch(jump, unlinked);
+        if let Some(to) = self.link_mut(link).target.take() {
+            self.lead_nowhere(link);
             self.unit_mut(to).incoming.retain(|&incoming| incoming != link);
+        }
+    }
+
+    fn lead_nowhere(&mut self, link: u32) {
+        let &LinkState { jump, unlinked, far, .. } = self.link(link);
+        match far {
+            Some(conditions) => {
+                for (place, number) in far_conditions(0, 0) {
+                    self.memory.overwrite(conditions + place, &number);
+                }
+            }
+            None => self.memory.patch(jump, unlinked),
         }
     }
 
@@ -327,8 +366,7 @@ impl Generations {
     /// Lets no other code lead to a unit.
     fn isolate(&mut self, number: u32) {
         for link in std::mem::take(&mut self.unit_mut(number).incoming) {
-            let LinkState { jump, unlinked, .. } = *self.link(link);
-            self.memory.patch(jump, unlinked);
+            self.lead_nowhere(link);
             self.link_mut(link).target = None;
         }
     }
@@ -399,21 +437,41 @@ impl Generations {
 }
 
 impl<L: Iterator + Clone> Addition<'_, L> {
-    /// Memory that its description takes.
-    fn table_bytes(&self) -> usize {
-        let sites = match &self.sites {
-            Sites::Lowered(sites) => {
-                let pending: usize = sites.iter().map(|site| size_of_val(site.pending.as_slice())).sum();
-                size_of_val(sites.as_slice()) + pending
-            }
+    fn size(&self) -> Size {
+        let links = self.links.clone().count();
+        let described = match &self.sites {
+            Sites::Lowered(sites) => sites.as_slice(),
             // Few are ever taken apart.
-            Sites::Kept(..) => 0,
+            Sites::Kept(..) => &[],
         };
-        size_of::<Unit>()
-            + size_of_val(self.homes.as_slice())
-            + size_of_val(self.vector_homes.as_slice())
-            + size_of::<LinkState>() * self.links.clone().count()
-            + size_of::<u32>() * self.site_count
-            + sites
+        let tables = tables(described, self.site_count, links, &self.homes, &self.vector_homes);
+        Size { code: self.code.len(), tables, sites: self.site_count, links }
     }
+}
+
+impl Size {
+    /// What this takes.
+    pub fn of(lowered: &Lowered) -> Self {
+        let Lowered { code, sites, links, homes, vector_homes, .. } = lowered;
+        let tables = tables(sites, sites.len(), links.len(), homes, vector_homes);
+        Self { code: code.len(), tables, sites: sites.len(), links: links.len() }
+    }
+}
+
+/// Memory that the description of a unit takes.
+fn tables(
+    described: &[Site],
+    sites: usize,
+    links: usize,
+    homes: &[Home],
+    vector_homes: &[VectorHome],
+) -> usize {
+    let pending: usize = described.iter().map(|site| size_of_val(site.pending.as_slice())).sum();
+    size_of::<Unit>()
+        + size_of_val(homes)
+        + size_of_val(vector_homes)
+        + size_of::<LinkState>() * links
+        + size_of::<u32>() * sites
+        + size_of_val(described)
+        + pending
 }

@@ -1,4 +1,6 @@
 //! Growing a region: from a block that has become hot along its static ways to blocks that have run, too.
+//!
+//! First its code is gathered from the block cache, then a region is recorded from that, which may be done on another thread.
 
 use crate::addr::Gva;
 use crate::cache::{BlockCache, BlockId};
@@ -6,12 +8,13 @@ use crate::emit::Slot;
 use crate::guest::Guest;
 use crate::ir::block::{Block, Op};
 use crate::ir::region::{Region, RegionBlock, Way, Ways, ways_out};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::ops::Range;
 
 /// Most blocks of a region.
 const MAX_BLOCKS: usize = 64;
 /// Most guest instructions of a region.
-const MAX_INSNS: u32 = 600;
+const MAX_INSNS: usize = 600;
 /// Weight of a block that runs as often as the entry.
 const ONCE: u64 = 256;
 /// Highest weight.
@@ -37,32 +40,192 @@ pub enum Extent {
 
 /// The region of the block `entry`, which lies in one page, for data accesses in a context.
 pub fn grow<G: Guest>(cache: &BlockCache<G::Insn>, entry: BlockId, context: usize, extent: Extent) -> Region {
-    let mut growth = Growth::<G>::new(cache, entry, context, extent);
-    growth.grow();
-    growth.finish().0
+    Code::gather::<G>(cache, entry, context, extent).region::<G>()
 }
 
-/// The same where the region also grows over blocks that its indirect jumps have led to: in ascending order, the numbers of
-/// those that any of them may lead to.
+/// The same over all that is reached, where the region also grows over blocks that its indirect jumps have led to: in ascending
+/// order, the numbers of those that any of them may lead to.
 pub fn grow_over_jumps<G: Guest>(
     cache: &BlockCache<G::Insn>,
     entry: BlockId,
     context: usize,
-    extent: Extent,
 ) -> (Region, Vec<usize>) {
-    let mut growth = Growth::<G>::new(cache, entry, context, extent);
+    let mut gathering = Gathering::new(cache, entry, context, Extent::Whole);
     let mut done = 0;
     loop {
-        growth.grow();
         // Static ways first: what they lead to is needed most.
-        let Some(member) = growth.blocks.get(done) else { break };
-        if member.block.ways == Ways::Indirect {
-            let id = member.id;
-            cache.continued_at(id).for_each(|to| growth.jump(to));
+        gathering.go::<G>();
+        let Some(&id) = gathering.ids.get(done) else { break };
+        if gathering.code.ways::<G>(done) == Ways::Indirect {
+            cache.continued_at(id).for_each(|to| gathering.jump(to));
         }
         done += 1;
     }
-    growth.finish()
+    gathering.code.region_over_jumps::<G>()
+}
+
+/// Code that a region is recorded from.
+pub struct Code<I> {
+    insns: Vec<I>,
+    offsets: Vec<u16>,
+    /// The entry first.
+    parts: Vec<Part>,
+    /// Where in the page each of them starts.
+    starts: Vec<i64>,
+    /// Numbers of those that indirect jumps may lead to.
+    jumped: Vec<usize>,
+}
+
+/// A block of it.
+struct Part {
+    /// Its instructions.
+    insns: Range<usize>,
+    len_bytes: u16,
+    heat: u32,
+}
+
+impl<I: Copy> Code<I> {
+    /// What the region of the block `entry`, which lies in one page, is made from.
+    pub fn gather<G: Guest<Insn = I>>(
+        cache: &BlockCache<I>,
+        entry: BlockId,
+        context: usize,
+        extent: Extent,
+    ) -> Self {
+        let mut gathering = Gathering::new(cache, entry, context, extent);
+        gathering.go::<G>();
+        gathering.code
+    }
+
+    fn add(&mut self, cache: &BlockCache<I>, id: BlockId) {
+        let block = cache.block(id);
+        let (insns, offsets) = cache.code(id);
+        let first = self.insns.len();
+        self.insns.extend_from_slice(insns);
+        self.offsets.extend_from_slice(offsets);
+        self.starts.push(block.page_offset() as i64);
+        let insns = first..self.insns.len();
+        self.parts.push(Part { insns, len_bytes: block.len_bytes() as u16, heat: block.heat() });
+    }
+
+    /// Where in the page its blocks start, the entry first.
+    pub fn starts(&self) -> impl Iterator<Item = u64> {
+        self.starts.iter().map(|&start| start as u64)
+    }
+
+    /// Where a part goes: its last instruction alone says so.
+    fn ways<G: Guest<Insn = I>>(&self, number: usize) -> Ways {
+        let Part { insns, len_bytes, .. } = &self.parts[number];
+        let last = insns.end - 1..insns.end;
+        let block = G::record(&self.insns[last.clone()], &self.offsets[last], *len_bytes, &[]);
+        ways_out(&block, self.starts[number])
+    }
+
+    /// The part that starts at a place.
+    fn part_at(&self, place: i64) -> Option<usize> {
+        self.starts.iter().position(|&start| start == place)
+    }
+
+    /// Records a region from it.
+    pub fn region<G: Guest<Insn = I>>(&self) -> Region {
+        self.region_over_jumps::<G>().0
+    }
+
+    /// The same, and the numbers of blocks that indirect jumps may lead to.
+    fn region_over_jumps<G: Guest<Insn = I>>(&self) -> (Region, Vec<usize>) {
+        let mut growth = Growth::<G>::new(self);
+        growth.go();
+        for &part in &self.jumped {
+            // Nothing is known where they lead.
+            growth.reach(self.starts[part], &Known::new());
+            growth.go();
+        }
+        growth.finish()
+    }
+}
+
+/// Code while it is gathered.
+struct Gathering<'a, I> {
+    cache: &'a BlockCache<I>,
+    entry: BlockId,
+    context: usize,
+    extent: Extent,
+    code: Code<I>,
+    /// The block of each part.
+    ids: Vec<BlockId>,
+    /// The first part of which the ways have not been gone.
+    next: usize,
+}
+
+impl<'a, I: Copy> Gathering<'a, I> {
+    fn new(cache: &'a BlockCache<I>, entry: BlockId, context: usize, extent: Extent) -> Self {
+        let code = Code {
+            insns: Vec::new(),
+            offsets: Vec::new(),
+            parts: Vec::new(),
+            starts: Vec::new(),
+            jumped: Vec::new(),
+        };
+        let mut gathering = Self { cache, entry, context, extent, code, ids: Vec::new(), next: 0 };
+        gathering.add(entry);
+        gathering
+    }
+
+    fn add(&mut self, id: BlockId) {
+        self.code.add(self.cache, id);
+        self.ids.push(id);
+    }
+
+    /// Gathers along static ways.
+    fn go<G: Guest<Insn = I>>(&mut self) {
+        let least_heat = self.cache.block(self.entry).heat().div_ceil(RARE);
+        while self.next < self.ids.len() {
+            self.code.ways::<G>(self.next).for_each(|way| {
+                if let Way::Out(to) = way
+                    && self.code.part_at(to).is_none()
+                    && let Some(id) = self.fitting(to)
+                    && self.wants(id, least_heat)
+                {
+                    self.add(id);
+                }
+            });
+            self.next += 1;
+        }
+    }
+
+    /// The block at a place, if there is room for it.
+    fn fitting(&self, to: i64) -> Option<BlockId> {
+        let id = self.cache.neighbour(self.entry, to)?;
+        let fits =
+            self.ids.len() < MAX_BLOCKS && self.code.insns.len() + self.cache.block(id).count() <= MAX_INSNS;
+        fits.then_some(id)
+    }
+
+    fn wants(&self, id: BlockId, least_heat: u32) -> bool {
+        match self.extent {
+            Extent::Whole => true,
+            Extent::Sparing => {
+                let block = self.cache.block(id);
+                block.translated(self.context).is_none() && block.heat() >= least_heat
+            }
+        }
+    }
+
+    /// An indirect jump has led to a place.
+    fn jump(&mut self, to: i64) {
+        if self.code.part_at(to).is_none()
+            && let Some(id) = self.fitting(to)
+            && self.cache.block(id).heat() >= self.cache.block(self.entry).heat().div_ceil(RARE_JUMP)
+        {
+            self.add(id);
+        }
+        if let Some(part) = self.code.part_at(to)
+            && self.code.jumped.len() < MAX_JUMPED
+            && !self.code.jumped.contains(&part)
+        {
+            self.code.jumped.push(part);
+        }
+    }
 }
 
 /// Slots of [`Guest::KNOWN_SLOTS`] that hold the same in every run, and what.
@@ -70,46 +233,32 @@ type Known = Vec<(Slot, u64)>;
 
 /// A block on its way into a region.
 struct Member {
-    id: BlockId,
+    /// Number of its code.
+    part: usize,
     block: RegionBlock,
     /// What is known at its start, whichever way it is reached.
     known: Known,
 }
 
 struct Growth<'a, G: Guest> {
-    cache: &'a BlockCache<G::Insn>,
-    entry: BlockId,
-    context: usize,
-    extent: Extent,
+    code: &'a Code<G::Insn>,
     blocks: Vec<Member>,
-    /// Number of the block that starts at a place.
-    numbers: HashMap<i64, usize>,
+    /// Number of the block that is made of each part.
+    numbers: Vec<Option<usize>>,
     /// Blocks whose ways have not been gone since they were recorded.
     changed: VecDeque<usize>,
-    insns: u32,
-    /// Blocks that indirect jumps may lead to.
-    jumped: Vec<usize>,
 }
 
 impl<'a, G: Guest> Growth<'a, G> {
-    fn new(cache: &'a BlockCache<G::Insn>, entry: BlockId, context: usize, extent: Extent) -> Self {
-        let mut growth = Self {
-            cache,
-            entry,
-            context,
-            extent,
-            blocks: Vec::new(),
-            numbers: HashMap::new(),
-            changed: VecDeque::new(),
-            insns: 0,
-            jumped: Vec::new(),
-        };
-        growth.add(entry, Vec::new());
+    fn new(code: &'a Code<G::Insn>) -> Self {
+        let (parts, numbers) = (code.parts.len(), vec![None; code.parts.len()]);
+        let mut growth = Self { code, blocks: Vec::with_capacity(parts), numbers, changed: VecDeque::new() };
+        growth.add(0, Vec::new());
         growth
     }
 
     /// Grows along static ways.
-    fn grow(&mut self) {
+    fn go(&mut self) {
         while let Some(number) = self.changed.pop_front() {
             let known = self.known_behind(number);
             let ways = self.blocks[number].block.ways;
@@ -121,72 +270,49 @@ impl<'a, G: Guest> Growth<'a, G> {
         }
     }
 
-    /// An indirect jump has led to a place; nothing is known there.
-    fn jump(&mut self, to: i64) {
-        let heat = |id| self.cache.block(id).heat();
-        let often = self
-            .cache
-            .neighbour(self.entry, to)
-            .is_some_and(|id| heat(id).saturating_mul(RARE_JUMP) >= heat(self.entry));
-        if !often || self.jumped.len() == MAX_JUMPED {
-            return;
-        }
-        self.reach(to, &Vec::new());
-        if let Some(&number) = self.numbers.get(&to)
-            && !self.jumped.contains(&number)
-        {
-            self.jumped.push(number);
-        }
+    /// Numbers of the blocks that indirect jumps may lead to.
+    fn jumped(&self) -> impl Iterator<Item = usize> {
+        self.code.jumped.iter().filter_map(|&part| self.numbers[part])
+    }
+
+    /// Number of the block that starts at a place.
+    fn number(&self, place: i64) -> Option<usize> {
+        self.numbers[self.code.part_at(place)?]
     }
 
     /// A way leads to a place, and these slots are known there.
     fn reach(&mut self, to: i64, known: &Known) {
-        if let Some(&number) = self.numbers.get(&to) {
-            let member = &mut self.blocks[number];
-            let before = member.known.len();
-            member.known.retain(|fact| known.contains(fact));
-            if member.known.len() != before {
-                self.record(number);
+        let Some(part) = self.code.part_at(to) else { return };
+        match self.numbers[part] {
+            Some(number) => {
+                let member = &mut self.blocks[number];
+                let before = member.known.len();
+                member.known.retain(|fact| known.contains(fact));
+                if member.known.len() != before {
+                    self.record(number);
+                }
             }
-        } else if let Some(id) = self.cache.neighbour(self.entry, to) {
-            let fits = self.blocks.len() < MAX_BLOCKS
-                && self.insns + self.cache.block(id).count() as u32 <= MAX_INSNS;
-            if fits && self.wants(id) {
-                self.add(id, known.clone());
-            }
+            None => self.add(part, known.clone()),
         }
     }
 
-    /// Whether the region is to grow over a block.
-    fn wants(&self, id: BlockId) -> bool {
-        let [block, entry] = [id, self.entry].map(|id| self.cache.block(id));
-        match self.extent {
-            Extent::Whole => true,
-            Extent::Sparing => {
-                block.translated(self.context).is_none() && block.heat().saturating_mul(RARE) >= entry.heat()
-            }
-        }
-    }
-
-    fn add(&mut self, id: BlockId, known: Known) {
-        let block = self.cache.block(id);
-        let start = block.page_offset() as i64;
-        let insns = block.count() as u32;
-        let entry_heat = u64::from(self.cache.block(self.entry).heat()).max(1);
-        let weight = (u64::from(block.heat()) * ONCE / entry_heat).clamp(1, MAX_WEIGHT) as u32;
-        self.numbers.insert(start, self.blocks.len());
-        self.insns += insns;
+    fn add(&mut self, part: usize, known: Known) {
+        let Part { insns, heat, .. } = &self.code.parts[part];
+        let entry_heat = u64::from(self.code.parts[0].heat).max(1);
+        let weight = (u64::from(*heat) * ONCE / entry_heat).clamp(1, MAX_WEIGHT) as u32;
+        let (start, insns) = (self.code.starts[part], insns.len() as u32);
+        self.numbers[part] = Some(self.blocks.len());
         let block = RegionBlock { block: Block::default(), start, insns, weight, ways: Ways::None };
-        self.blocks.push(Member { id, block, known });
+        self.blocks.push(Member { part, block, known });
         self.record(self.blocks.len() - 1);
     }
 
     /// Records a block for what is known at its start.
     fn record(&mut self, number: usize) {
-        let Member { id, block, known } = &mut self.blocks[number];
-        let (code, offsets) = self.cache.code(*id);
-        let len_bytes = self.cache.block(*id).len_bytes() as u16;
-        block.block = G::record(code, offsets, len_bytes, known);
+        let Member { part, block, known } = &mut self.blocks[number];
+        let Part { insns, len_bytes, .. } = &self.code.parts[*part];
+        let (code, offsets) = (&self.code.insns[insns.clone()], &self.code.offsets[insns.clone()]);
+        block.block = G::record(code, offsets, *len_bytes, known);
         block.ways = ways_out(&block.block, block.start);
         if !self.changed.contains(&number) {
             self.changed.push_back(number);
@@ -214,21 +340,22 @@ impl<'a, G: Guest> Growth<'a, G> {
 
     /// Puts the blocks in reverse postorder and joins their ways; gives the numbers of those that indirect jumps may lead to,
     /// too.
-    fn finish(self) -> (Region, Vec<usize>) {
+    fn finish(mut self) -> (Region, Vec<usize>) {
         let order = self.reverse_postorder();
         let mut places = vec![0; self.blocks.len()];
         for (place, &number) in order.iter().enumerate() {
             places[number] = place;
         }
+        let blocks = std::mem::take(&mut self.blocks);
         let join = |way| match way {
-            Way::Out(to) => match self.numbers.get(&to) {
-                Some(&number) => Way::Block(places[number]),
+            Way::Out(to) => match self.number(to) {
+                Some(number) => Way::Block(places[number]),
                 None => way,
             },
             way => way,
         };
         let mut blocks: Vec<Option<RegionBlock>> =
-            self.blocks.into_iter().map(|member| Some(member.block)).collect();
+            blocks.into_iter().map(|member| Some(member.block)).collect();
         let blocks = order.iter().map(|&number| {
             let mut block = blocks[number].take().expect("an order has every number once");
             block.ways = match block.ways {
@@ -238,9 +365,10 @@ impl<'a, G: Guest> Growth<'a, G> {
             };
             block
         });
-        let mut jumped: Vec<usize> = self.jumped.iter().map(|&number| places[number]).collect();
+        let region = Region { blocks: blocks.collect() };
+        let mut jumped: Vec<usize> = self.jumped().map(|number| places[number]).collect();
         jumped.sort_unstable();
-        (Region { blocks: blocks.collect() }, jumped)
+        (region, jumped)
     }
 
     fn reverse_postorder(&self) -> Vec<usize> {
@@ -272,13 +400,13 @@ impl<'a, G: Guest> Growth<'a, G> {
         let mut to = Vec::new();
         self.blocks[number].block.ways.for_each(|way| {
             if let Way::Out(place) = way
-                && let Some(&number) = self.numbers.get(&place)
+                && let Some(number) = self.number(place)
             {
                 to.push(number);
             }
         });
         if self.blocks[number].block.ways == Ways::Indirect {
-            to.extend(&self.jumped);
+            to.extend(self.jumped());
         }
         to.sort_by_key(|&number| std::cmp::Reverse(self.blocks[number].block.weight));
         to

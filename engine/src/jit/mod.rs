@@ -20,6 +20,8 @@ mod native;
 #[path = "no_native.rs"]
 mod native;
 pub mod verify;
+#[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
+mod worker;
 
 #[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
 use crate::addr::Page;

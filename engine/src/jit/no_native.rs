@@ -33,6 +33,10 @@ impl Translator {
         None
     }
 
+    pub fn use_thread(&mut self) -> io::Result<()> {
+        match *self {}
+    }
+
     pub fn hesitate_until(&mut self, _retired: u64) {
         match *self {}
     }

@@ -129,7 +129,7 @@ mod tests {
 
     const FILL: Fill = Fill { read: true, write: true, execute: true, host_page: 0x5000 };
 
-    fn hit(tlb: &Tlb, gva: u64) -> bool {
+    fn hit(tlb: &mut Tlb, gva: u64) -> bool {
         tlb.lookup(0, Gva(gva), Width::W8, Access::Read).is_some()
     }
 
@@ -140,19 +140,19 @@ mod tests {
         spaces.select(&mut tlb, 10, ());
         tlb.fill(0, Gva(0x1000), FILL);
         spaces.select(&mut tlb, 11, ());
-        assert!(!hit(&tlb, 0x1000));
+        assert!(!hit(&mut tlb, 0x1000));
         spaces.select(&mut tlb, 10, ());
-        assert!(hit(&tlb, 0x1000));
+        assert!(hit(&mut tlb, 0x1000));
         spaces.flush_where(|&key| key == 11);
         spaces.select(&mut tlb, 10, ());
-        assert!(hit(&tlb, 0x1000));
+        assert!(hit(&mut tlb, 0x1000));
         spaces.flush_where(|&key| key == 10);
         spaces.select(&mut tlb, 10, ());
-        assert!(!hit(&tlb, 0x1000));
+        assert!(!hit(&mut tlb, 0x1000));
         tlb.fill(0, Gva(0x1000), FILL);
         spaces.flush(&mut tlb);
         spaces.select(&mut tlb, 10, ());
-        assert!(!hit(&tlb, 0x1000));
+        assert!(!hit(&mut tlb, 0x1000));
     }
 
     #[test]
@@ -165,12 +165,12 @@ mod tests {
         spaces.select(&mut tlb, 11, 'a');
         spaces.flush_where(|&key| key == 11);
         spaces.select(&mut tlb, 11, 'a');
-        assert!(hit(&tlb, 0x1000));
+        assert!(hit(&mut tlb, 0x1000));
         spaces.select(&mut tlb, 11, 'b');
-        assert!(!hit(&tlb, 0x1000));
+        assert!(!hit(&mut tlb, 0x1000));
         tlb.fill(0, Gva(0x1000), FILL);
         spaces.flush(&mut tlb);
-        assert!(!hit(&tlb, 0x1000));
+        assert!(!hit(&mut tlb, 0x1000));
     }
 
     #[test]
@@ -184,7 +184,7 @@ mod tests {
             spaces.select(&mut tlb, key, ());
         }
         tlb.set_space(old);
-        assert!(!hit(&tlb, 0x1000));
+        assert!(!hit(&mut tlb, 0x1000));
     }
 
     #[test]
@@ -196,19 +196,19 @@ mod tests {
         let pages = [0x1f_f000, 0x20_0000, 0x3f_f000, 0x40_0000, 0xffff_ffff_8020_1000];
         // Two of them would share a place: what was looked up before is gone.
         let fill = |tlb: &mut Tlb| pages.iter().for_each(|&gva| tlb.fill(0, Gva(gva), FILL));
-        let left = |tlb: &Tlb| pages.iter().filter(|&&gva| hit(tlb, gva)).count();
+        let left = |tlb: &mut Tlb| pages.iter().filter(|&&gva| hit(tlb, gva)).count();
         fill(&mut tlb);
-        let all = left(&tlb);
+        let all = left(&mut tlb);
         spaces.flush_page(&mut tlb, Gva(0x30_0000));
-        assert_eq!(left(&tlb), all);
+        assert_eq!(left(&mut tlb), all);
         spaces.note_large(Gva(0x20_0000), LARGE);
         spaces.flush_page(&mut tlb, Gva(0x30_0000));
-        assert!(!hit(&tlb, 0x20_0000) && !hit(&tlb, 0x3f_f000));
-        assert_eq!(left(&tlb), all - 2);
+        assert!(!hit(&mut tlb, 0x20_0000) && !hit(&mut tlb, 0x3f_f000));
+        assert_eq!(left(&mut tlb), all - 2);
         spaces.flush_page(&mut tlb, Gva(0x40_0000));
-        assert!(!hit(&tlb, 0x40_0000) && hit(&tlb, 0x1f_f000));
+        assert!(!hit(&mut tlb, 0x40_0000) && hit(&mut tlb, 0x1f_f000));
         spaces.note_large(Gva(0xffff_ffff_8000_0000), 1 << 30);
         spaces.flush_page(&mut tlb, Gva(0xffff_ffff_bfff_f000));
-        assert!(!hit(&tlb, 0xffff_ffff_8020_1000));
+        assert!(!hit(&mut tlb, 0xffff_ffff_8020_1000));
     }
 }

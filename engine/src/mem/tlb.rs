@@ -249,9 +249,10 @@ impl Tlb {
         }
     }
 
-    /// Host address for an access of `width` at `gva`, if an entry allows it. Misaligned accesses never hit.
+    /// Host address for an access of `width` at `gva`, if an entry allows it. Misaligned accesses never hit. An entry that is
+    /// in its page's other place comes to its own.
     #[inline(always)]
-    pub fn lookup(&self, context: usize, gva: Gva, width: Width, access: Access) -> Option<u64> {
+    pub fn lookup(&mut self, context: usize, gva: Gva, width: Width, access: Access) -> Option<u64> {
         let own = slot_of(gva);
         let entry = &self.contexts[context][own];
         let wanted = (gva.0 & (!PAGE_MASK | (width.bytes() - 1))) | self.spaces[context].0;
@@ -263,14 +264,27 @@ impl Tlb {
 
     #[cold]
     #[inline(never)]
-    fn look_further(&self, context: usize, gva: Gva, wanted: u64, access: Access) -> Option<u64> {
-        let entry = &self.contexts[context][other_slot_of(gva)];
-        (entry.tag(access) == wanted).then(|| gva.0.wrapping_add(entry.addend))
+    fn look_further(&mut self, context: usize, gva: Gva, wanted: u64, access: Access) -> Option<u64> {
+        let table = &mut self.contexts[context];
+        let other = other_slot_of(gva);
+        if table[other].tag(access) != wanted {
+            return None;
+        }
+        let entry = std::mem::replace(&mut table[other], EMPTY);
+        make_way(table, slot_of(gva));
+        table[slot_of(gva)] = entry;
+        Some(gva.0.wrapping_add(entry.addend))
     }
 
     /// The same for an access of any alignment that stays inside its page.
     #[inline]
-    pub fn lookup_misaligned(&self, context: usize, gva: Gva, width: Width, access: Access) -> Option<u64> {
+    pub fn lookup_misaligned(
+        &mut self,
+        context: usize,
+        gva: Gva,
+        width: Width,
+        access: Access,
+    ) -> Option<u64> {
         let inside = width.bytes() <= gva.bytes_to_page_end();
         if inside {
             Some(self.lookup(context, gva.page_start(), width, access)? + gva.page_offset())
@@ -279,7 +293,7 @@ impl Tlb {
         }
     }
 
-    /// Enters a translation for the page of `gva` in the current space, replacing what shares its place. Rights of
+    /// Enters a translation for the page of `gva` in the current space, replacing what shared its place. Rights of
     /// an entry for the same page and host page are kept.
     pub fn fill(&mut self, context: usize, gva: Gva, fill: Fill) {
         let page = gva.page_start().0;
@@ -288,10 +302,8 @@ impl Tlb {
         let table = &mut self.contexts[context];
         let own = slot_of(gva);
         let is_same = |entry: &Entry| entry.addend == addend && entry.is_of(tag);
-        // Whichever place it is in, it comes to its own, and what is there makes way for it. But data does not make way for
-        // code, which is fetched once and runs translated from then on; unless there is code in the other place, too: that may
-        // be of the same page in another space.
-        let (mut place, mut old) = (own, EMPTY);
+        // Whichever place it is in, it comes to its own, and what is there makes way for it.
+        let mut old = EMPTY;
         if table[own].is_of(tag) {
             old = table[own];
         } else {
@@ -299,18 +311,12 @@ impl Tlb {
             if table[other].is_of(tag) {
                 old = std::mem::replace(&mut table[other], EMPTY);
             }
-            match table[own].page() {
-                Some(_) if fill.execute && [own, other].iter().all(|&at| table[at].execute == NO_TAG) => {
-                    place = other;
-                }
-                Some(page) => table[other_slot_of(page)] = table[own],
-                None => {}
-            }
+            make_way(table, own);
         }
         if !is_same(&old) {
             old = EMPTY;
         }
-        table[place] = Entry {
+        table[own] = Entry {
             read: if fill.read { tag } else { old.read },
             write: if fill.write { tag } else { old.write },
             execute: if fill.execute { tag } else { old.execute },
@@ -401,6 +407,13 @@ impl Tlb {
     }
 }
 
+/// Moves what is in a place to the other place of its page.
+fn make_way(table: &mut [Entry; ENTRIES], place: usize) {
+    if let Some(page) = table[place].page() {
+        table[other_slot_of(page)] = table[place];
+    }
+}
+
 /// Forgets a page in one context, whatever space it is of.
 fn forget_page(table: &mut [Entry; ENTRIES], gva: Gva) {
     for place in [slot_of(gva), other_slot_of(gva)] {
@@ -463,53 +476,47 @@ pub(crate) mod tests {
         let mut tlb = OwnTlb::new();
         let fill = Fill { read: true, write: false, execute: false, host_page: 0x7000_0000 };
         tlb.fill(0, Gva(0x1234), fill);
-        let hit = |tlb: &Tlb, gva, width, access| tlb.lookup(0, Gva(gva), width, access);
-        assert_eq!(hit(&tlb, 0x1238, Width::W64, Access::Read), Some(0x7000_0238));
-        assert_eq!(hit(&tlb, 0x1239, Width::W64, Access::Read), None);
-        assert_eq!(hit(&tlb, 0x1239, Width::W8, Access::Read), Some(0x7000_0239));
-        assert_eq!(hit(&tlb, 0x1238, Width::W64, Access::Write), None);
+        let hit = |tlb: &mut Tlb, gva, width, access| tlb.lookup(0, Gva(gva), width, access);
+        assert_eq!(hit(&mut tlb, 0x1238, Width::W64, Access::Read), Some(0x7000_0238));
+        assert_eq!(hit(&mut tlb, 0x1239, Width::W64, Access::Read), None);
+        assert_eq!(hit(&mut tlb, 0x1239, Width::W8, Access::Read), Some(0x7000_0239));
+        assert_eq!(hit(&mut tlb, 0x1238, Width::W64, Access::Write), None);
         assert_eq!(tlb.lookup(1, Gva(0x1238), Width::W64, Access::Read), None);
-        assert_eq!(hit(&tlb, 0x1238 + (ENTRIES as u64) * 4096, Width::W64, Access::Read), None);
+        assert_eq!(hit(&mut tlb, 0x1238 + (ENTRIES as u64) * 4096, Width::W64, Access::Read), None);
         // Pages that share their own place have different other ones.
         let far = |n: u64| 0x1238 + n * (ENTRIES as u64) * 4096;
         for n in 1..8 {
             tlb.fill(0, Gva(far(n)), Fill { host_page: 0x7000_0000 + n * 0x1000, ..fill });
         }
         for n in 0..8 {
-            assert_eq!(hit(&tlb, far(n), Width::W64, Access::Read), Some(0x7000_0238 + n * 0x1000));
+            assert_eq!(hit(&mut tlb, far(n), Width::W64, Access::Read), Some(0x7000_0238 + n * 0x1000));
         }
+        // What was found in its other place is in its own now.
+        let own = slot_of(Gva(far(7)));
+        assert!(tlb.contexts[0][own].is_of(far(7) & !PAGE_MASK));
+        assert!(hit(&mut tlb, far(3), Width::W64, Access::Read).is_some());
+        assert!(tlb.contexts[0][own].is_of(far(3) & !PAGE_MASK));
         tlb.flush_page(Gva(far(1)));
-        assert!(hit(&tlb, far(1), Width::W64, Access::Read).is_none());
-        assert!(hit(&tlb, far(2), Width::W64, Access::Read).is_some());
-        // Code takes no place from data, which takes one from code.
-        let (code, data) = (Gva(far(20)), Gva(far(21)));
-        for (first, then) in [(data, code), (code, data)] {
-            tlb.flush();
-            for page in [first, then] {
-                tlb.fill(0, page, Fill { execute: page == code, ..fill });
-            }
-            assert!(tlb.contexts[0][slot_of(data)].page() == Some(data.page_start()));
-            assert!(tlb.lookup(0, code, Width::W8, Access::Execute).is_some());
-        }
-        tlb.flush();
-        tlb.fill(0, Gva(0x1234), fill);
+        assert!(hit(&mut tlb, far(1), Width::W64, Access::Read).is_none());
+        assert!(hit(&mut tlb, far(2), Width::W64, Access::Read).is_some());
         // An access to the last byte of a page and the next page's first is found in no place of the next one.
         for page in (0..1 << 26).step_by(4096).map(Gva) {
             let next = page.offset(4096);
             assert!(![slot_of(next), other_slot_of(next)].contains(&other_slot_of(page)), "{page}");
         }
         tlb.set_space(Space::new(1));
-        assert_eq!(hit(&tlb, 0x1238, Width::W64, Access::Read), None);
+        assert_eq!(hit(&mut tlb, 0x1238, Width::W64, Access::Read), None);
         tlb.set_space(Space::new(0));
-        assert_eq!(hit(&tlb, 0x1238, Width::W64, Access::Read), Some(0x7000_0238));
+        assert_eq!(hit(&mut tlb, 0x1238, Width::W64, Access::Read), Some(0x7000_0238));
         tlb.flush_page(Gva(0x1000));
-        assert_eq!(hit(&tlb, 0x1238, Width::W64, Access::Read), None);
+        assert_eq!(hit(&mut tlb, 0x1238, Width::W64, Access::Read), None);
     }
 
     #[test]
     fn shared_contexts_keep_what_is_not_local() {
         const FILL: Fill = Fill { read: true, write: true, execute: true, host_page: 0x5000 };
-        let hit = |tlb: &Tlb, context, gva| tlb.lookup(context, Gva(gva), Width::W8, Access::Read).is_some();
+        let hit =
+            |tlb: &mut Tlb, context, gva| tlb.lookup(context, Gva(gva), Width::W8, Access::Read).is_some();
         for locals in [1, LOCAL_PAGES, LOCAL_PAGES + 1] {
             let mut tlb = OwnTlb::new();
             tlb.share(&[1]);
@@ -526,14 +533,14 @@ pub(crate) mod tests {
             // The same again is no change.
             let same = tlb.space();
             tlb.set_space(same);
-            assert!(hit(&tlb, 1, 0x2000));
+            assert!(hit(&mut tlb, 1, 0x2000));
             tlb.set_space(Space::new(1));
-            assert!(!hit(&tlb, 0, 0x1000) && !hit(&tlb, 1, 0x2000));
+            assert!(!hit(&mut tlb, 0, 0x1000) && !hit(&mut tlb, 1, 0x2000));
             // When they are too many, others go with them.
-            assert_eq!(hit(&tlb, 1, 0x1000), locals <= LOCAL_PAGES);
+            assert_eq!(hit(&mut tlb, 1, 0x1000), locals <= LOCAL_PAGES);
             assert!(tlb.tag(0) != tags[0] && tlb.tag(1) == tags[1]);
             tlb.set_space(Space::new(0));
-            assert!(hit(&tlb, 0, 0x1000) && !hit(&tlb, 1, 0x2000));
+            assert!(hit(&mut tlb, 0, 0x1000) && !hit(&mut tlb, 1, 0x2000));
             // Where code is local, where it is is forgotten, too.
             enter(&mut tlb);
             tlb.note_local(1, Gva(0x2000), Access::Execute);
@@ -541,7 +548,7 @@ pub(crate) mod tests {
             assert_ne!(tlb.tag(1), tags[1]);
             tlb.fill(1, Gva(0x1000), FILL);
             tlb.flush_shared();
-            assert!(!hit(&tlb, 1, 0x1000));
+            assert!(!hit(&mut tlb, 1, 0x1000));
         }
     }
 
@@ -564,7 +571,7 @@ pub(crate) mod tests {
 
     #[test]
     fn no_address_matches_an_empty_entry() {
-        let tlb = OwnTlb::new();
+        let mut tlb = OwnTlb::new();
         for gva in [0, 0xfff, 0xff8, u64::MAX, 7] {
             for width in Width::ALL {
                 for access in [Access::Read, Access::Write, Access::Execute] {

@@ -88,8 +88,8 @@ fn loads_give_no_right_to_store() {
     m.cpu.ram.clear_dirty();
     m.cpu.slots[2] = DATA;
     assert_eq!(restart(&mut m), BROKE);
-    let hit = |m: &Machine<Toy>, access| m.cpu.tlb.lookup(0, Gva(DATA), Width::W64, access).is_some();
-    assert!(hit(&m, Access::Read) && !hit(&m, Access::Write));
+    let hit = |m: &mut Machine<Toy>, access| m.cpu.tlb.lookup(0, Gva(DATA), Width::W64, access).is_some();
+    assert!(hit(&mut m, Access::Read) && !hit(&mut m, Access::Write));
     assert_eq!(m.cpu.ram.dirty_pages().count(), 0);
 }
 

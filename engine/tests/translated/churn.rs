@@ -63,6 +63,26 @@ fn what_is_kept_of_code_that_changes_is_bounded() {
 }
 
 #[test]
+fn a_thread_translates_what_is_not_written_meanwhile() {
+    let mut m = machine(&[]);
+    assert!(m.translate_in(LEAST_CODE_BYTES, 1), "this host runs generated code");
+    assert!(m.translate_on_thread(), "this host has threads");
+    let pages: Vec<u64> = (1..8).map(|page| RAM + page * PAGE_BYTES).collect();
+    let mut round = 0;
+    // What it gets done depends on the host: until it has done much, and much for nothing.
+    while m.translator_statistics().expect("it translates").invalidated < 20_000 {
+        let page = pages[round as usize % pages.len()];
+        let sum = fill(&mut m, page, round);
+        for _ in 0..1 + round % 8 {
+            assert_eq!(run(&mut m, page), sum, "round {round}");
+        }
+        round += 1;
+    }
+    let translator = m.translator_statistics().expect("it translates");
+    assert!(translator.background_ns > 0 && translator.retired > 20_000, "{translator:?}");
+}
+
+#[test]
 fn links_into_a_dropped_generation_lead_nowhere() {
     // Two pages that stay are run all the time while others fill the memory.
     let mut m = machine(&[]);

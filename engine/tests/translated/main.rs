@@ -5,6 +5,7 @@
 mod churn;
 #[path = "../machine/code.rs"]
 mod code;
+mod far;
 mod grow;
 mod kept;
 #[path = "../machine/loops.rs"]

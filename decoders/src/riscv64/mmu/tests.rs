@@ -194,7 +194,8 @@ fn protection_covers_tables_and_targets() {
 
 /// Reads through the TLB.
 fn load(cpu: &mut Cpu<Riscv64>, gva: u64) -> Result<u64, Trap> {
-    match cpu.tlb.lookup(cpu.data_context(), Gva(gva), Width::W64, Access::Read) {
+    let context = cpu.data_context();
+    match cpu.tlb.lookup(context, Gva(gva), Width::W64, Access::Read) {
         Some(_) => Ok(u64::MAX),
         None => cpu.load(Gva(gva), Width::W64),
     }

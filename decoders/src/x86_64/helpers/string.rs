@@ -273,7 +273,7 @@ fn several(cpu: &mut Cpu<X86_64>, insn: Repeat, most: u64, down: bool) -> Option
 }
 
 /// Physical address of the lowest byte of the next elements; `count` is reduced to those that lie in its page.
-fn place(cpu: &Cpu<X86_64>, insn: Repeat, slot: Slot, down: bool, count: &mut u64) -> Option<Gpa> {
+fn place(cpu: &mut Cpu<X86_64>, insn: Repeat, slot: Slot, down: bool, count: &mut u64) -> Option<Gpa> {
     let offset = index(cpu, insn, slot);
     let gva = linear(cpu, insn, slot, offset).ok()?;
     let bytes = insn.w.bytes();
@@ -286,7 +286,8 @@ fn place(cpu: &Cpu<X86_64>, insn: Repeat, slot: Slot, down: bool, count: &mut u6
     let fitting = if down { (before >> insn.w as u8) + 1 } else { (behind + 1) >> insn.w as u8 };
     *count = fitting.min(*count);
     let access = if slot == RDI && insn.what.writes() { Access::Write } else { Access::Read };
-    let host = cpu.tlb.lookup(cpu.data_context(), gva.page_start(), Width::W8, access)?;
+    let context = cpu.data_context();
+    let host = cpu.tlb.lookup(context, gva.page_start(), Width::W8, access)?;
     let page = cpu.ram.gpa_of_host(host);
     let lowest = if down { gva.page_offset() - (*count - 1) * bytes } else { gva.page_offset() };
     Some(page.offset(lowest))

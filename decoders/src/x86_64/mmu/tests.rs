@@ -184,10 +184,10 @@ fn a_page_becomes_writable_in_the_tlb_when_it_is_dirty() {
     let mut cpu = cpu_with(paging(0, EFER_NXE));
     map(&mut cpu, 0x1_0000, 0, TARGET | PWU, PWU);
     cpu.load(Gva(0x1_0000), Width::W64).unwrap();
-    let hit = |cpu: &Cpu<X86_64>| cpu.tlb.lookup(SUPERVISOR, Gva(0x1_0000), Width::W64, Write).is_some();
-    assert!(!hit(&cpu));
+    let hit = |cpu: &mut Cpu<X86_64>| cpu.tlb.lookup(SUPERVISOR, Gva(0x1_0000), Width::W64, Write).is_some();
+    assert!(!hit(&mut cpu));
     cpu.store(Gva(0x1_0000), Width::W64, 7).unwrap();
-    assert!(hit(&cpu));
+    assert!(hit(&mut cpu));
     assert_eq!((word(&cpu, TARGET), word(&cpu, place(0x1_0000, 0))), (7, TARGET | PWU | AD));
 }
 

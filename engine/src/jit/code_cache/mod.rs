@@ -99,22 +99,8 @@ impl CodeCache {
         })
     }
 
-    /// Takes in what a function makes of the contents of these pages: a key and a record.
-    pub fn keep(
-        &mut self,
-        ram: &Ram,
-        page: Page,
-        second: Option<Page>,
-        encode: impl FnOnce(&[u8], Option<&[u8]>) -> (u64, Vec<u8>),
-    ) {
-        if let Some((page, second)) = contents(ram, page, second) {
-            let (key, record) = encode(page, second);
-            self.add(key, record);
-        }
-    }
-
-    /// Takes in a record.
-    fn add(&mut self, key: u64, record: Vec<u8>) {
+    /// Takes in a record, with its key.
+    pub fn add(&mut self, key: u64, record: Vec<u8>) {
         if self.fresh_bytes < MOST_FRESH_BYTES {
             self.fresh_bytes += record.len();
             self.fresh.push((key, record));
@@ -137,7 +123,7 @@ impl CodeCache {
 }
 
 /// What stands in pages, if they are RAM.
-fn contents(ram: &Ram, page: Page, second: Option<Page>) -> Option<(&[u8], Option<&[u8]>)> {
+pub fn contents(ram: &Ram, page: Page, second: Option<Page>) -> Option<(&[u8], Option<&[u8]>)> {
     let content = |at: Gpa| ram.slice(at, crate::addr::PAGE_BYTES).ok();
     let second = match second {
         Some(second) => Some(content(second.start())?),

@@ -8,7 +8,7 @@ use crate::emit::Slot;
 use crate::guest::Mode;
 use crate::ir::region::Region;
 use crate::lower::x64::asm::{Reg, Xmm};
-use crate::lower::x64::{Home, Link, Lowered, Request, Site, VectorHome};
+use crate::lower::x64::{Home, Link, Lowered, Site, VectorHome, number};
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
@@ -139,7 +139,8 @@ pub struct Made<'a> {
     site_numbers: &'a [u8],
     /// [`Site`]s, encoded.
     sites: &'a [u8],
-    /// Ways out: where the jump is, where it leads while it is not linked, and where it leads in the guest; four bytes each.
+    /// Ways out: where the jump is, where it leads while it is not linked, where it leads in the guest, and where its
+    /// conditions are or 0; four bytes each.
     links: &'a [u8],
     /// Slots in registers: two bytes each.
     homes: &'a [u8],
@@ -147,10 +148,7 @@ pub struct Made<'a> {
     vector_homes: &'a [u8],
 }
 
-/// Bytes from the link's stub to the four-byte number in it: behind the operation code of a move to EAX.
-const LINK_NUMBER: usize = 1;
-
-fn number(bytes: &[u8]) -> u32 {
+fn word(bytes: &[u8]) -> u32 {
     u32::from_le_bytes(bytes.try_into().expect("a number is four bytes"))
 }
 
@@ -161,19 +159,23 @@ impl<'a> Made<'a> {
     pub fn number(&self, first_site: u32, first_link: u32, to: &mut Vec<u8>) -> Option<()> {
         to.clear();
         to.extend_from_slice(self.code);
-        let sites = self.site_numbers.chunks_exact(4).map(number);
-        renumber(to, sites, self.links(), first_site, first_link)?;
-        let inside = |at: usize| at.checked_add(4).is_some_and(|end| end <= self.code.len());
+        let sites = self.site_numbers.chunks_exact(4).map(word);
+        number(to, sites, self.links(), first_site, first_link)?;
+        let inside = |at: usize, len: usize| at.checked_add(len).is_some_and(|end| end <= self.code.len());
+        let is_inside = |link: Link| {
+            inside(link.jump, 4) && link.far.is_none_or(|conditions| inside(conditions, Link::FAR_BYTES))
+        };
         let len = self.code.len() as u32;
-        (self.links().all(|link| inside(link.jump)) && self.entry < len && self.start < len).then_some(())
+        (self.links().all(is_inside) && self.entry < len && self.start < len).then_some(())
     }
 
     /// Ways out.
     pub fn links(&self) -> impl Iterator<Item = Link> + Clone + use<'a> {
-        self.links.chunks_exact(12).map(|link| Link {
-            jump: number(&link[..4]) as usize,
-            unlinked: number(&link[4..8]) as usize,
-            to: i64::from(number(&link[8..]) as i32),
+        self.links.chunks_exact(16).map(|link| Link {
+            jump: word(&link[..4]) as usize,
+            unlinked: word(&link[4..8]) as usize,
+            to: i64::from(word(&link[8..12]) as i32),
+            far: Some(word(&link[12..]) as usize).filter(|&conditions| conditions != 0),
         })
     }
 
@@ -202,23 +204,6 @@ pub fn decode_sites(sites: &[u8]) -> Option<Vec<Site>> {
     postcard::from_bytes(sites).ok()
 }
 
-/// Adds to the numbers of sites and links.
-fn renumber(
-    code: &mut [u8],
-    sites: impl Iterator<Item = u32>,
-    links: impl Iterator<Item = Link>,
-    first_site: u32,
-    first_link: u32,
-) -> Option<()> {
-    let sites = sites.map(|at| (at as usize, first_site));
-    let links = links.map(|link| (link.unlinked.wrapping_add(LINK_NUMBER), first_link));
-    for (at, add) in sites.chain(links) {
-        let number: &mut [u8; 4] = code.get_mut(at..)?.first_chunk_mut()?;
-        *number = u32::from_le_bytes(*number).wrapping_add(add).to_le_bytes();
-    }
-    Some(())
-}
-
 /// The ranges of a page that a region's blocks take, and how much of the next page its entry takes.
 fn ranges_of(region: &Region, page_bytes: usize) -> (Vec<Range>, u16) {
     let mut all: Vec<(usize, usize)> = region
@@ -240,44 +225,39 @@ fn ranges_of(region: &Region, page_bytes: usize) -> (Vec<Range>, u16) {
     (ranges.collect(), tail as u16)
 }
 
-/// The record of a region that was lowered for this request from code of these pages, and its key.
+/// The record of a region that was lowered from code of these pages and has not been numbered, and its key.
 pub fn encode(
     region: &Region,
     entry: Entry,
     may_grow: bool,
-    lowered: &Lowered<'_>,
-    request: &Request<'_>,
+    lowered: &Lowered,
     page: &[u8],
     second: Option<&[u8]>,
 ) -> (u64, Vec<u8>) {
     let mut bytes = Vec::new();
     let source = Source::of(region, entry, page, second, &mut bytes);
-    let mut code = lowered.code.to_vec();
-    let [minus_site, minus_link] =
-        [request.first_site, request.first_link].map(|first| 0u32.wrapping_sub(first));
-    let numbers = lowered.site_numbers.iter().copied();
-    renumber(&mut code, numbers, lowered.links.iter().copied(), minus_site, minus_link)
-        .expect("numbers stand in the code");
     let bytes_of =
         |numbers: &[u32]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
     let links: Vec<u32> = lowered
         .links
         .iter()
-        .flat_map(|link| [link.jump as u32, link.unlinked as u32, link.to as i32 as u32])
+        .flat_map(|link| {
+            [link.jump as u32, link.unlinked as u32, link.to as i32 as u32, link.far.unwrap_or(0) as u32]
+        })
         .collect();
     let homes: Vec<u8> = lowered.homes.iter().flat_map(|home| [home.slot.0, home.reg.0]).collect();
     let vector_home = |home: &VectorHome| [home.slot.0, home.reg.0, home.is_scratch.into()];
     let vector_homes: Vec<u8> = lowered.vector_homes.iter().flat_map(vector_home).collect();
-    let sites = postcard::to_stdvec(lowered.sites).expect("memory is all that encoding needs");
+    let sites = postcard::to_stdvec(&lowered.sites).expect("memory is all that encoding needs");
     let made = Made {
         first: First::of(region),
         insns: region.blocks.iter().map(|block| block.insns).sum(),
         may_grow,
-        code: &code,
+        code: &lowered.code,
         entry: lowered.entry as u32,
         start: lowered.start as u32,
         site_count: lowered.sites.len() as u32,
-        site_numbers: &bytes_of(lowered.site_numbers),
+        site_numbers: &bytes_of(&lowered.site_numbers),
         sites: &sites,
         links: &bytes_of(&links),
         homes: &homes,

@@ -85,20 +85,20 @@ impl<B: AsRef<[u8]>> Segment<B> {
         (end <= self.bytes().len()).then_some(start..end)
     }
 
-    /// What a place of the index says: the key and, if the record is whole, the record. `None` for a free place.
-    fn place(&self, number: usize) -> Option<(u64, Option<&[u8]>)> {
+    /// What a place of the index says: a key, and where its record is and how long. `None` for a free place.
+    fn place(&self, number: usize) -> Option<(u64, u32, u32)> {
         let all = self.bytes.as_ref();
         let place = HEADER_BYTES + number * PLACE_BYTES;
         let (key, at, len) = (u64_at(all, place)?, u32_at(all, place + 8)?, u32_at(all, place + 12)?);
-        if at == 0 {
-            return None;
-        }
-        let record = || {
-            let checksum = u64_at(all, at as usize)?;
-            let record = all.get(at as usize + CHECKSUM_BYTES..)?.get(..len as usize)?;
-            (XxHash3_64::oneshot(record) == checksum).then_some(record)
-        };
-        Some((key, record()))
+        (at != 0).then_some((key, at, len))
+    }
+
+    /// The record that is there, if it is whole.
+    fn record(&self, at: u32, len: u32) -> Option<&[u8]> {
+        let all = self.bytes.as_ref();
+        let checksum = u64_at(all, at as usize)?;
+        let record = all.get(at as usize + CHECKSUM_BYTES..)?.get(..len as usize)?;
+        (XxHash3_64::oneshot(record) == checksum).then_some(record)
     }
 
     /// Records that have this key.
@@ -107,14 +107,15 @@ impl<B: AsRef<[u8]>> Segment<B> {
         let first = first_place(key, self.log2_places);
         (0..places)
             .map_while(move |step| self.place((first + step) & (places - 1)))
-            .filter_map(move |(of, record)| record.filter(|_| of == key))
+            .filter(move |&(of, ..)| of == key)
+            .filter_map(|(_, at, len)| self.record(at, len))
     }
 
     /// Every record that is whole, with its key.
     pub fn records(&self) -> impl Iterator<Item = (u64, &[u8])> {
         (0..1 << self.log2_places)
             .filter_map(|number| self.place(number))
-            .filter_map(|(key, record)| Some((key, record?)))
+            .filter_map(|(key, at, len)| Some((key, self.record(at, len)?)))
     }
 }
 

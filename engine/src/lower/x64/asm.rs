@@ -316,10 +316,15 @@ impl Asm {
             self.encode(None, true, &[0xc7], 0, to.into(), false, false);
             self.dword(value);
         } else {
-            self.byte(0x48 | to.0 >> 3);
-            self.byte(0xb8 | to.0 & 7);
-            self.code.extend_from_slice(&value.to_le_bytes());
+            self.mov_imm64(to, value);
         }
+    }
+
+    /// The same with all eight bytes of the number at the end.
+    pub fn mov_imm64(&mut self, to: Reg, value: u64) {
+        self.byte(0x48 | to.0 >> 3);
+        self.byte(0xb8 | to.0 & 7);
+        self.code.extend_from_slice(&value.to_le_bytes());
     }
 
     /// Reads `w`, zero-extended.

@@ -658,7 +658,7 @@ impl<'a> Emitter<'a> {
             unretired,
             pending,
         });
-        self.request.first_site + self.sites.len() as u32 - 1
+        self.sites.len() as u32 - 1
     }
 
     fn place(&self, value: Value) -> Place {

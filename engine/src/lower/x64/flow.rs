@@ -7,7 +7,7 @@ use super::plan::{FIRST_VECTOR, Plan, SlotSet, may_change_mode};
 use super::stubs::emit_quick_jump;
 use super::vectors::{read_vector, write_vector};
 use super::{COUNTDOWN, Link, Lowering, Request, field, slot};
-use crate::addr::PAGE_BYTES;
+use crate::addr::PAGE_MASK;
 use crate::addr::Width::W64;
 use crate::ir::block::Op;
 use crate::ir::region::{Region, Way, Ways};
@@ -134,24 +134,26 @@ impl<'a> Flow<'a> {
             let Lowering { asm, plan, links, .. } = &mut *self.lowering;
             asm.bind(label);
             write_back(asm, plan, dirty);
-            let in_page = (0..PAGE_BYTES as i64).contains(&to);
             match kind {
                 OutKind::Look => self.leave_at(to),
                 OutKind::Moved => {
                     asm.store_imm(W64, field!(moved), 0);
                     jump_to(asm, to);
                 }
-                OutKind::On if in_page => {
-                    let unlinked = asm.label();
-                    asm.jmp(unlinked);
-                    let jump = asm.len() - 4;
-                    asm.bind(unlinked);
-                    let number = self.request.first_link + links.len() as u32;
-                    links.push(Link { jump, unlinked: asm.len(), to });
-                    asm.mov_imm(Reg::RAX, number.into());
-                    asm.jmp_indirect(field!(links.unlinked));
-                }
-                OutKind::On => jump_to(asm, to),
+                OutKind::On => match near_page(to) {
+                    Some(0) => {
+                        let unlinked = asm.label();
+                        asm.jmp(unlinked);
+                        let jump = asm.len() - 4;
+                        asm.bind(unlinked);
+                        let unlinked = asm.len();
+                        asm.mov_imm(Reg::RAX, links.len() as u64);
+                        asm.jmp_indirect(field!(links.unlinked));
+                        links.push(Link { jump, unlinked, to, far: None });
+                    }
+                    Some(page) => far(asm, links, to, page),
+                    None => jump_to(asm, to),
+                },
             }
         }
     }
@@ -164,6 +166,35 @@ impl<'a> Flow<'a> {
         asm.mov_imm(Reg::RAX, EXIT_COUNT);
         asm.jmp_indirect(field!(links.leave));
     }
+}
+
+/// The page that a place is in, from this one on, unless that is out of a jump's reach.
+fn near_page(to: i64) -> Option<i32> {
+    i32::try_from(to & !(PAGE_MASK as i64)).ok()
+}
+
+/// A way out to another page, `page` bytes away. The jump is made as long as the guest's code is where it was when it was linked:
+/// the same vCPU context, in which this page has the same address. Otherwise the jump cache knows, and now and then the
+/// run loop hears of it, so that ways that are often gone are linked to what they lead to now.
+fn far(asm: &mut Asm, links: &mut Vec<Link>, to: i64, page: i32) {
+    let slow = asm.label();
+    asm.mov_imm64(Reg::RAX, 0);
+    let conditions = asm.len() - 8;
+    asm.mov_imm64(Reg::RCX, 0);
+    asm.alu(Alu::Cmp, W64, Reg::RAX, field!(context_tag));
+    asm.jcc(Cc::NE, slow);
+    asm.alu(Alu::Cmp, W64, Reg::RCX, field!(page_base));
+    asm.jcc(Cc::NE, slow);
+    asm.alu_imm(Alu::Add, W64, Reg::RCX, page);
+    asm.store(W64, field!(page_base), Reg::RCX);
+    asm.jmp(slow);
+    let jump = asm.len() - 4;
+    asm.bind(slow);
+    let unlinked = asm.len();
+    asm.mov_imm(Reg::RCX, links.len() as u64);
+    pc(asm, to);
+    asm.jmp_indirect(field!(links.far));
+    links.push(Link { jump, unlinked, to, far: Some(conditions) });
 }
 
 /// Goes on at a place by the jump cache.

@@ -14,6 +14,8 @@ use core::mem::{offset_of, size_of};
 /// log2 of the size of a TLB entry.
 const ENTRY_SHIFT: u32 = size_of::<Entry>().trailing_zeros();
 const _: () = assert!(size_of::<Entry>() == 1 << ENTRY_SHIFT);
+/// Accesses that find their page in its other place for each that moves it to its own.
+const LOOKS: i32 = 63;
 /// The bits of a page's address, as an immediate.
 const PAGE_BITS: i32 = !(PAGE_MASK as i32);
 
@@ -182,7 +184,8 @@ fn entry(context: usize, field: usize) -> Mem {
 
 /// Writes what looks at the other place of a page, as `mem::tlb` numbers it, for one context and one kind of access: RAX is
 /// the distance of its own place, RCX the tag that is wanted. Returns as after a comparison of it with what is there: if it
-/// is equal, RAX is the addend. No other register changes.
+/// is equal, RAX is the addend. No other register changes. Now and then what is there is not found: the run loop finds it and
+/// moves it to its own place, so that pages that are used much come there.
 ///
 /// An access that crosses into the next page wants that page's tag, and is found nowhere: places of two pages in a row
 /// differ in their lowest bit, which no skew changes.
@@ -198,5 +201,15 @@ pub(super) fn emit_look(asm: &mut Asm, context: usize, tag: usize) {
     asm.pop(Reg::RDX);
     asm.alu(Alu::Cmp, W64, Reg::RCX, entry(context, tag));
     asm.load(W64, Reg::RAX, entry(context, offset_of!(Entry, addend)));
+    let (missed, expired) = (asm.label(), asm.label());
+    asm.jcc(Cc::NE, missed);
+    asm.alu_imm(Alu::Sub, W64, field!(looks_left), 1);
+    asm.jcc(Cc::S, expired);
+    asm.alu(Alu::Cmp, W32, Reg::RAX, Reg::RAX);
+    asm.bind(missed);
+    asm.ret();
+    asm.bind(expired);
+    // It is not 0, the flags say.
+    asm.store_imm(W64, field!(looks_left), LOOKS);
     asm.ret();
 }

@@ -97,6 +97,22 @@ pub struct Link {
     pub unlinked: usize,
     /// Where it leads in the guest, from the start of the page.
     pub to: i64,
+    /// If that is in another page, where in the code the conditions of the jump are.
+    pub far: Option<usize>,
+}
+
+impl Link {
+    /// Bytes of the conditions of a jump to another page: an eight-byte number that the context tag has to be, which is none
+    /// while it is 0, and behind another instruction's operation code one that the address of this page has to be.
+    pub const FAR_BYTES: usize = FAR_BASE + 8;
+}
+
+/// Where the second condition of a jump to another page is, from the first one on.
+const FAR_BASE: usize = 10;
+
+/// What is written over the conditions of a jump to another page, from the first one on, each with its place.
+pub fn far_conditions(tag: u64, page_base: u64) -> [(usize, [u8; 8]); 2] {
+    [(0, tag.to_le_bytes()), (FAR_BASE, page_base.to_le_bytes())]
 }
 
 /// A register that holds a slot all through a region.
@@ -119,25 +135,54 @@ pub struct VectorHome {
     pub is_scratch: bool,
 }
 
-/// A lowered region.
+/// A lowered region. In its code, sites and links are numbered from 0 until [`Lowered::number`] says otherwise.
 #[derive(Debug)]
-pub struct Lowered<'a> {
+pub struct Lowered {
     /// The code. It may lie anywhere.
-    pub code: &'a [u8],
+    pub code: Vec<u8>,
     /// Where in the code the four-byte numbers of sites stand.
-    pub site_numbers: &'a [u32],
+    pub site_numbers: Vec<u32>,
     /// Where other code enters, in the code.
     pub entry: usize,
     /// Where the run loop enters, which has counted the first block down.
     pub start: usize,
-    /// What calls out; the number in the code is the index plus `first_site`.
-    pub sites: &'a [Site],
-    /// Ways out within the page; the number in the code is the index plus `first_link`.
-    pub links: &'a [Link],
+    /// What calls out.
+    pub sites: Vec<Site>,
+    /// Ways out.
+    pub links: Vec<Link>,
     /// Which slots are in registers.
-    pub homes: &'a [Home],
+    pub homes: Vec<Home>,
     /// Which pairs of slots are in vector registers.
-    pub vector_homes: &'a [VectorHome],
+    pub vector_homes: Vec<VectorHome>,
+}
+
+impl Lowered {
+    /// Numbers sites and links from these on. To be done once.
+    pub fn number(&mut self, first_site: u32, first_link: u32) {
+        let sites = self.site_numbers.iter().copied();
+        number(&mut self.code, sites, self.links.iter().copied(), first_site, first_link)
+            .expect("numbers stand in the code");
+    }
+}
+
+/// Bytes from the link's stub to the four-byte number in it: behind the operation code of a move to EAX.
+const LINK_NUMBER: usize = 1;
+
+/// Adds to the numbers of sites and links in code. `None` if there is no code where one is said to stand.
+pub fn number(
+    code: &mut [u8],
+    sites: impl Iterator<Item = u32>,
+    links: impl Iterator<Item = Link>,
+    first_site: u32,
+    first_link: u32,
+) -> Option<()> {
+    let sites = sites.map(|at| (at as usize, first_site));
+    let links = links.map(|link| (link.unlinked.wrapping_add(LINK_NUMBER), first_link));
+    for (at, add) in sites.chain(links) {
+        let number: &mut [u8; 4] = code.get_mut(at..)?.first_chunk_mut()?;
+        *number = u32::from_le_bytes(*number).wrapping_add(add).to_le_bytes();
+    }
+    Some(())
 }
 
 /// What the lowering has to know besides the region.
@@ -153,10 +198,6 @@ pub struct Request<'a> {
     pub transient: &'a [Slot],
     /// TLB context of data accesses.
     pub context: usize,
-    /// Number of the first site.
-    pub first_site: u32,
-    /// Number of the first link.
-    pub first_link: u32,
 }
 
 /// Instructions beyond the first x86-64 level that the host may have.
@@ -218,7 +259,7 @@ impl Lowering {
     }
 
     /// Lowers a region.
-    pub fn lower(&mut self, region: &Region, request: Request<'_>) -> Lowered<'_> {
+    pub fn lower(&mut self, region: &Region, request: Request<'_>) -> Lowered {
         self.asm.clear();
         self.sites.clear();
         self.links.clear();
@@ -226,14 +267,14 @@ impl Lowering {
         let (entry, start) = flow::Flow::new(self, region, request).emit();
         let (code, site_numbers) = self.asm.finish_with_notes();
         Lowered {
-            code,
-            site_numbers,
+            code: code.to_vec(),
+            site_numbers: site_numbers.to_vec(),
             entry,
             start,
-            sites: &self.sites,
-            links: &self.links,
-            homes: &self.plan.homes,
-            vector_homes: &self.plan.vector_homes,
+            sites: self.sites.drain(..).collect(),
+            links: self.links.clone(),
+            homes: self.plan.homes.clone(),
+            vector_homes: self.plan.vector_homes.clone(),
         }
     }
 }

@@ -29,12 +29,16 @@ pub struct Stubs {
     pub jump: usize,
     /// Leaves at the way out whose number is in RAX.
     pub unlinked: usize,
+    /// Goes on at the address in RAX, where the way out leads whose number is in RCX; now and then leaves there.
+    pub far: usize,
     /// Looks a load up at its page's other place in the TLB (`memory::emit_look`), for each context.
     pub look_read: [usize; MAX_CONTEXTS],
     /// The same for stores.
     pub look_write: [usize; MAX_CONTEXTS],
 }
 
+/// Ways out to other pages that are gone by the jump cache for each that is linked.
+const FAR_JUMPS: i32 = 7;
 /// Registers that functions keep, besides RSP.
 const KEPT: [Reg; 6] = [Reg::RBX, Reg::RBP, Reg::R12, Reg::R13, Reg::R14, Reg::R15];
 /// log2 of the size of an entry of the jump cache.
@@ -78,6 +82,11 @@ pub fn emit(asm: &mut Asm, float_environment: Option<Slot>) -> Stubs {
     let helper = asm.len();
     emit_helper(asm, leave_settled, float_environment);
 
+    let far = asm.len();
+    let expired = asm.label();
+    asm.alu_imm(Alu::Sub, W64, field!(far_left), 1);
+    asm.jcc(Cc::S, expired);
+
     let jump = asm.len();
     emit_place(asm);
     // Its own entry, then the other one.
@@ -88,6 +97,9 @@ pub fn emit(asm: &mut Asm, float_environment: Option<Slot>) -> Stubs {
     asm.mov_imm(Reg::RAX, EXIT_JUMP);
     asm.jmp(leave);
 
+    asm.bind(expired);
+    asm.store_imm(W64, field!(far_left), FAR_JUMPS);
+    asm.mov(Reg::RAX, Reg::RCX);
     let unlinked = asm.len();
     asm.alu_imm(Alu::Add, W64, Reg::RAX, EXIT_UNLINKED as i32);
     asm.jmp(leave);
@@ -108,6 +120,7 @@ pub fn emit(asm: &mut Asm, float_environment: Option<Slot>) -> Stubs {
         leave: leave_at,
         jump,
         unlinked,
+        far,
         look_read,
         look_write,
     }

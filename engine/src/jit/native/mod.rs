@@ -1,0 +1,574 @@
+//! Translation to code of this processor: which code is translated, where it is, how it is linked, and how it is run.
+//!
+//! Invariant: code is reachable (by a block, the jump cache, or a link from other code) only until a page that it was
+//! made from is written; [`Translator::invalidate`] ends that.
+
+mod make;
+mod run;
+
+use super::call_out::Leave;
+pub use super::code_cache::CodeCache;
+use super::code_cache::record::Entry;
+use super::code_cache::{Found, contents};
+use super::generations::{Addition, Full, Generations, LinkState, Numbers, Sites, Size};
+use super::grow::{Code, Extent, SAMPLES};
+use super::worker::{Answer, Worker};
+use super::{End, LEAST_CODE_BYTES, MOST_CODE_BYTES, Origin, TranslatorStatistics, thread_ns, warm_blocks};
+use crate::addr::{Gpa, Gva, Page};
+use crate::cache::{BlockCache, BlockId, Recalled, Renumbered};
+use crate::cpu::Cpu;
+use crate::eager::BlockEnd;
+use crate::guest::Guest;
+use crate::ir::block::Block;
+use crate::ir::region::{Region, RegionBlock, ways_out};
+use crate::lower::x64::{Lowering, lower_jump};
+use make::{Job, Made, Pages};
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::time::Duration;
+
+/// Runs after which a block is worth its translation even in a run that is soon over: interpreting it has cost that much.
+const HOT: u32 = 1000;
+
+/// Runs after which a block is considered again that was not translated when it was due.
+const AGAIN: u32 = 64;
+
+/// Runs of a block after which its translation is worth being kept for a later run.
+const WARM: u32 = 2;
+
+/// Regions that the thread that lowers has at most. If it is behind, because there are many or because the host has no
+/// processor for it, the vCPU's thread lowers, too.
+const MAX_PENDING: usize = 16;
+
+/// Blocks that the interpreter runs between looks whether something has been lowered.
+const POLL: u32 = 16;
+
+/// Blocks that it runs before what is to be lowered is sent even if that is little.
+const HURRY: u32 = 512;
+
+/// What translated code was left by that did not know where to go on: it is told when the code it wants is found.
+#[derive(Clone, Copy, Debug)]
+enum Waiting {
+    Nothing,
+    /// A way out that is not linked, and the address that it leads to.
+    Link(u32, Gva),
+    /// A jump to an address that is not in the jump cache.
+    Jump(Gva),
+}
+
+/// A region that is being lowered by another thread.
+struct Pending {
+    id: BlockId,
+    origin: Origin,
+    /// Where the vCPU was about to run it.
+    pc: Gva,
+    may_grow: bool,
+    /// Its page was written.
+    stale: bool,
+}
+
+/// Translates and keeps what it translated.
+pub struct Translator {
+    lowering: Lowering,
+    /// Another thread that lowers what is needed while the vCPU runs.
+    worker: Option<Worker<Job, Made>>,
+    /// What it is at, by number of the job. Answers that have no entry are of no use any more.
+    pending: HashMap<u64, Pending>,
+    polls: u32,
+    code: Generations,
+    /// Where code comes from that an earlier run translated, and where this one's goes.
+    kept: Option<CodeCache>,
+    /// Code from there on its way.
+    numbered: Vec<u8>,
+    waiting: Waiting,
+    threshold: u32,
+    /// Until this many instructions have retired, code is translated only when it has run [`HOT`] times.
+    hesitates_until: u64,
+    /// Where code was left because its time was up.
+    paused: Option<Gva>,
+    statistics: TranslatorStatistics,
+}
+
+impl Pending {
+    fn new(id: BlockId, origin: Origin, pc: Gva, extent: Extent) -> Self {
+        Self { id, origin, pc, may_grow: extent == Extent::Sparing, stale: false }
+    }
+}
+
+impl Translator {
+    /// A translator for this host that translates blocks when they have run `threshold` times, and keeps so much code and
+    /// what describes it; `None` if the host does not give memory for code.
+    pub fn new<G: Guest>(code_bytes: u64, threshold: u32) -> Option<Self> {
+        let code_bytes = code_bytes.clamp(LEAST_CODE_BYTES, MOST_CODE_BYTES) as usize;
+        let code = Generations::new(code_bytes, G::FLOAT_ENVIRONMENT).ok()?;
+        Some(Self {
+            lowering: Lowering::new(),
+            worker: None,
+            pending: HashMap::new(),
+            polls: 0,
+            code,
+            kept: None,
+            numbered: Vec::new(),
+            waiting: Waiting::Nothing,
+            threshold,
+            hesitates_until: 0,
+            paused: None,
+            statistics: TranslatorStatistics::default(),
+        })
+    }
+
+    /// Lets another thread do the greater part of translation from now on.
+    ///
+    /// # Errors
+    /// The host gives no thread.
+    pub fn use_thread(&mut self) -> io::Result<()> {
+        let mut lowering = Lowering::new();
+        self.worker = Some(Worker::new(move |job: Job| job.make(&mut lowering))?);
+        Ok(())
+    }
+
+    /// Looks for code in a cache from now on before it translates, and keeps there what it translates.
+    pub fn keep(&mut self, cache: CodeCache) {
+        self.kept = Some(cache);
+    }
+
+    /// Writes what is to be kept. Before that, code that has run more than once is translated for the next run, the hottest
+    /// first, for so long; this run is over. Where next to all code was there already, nothing is done: each run meets
+    /// a little that the others do not.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn save<G: Guest>(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        effort: Duration,
+    ) -> io::Result<()> {
+        if self.kept.is_none() {
+            return Ok(());
+        }
+        self.collect(cache, cpu);
+        let until = thread_ns().saturating_add(effort.as_nanos() as u64);
+        let Some(mut warm) = warm_blocks(cache, cpu, WARM, &self.statistics) else { return Ok(()) };
+        // What is come to by a static way from the same page is part of what begins there, most likely.
+        warm.sort_by_key(|&id| !cache.block(id).was_entered());
+        let mut covered = HashSet::new();
+        for id in warm {
+            let (block, context) = (cache.block(id), cache.block(id).context());
+            if thread_ns() >= until {
+                break;
+            }
+            let (page, second) = (Page::of(block.gpa()), block.second());
+            let origin = Origin { page, second, mode: block.mode(), context };
+            let is_covered =
+                !block.was_entered() && covered.contains(&(page, block.page_offset(), origin.mode));
+            if !is_covered {
+                let code = Code::gather::<G>(cache, id, origin.context, Extent::Sparing);
+                covered.extend(code.starts().map(|start| (page, start, origin.mode)));
+                self.translate_now(cache, cpu, code, Pending::new(id, origin, cpu.pc, Extent::Sparing));
+            }
+        }
+        self.kept.as_mut().map_or(Ok(()), CodeCache::save)
+    }
+
+    /// Translates less readily until so many instructions have retired.
+    pub fn hesitate_until(&mut self, retired: u64) {
+        self.hesitates_until = retired;
+    }
+
+    /// What it has done so far.
+    pub fn statistics(&self) -> TranslatorStatistics {
+        TranslatorStatistics { kept_bytes: self.code.used_bytes() as u64, ..self.statistics }
+    }
+
+    /// Counts a run of a block by the interpreter, and translates it when that pays.
+    #[inline]
+    pub fn heat_up<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
+        let heat = cache.heat_up(id, cpu.data_context());
+        if heat == self.threshold || heat.is_multiple_of(AGAIN) {
+            self.consider::<G>(cache, cpu, id, heat);
+        }
+        if !self.pending.is_empty() {
+            self.polls = self.polls.wrapping_add(1);
+            if self.polls.is_multiple_of(POLL) {
+                self.collect(cache, cpu);
+            }
+            if self.polls.is_multiple_of(HURRY) {
+                self.hurry();
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn consider<G: Guest>(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        id: BlockId,
+        heat: u32,
+    ) {
+        let is_due = heat >= self.threshold && (cpu.retired >= self.hesitates_until || heat >= HOT);
+        if is_due && cache.block(id).translated(cpu.data_context()).is_none() {
+            self.translate::<G>(cache, cpu, id, Extent::Sparing);
+        }
+    }
+
+    /// Lets a block that is about to be made lead to what was translated from the same code before: in this run, or in an
+    /// earlier one.
+    #[cold]
+    #[inline(never)]
+    pub fn recall<G: Guest>(&mut self, cpu: &mut Cpu<G>, gpa: Gpa, id: BlockId) -> Option<Recalled> {
+        // What crosses into another page depends on where that is mapped.
+        let (page, mode, context) = (Page::of(gpa), cpu.mode(), cpu.data_context());
+        let origin = Origin { page, second: None, mode, context };
+        let number = self.find(cpu, origin, gpa.page_offset(), id)?;
+        let unit = self.code.unit(number);
+        Some(Recalled { number, count: unit.insns as u16, len_bytes: unit.len_bytes })
+    }
+
+    /// The same for a block that has been made; gives the number of the unit.
+    #[cold]
+    #[inline(never)]
+    pub fn adopt<G: Guest>(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        id: BlockId,
+    ) -> Option<u32> {
+        let origin = origin(cache, cpu, id);
+        let place = cache.block(id).page_offset();
+        let number = match origin.second {
+            Some(_) => self.find(cpu, origin, place, id)?,
+            None => self.code.adopt(origin, place, id)?,
+        };
+        cache.set_translated(id, origin.context, number);
+        Some(number)
+    }
+
+    fn find<G: Guest>(&mut self, cpu: &mut Cpu<G>, origin: Origin, place: u64, id: BlockId) -> Option<u32> {
+        self.code.adopt(origin, place, id).or_else(|| self.load(cpu, origin, place, id))
+    }
+
+    /// Takes code from the cache.
+    fn load<G: Guest>(&mut self, cpu: &mut Cpu<G>, origin: Origin, place: u64, id: BlockId) -> Option<u32> {
+        let kept = self.kept.as_ref().filter(|_| !cpu.ram.has_written_code())?;
+        let Found { source, made, sites } =
+            kept.find(&cpu.ram, entry(origin, place), origin.page, origin.second)?;
+        let Numbers { first_site, first_link, .. } = self.code.next();
+        made.number(first_site, first_link, &mut self.numbered)?;
+        let addition = Addition {
+            code: &self.numbered,
+            entry: made.entry as usize,
+            start: made.start as usize,
+            first: made.first,
+            place,
+            sites: Sites::Kept(sites, OnceCell::new()),
+            site_count: made.site_count as usize,
+            links: made.links(),
+            homes: made.homes(),
+            vector_homes: made.vector_homes(),
+            may_grow: made.may_grow,
+        };
+        // If there is no room it is translated when it is hot, which makes some.
+        let number = self.code.add(addition, origin, id).ok()?;
+        for range in source.ranges {
+            cpu.note_code(origin.page, range.start.into(), range.len.into());
+        }
+        if let Some(second) = origin.second {
+            cpu.note_code(second, 0, source.tail.into());
+        }
+        self.statistics.recalled += 1;
+        self.statistics.recalled_insns += u64::from(made.insns);
+        Some(number)
+    }
+
+    /// A block is about to be run, first of all after the run loop has looked at devices. Where code is often about to run it
+    /// when its time is up, it is worth a better region. Gives the number of its unit, which may be a new one.
+    pub fn sample<G: Guest>(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        id: BlockId,
+    ) -> Option<u32> {
+        if self.paused.take() == Some(cpu.pc) && cache.sample(id).is_multiple_of(SAMPLES) {
+            self.grow_further::<G>(cache, cpu, id);
+        }
+        if !self.pending.is_empty() {
+            self.hurry();
+            self.collect(cache, cpu);
+        }
+        cache.block(id).translated(cpu.data_context())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow_further<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
+        let old = cache.block(id).translated(cpu.data_context());
+        if old.is_none_or(|old| self.code.unit(old).may_grow) {
+            cache.ensure_decoded(cpu, id);
+            self.translate(cache, cpu, id, Extent::Whole);
+        }
+    }
+
+    /// Translates the region that begins with a block: now, or soon.
+    #[cold]
+    #[inline(never)]
+    fn translate<G: Guest>(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        id: BlockId,
+        extent: Extent,
+    ) {
+        let origin = origin(cache, cpu, id);
+        let pending = Pending::new(id, origin, cpu.pc, extent);
+        let is_requested = cache.is_requested(id, origin.context);
+        let began = thread_ns();
+        match &self.worker {
+            Some(_) if is_requested => return,
+            Some(_) if self.pending.len() < MAX_PENDING => {
+                let code = Code::gather::<G>(cache, id, origin.context, extent);
+                let job = self.job(code, &pending, cpu);
+                if let Some(worker) = &mut self.worker {
+                    cache.request(id, origin.context);
+                    self.pending.insert(worker.request(job), pending);
+                }
+            }
+            _ => {
+                let code = Code::gather::<G>(cache, id, origin.context, extent);
+                self.translate_now(cache, cpu, code, pending);
+            }
+        }
+        self.statistics.translation_ns += thread_ns() - began;
+    }
+
+    fn translate_now<G: Guest>(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        code: Code<G::Insn>,
+        pending: Pending,
+    ) {
+        let made = self.job(code, &pending, cpu).make(&mut self.lowering);
+        self.install(cache, cpu, pending, made);
+    }
+
+    /// What is to be done for a region. It is kept in the code cache if the guest's code is in RAM.
+    fn job<G: Guest>(&self, code: Code<G::Insn>, pending: &Pending, cpu: &Cpu<G>) -> Job {
+        let &Pending { origin, may_grow, .. } = pending;
+        let is_kept = self.kept.is_some() && !cpu.ram.has_written_code();
+        let pages = if is_kept { contents(&cpu.ram, origin.page, origin.second) } else { None };
+        let pages = pages.map(|(page, second)| Pages::new(page, second));
+        let place = code.starts().next().expect("a block is all code");
+        Job::new::<G>(move || code.region::<G>(), origin, place, may_grow, pages)
+    }
+
+    fn hurry(&mut self) {
+        if let Some(worker) = &mut self.worker {
+            worker.hurry();
+        }
+    }
+
+    /// Installs what has been lowered.
+    fn collect<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
+        while let Some(Answer { number, made, took_ns }) = self.worker.as_ref().and_then(Worker::answer) {
+            self.statistics.background_ns += took_ns;
+            if let Some(pending) = self.pending.remove(&number) {
+                cache.forget_request(pending.id, pending.origin.context);
+                if !pending.stale {
+                    self.install(cache, cpu, pending, made);
+                }
+            }
+        }
+    }
+
+    /// Takes in what was made for a block. What led to what there was before leads there now.
+    fn install<G: Guest>(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        pending: Pending,
+        mut made: Made,
+    ) {
+        let Pending { id, origin, pc, may_grow, .. } = pending;
+        if let (Some(kept), Some((key, record))) = (&mut self.kept, made.record.take()) {
+            kept.add(key, record);
+        }
+        if !self.code.has_room(Size::of(&made.lowered)) {
+            self.advance(cache, cpu);
+        }
+        // What does not fit an empty generation is left to the interpreter.
+        let Ok(new) = self.add(made, origin, id, may_grow) else { return };
+        let old = cache.block(id).translated(origin.context);
+        cache.set_translated(id, origin.context, new);
+        self.link_on(cache, id, new);
+        if let Some(old) = old {
+            self.statistics.grown += 1;
+            self.code.supersede(old, new);
+            let [old, new] = [old, new].map(|unit| self.code.memory.address(self.code.unit(unit).entry));
+            cpu.tlb.jumps.supersede(pc, old, new);
+        }
+    }
+
+    /// Begins the next generation, in the place of the oldest.
+    fn advance<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
+        if self.code.advance(cache) {
+            self.statistics.dropped_generations += 1;
+            cpu.tlb.jumps.forget();
+            self.waiting = Waiting::Nothing;
+        }
+    }
+
+    /// Adds what was made as a unit that begins with a block; gives its number.
+    fn add(&mut self, made: Made, origin: Origin, block: BlockId, may_grow: bool) -> Result<u32, Full> {
+        let Made { mut lowered, first, place, blocks, insns, .. } = made;
+        let Numbers { first_site, first_link, .. } = self.code.next();
+        lowered.number(first_site, first_link);
+        let addition = Addition {
+            code: &lowered.code,
+            entry: lowered.entry,
+            start: lowered.start,
+            first,
+            place,
+            site_count: lowered.sites.len(),
+            sites: Sites::Lowered(lowered.sites),
+            links: lowered.links.iter().copied(),
+            homes: lowered.homes,
+            vector_homes: lowered.vector_homes,
+            may_grow,
+        };
+        let number = self.code.add(addition, origin, block)?;
+        self.statistics.regions += 1;
+        self.statistics.blocks += blocks;
+        self.statistics.insns += insns;
+        self.statistics.code_bytes += lowered.code.len() as u64;
+        Ok(number)
+    }
+
+    /// Translates a block on its own and runs it once, as [`crate::eager::run_ir`] does: what is compared with that. Other
+    /// code is dropped. `None` if the interpreter is to run the block.
+    pub fn run_block<G: Guest>(&mut self, cpu: &mut Cpu<G>, pc: Gva, block: &Block) -> Option<BlockEnd> {
+        self.forget(cpu);
+        let start = pc.page_offset() as i64;
+        let insns = block.ops.iter().filter(|op| op.insn_offset().is_some()).count() as u32;
+        let ways = ways_out(block, start);
+        // By turns slots have registers and are in memory: both are to be compared.
+        let weight = if self.statistics.regions.is_multiple_of(2) { 1 << 10 } else { 1 };
+        let alone = RegionBlock { block: block.clone(), start, insns, weight, ways };
+        let origin = Origin { page: Page(0), second: None, mode: cpu.mode(), context: cpu.data_context() };
+        let region = Region { blocks: vec![alone] };
+        let made = Job::new::<G>(|| region, origin, start as u64, false, None).make(&mut self.lowering);
+        let number = self.add(made, origin, BlockId::NONE, false).ok()?;
+        // As the run loop does before it runs anything.
+        cpu.looked();
+        cpu.attention.take();
+        // The interpreter does not count, either: while the block runs, the count is what it was.
+        let retired = cpu.retired;
+        cpu.retired = retired.wrapping_sub(insns.into());
+        cpu.pc = pc;
+        let end = self.run(cpu, number, 0);
+        self.waiting = Waiting::Nothing;
+        let index = cpu.retired.wrapping_sub(retired).wrapping_add(insns.into()) as usize;
+        cpu.retired = retired;
+        Some(match end {
+            End::Next if index < insns as usize => BlockEnd::Cut { count: index, next: cpu.pc },
+            End::Next => BlockEnd::Next(cpu.pc),
+            End::Left(Leave::Trap(trap)) => {
+                cpu.pc = pc;
+                BlockEnd::Trapped { index, trap }
+            }
+            End::Left(_) => {
+                cpu.pc = pc;
+                return None;
+            }
+        })
+    }
+
+    fn forget<G: Guest>(&mut self, cpu: &mut Cpu<G>) {
+        self.code.clear();
+        self.pending.clear();
+        self.waiting = Waiting::Nothing;
+        cpu.tlb.jumps.forget();
+    }
+
+    /// Blocks have other numbers now.
+    pub fn renumber(&mut self, blocks: &Renumbered) {
+        self.code.renumber(blocks);
+        for pending in self.pending.values_mut() {
+            pending.id = blocks.of(pending.id);
+            pending.stale |= pending.id == BlockId::NONE;
+        }
+    }
+
+    /// Drops the code that was made from a page.
+    pub fn invalidate<G: Guest>(&mut self, cpu: &mut Cpu<G>, page: Page) {
+        self.waiting = Waiting::Nothing;
+        for pending in self.pending.values_mut() {
+            pending.stale |= pending.origin.pages().any(|of| of == page);
+        }
+        let count = self.code.invalidate(page);
+        if count > 0 {
+            self.statistics.invalidated += count;
+            cpu.tlb.forget_code();
+        }
+    }
+
+    /// Lets the ways out of a new unit lead to what there is already.
+    fn link_on<I: Copy>(&mut self, cache: &BlockCache<I>, id: BlockId, number: u32) {
+        for link in self.code.links_of(number) {
+            let to = cache.neighbour(id, self.code.link(link).to);
+            let context = self.code.unit(number).origin.context;
+            if let Some(unit) = to.and_then(|to| cache.block(to).translated(context)) {
+                self.link_near(link, unit);
+            }
+        }
+    }
+
+    /// Lets a way out lead to a unit, which the vCPU is about to run. Gives whether the jump cache is to know it, too, for when
+    /// the way's conditions do not hold.
+    fn link<G: Guest>(&mut self, cpu: &Cpu<G>, link: u32, to: u32) -> bool {
+        let &LinkState { from, to: place, far, .. } = self.code.link(link);
+        if far.is_none() {
+            self.link_near(link, to);
+            return false;
+        }
+        if self.code.unit(from).live && self.code.unit(to).live {
+            let page_base = Gva(cpu.pc.0.wrapping_sub_signed(place));
+            self.code.connect_far(link, to, cpu.context_tag(), page_base);
+        }
+        true
+    }
+
+    /// Lets a way out within a page lead to a unit.
+    fn link_near(&mut self, link: u32, to: u32) {
+        let LinkState { from, to: place, .. } = *self.code.link(link);
+        let (from, unit) = (self.code.unit(from), self.code.unit(to));
+        if !from.live || !unit.live {
+            return;
+        }
+        // Ways lead to the same page: what is mapped there has changed since if it is not.
+        if (Origin { second: None, ..from.origin }) != (Origin { second: None, ..unit.origin }) {
+            return;
+        }
+        if unit.origin.second.is_none() {
+            self.code.connect(link, to);
+        } else {
+            // Whether it may run depends on where its second page is mapped: the jump cache knows.
+            self.code.add_way(link, &lower_jump(place));
+        }
+    }
+}
+
+/// What code that begins with a block is made from, and for.
+fn origin<G: Guest>(cache: &BlockCache<G::Insn>, cpu: &Cpu<G>, id: BlockId) -> Origin {
+    let block = cache.block(id);
+    let (page, second) = (Page::of(block.gpa()), block.second());
+    Origin { page, second, mode: cpu.mode(), context: cpu.data_context() }
+}
+
+/// How code is entered that starts at a place of its page.
+fn entry(origin: Origin, place: u64) -> Entry {
+    Entry { mode: origin.mode, context: origin.context as u8, place: place as u16 }
+}

@@ -352,8 +352,20 @@ impl<I: Copy> BlockCache<I> {
         let fits = same_page(from_pc, next) && Page::of(block.gpa) == page && block.mode == mode && !crossing;
         if fits && block.second.is_none() {
             let slot = link_slot(block, from_pc, next);
-            block.links[slot] = Link { offset: next.page_offset() as u16, block: to.0 };
+            let link = Link { offset: next.page_offset() as u16, block: to.0 };
+            let before = std::mem::replace(&mut block.links[slot], link);
+            // A block that ends with an indirect jump goes nowhere else: two places where it continued are known.
+            let end = from_pc.page_offset() + block.len_bytes();
+            if slot == 0 && before.offset != link.offset && u64::from(block.links[1].offset) != end {
+                block.links[1] = before;
+            }
         }
+    }
+
+    /// Where in its page a block continued in the end, as far as that is known.
+    pub fn continued_at(&self, id: BlockId) -> impl Iterator<Item = i64> {
+        let links = self.block(id).links;
+        links.into_iter().filter(|link| link.block != NONE).map(|link| i64::from(link.offset))
     }
 
     /// Drops every block with bytes in `page`; gives all pages that lost blocks.

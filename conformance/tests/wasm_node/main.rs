@@ -1,5 +1,5 @@
-//! The module of a region that says every operation, run by Node.js: the bytes that run natively run in a browser's
-//! engine, too, and mean the same there.
+//! The module of a region that says every operation, run by the dispatcher's in Node.js: the bytes that run natively run in a
+//! browser's engine, too, and mean the same there.
 
 #[path = "../../../engine/tests/compiled/builder.rs"]
 #[allow(dead_code, reason = "shared with the engine's tests")]
@@ -18,8 +18,8 @@ use c2w_engine::ir::block::Op;
 use c2w_engine::ir::region::{Region, RegionBlock, Way, Ways};
 use c2w_engine::lower::calls::{CallOut, unlinked};
 use c2w_engine::lower::links::{Plan, links};
-use c2w_engine::lower::wasm::abi::{ENTRY, LINKS, MEMORY, MODULE};
-use c2w_engine::lower::wasm::{Target, lower};
+use c2w_engine::lower::wasm::abi::{ENTRY, LINKS, MEMORY, MODULE, TABLE};
+use c2w_engine::lower::wasm::{Target, dispatcher, lower};
 use c2w_packer::cache::Cache;
 use c2w_packer::toolchain::node;
 use expressions::{edges, every_operation, expressions, numbers};
@@ -69,7 +69,8 @@ fn every_operation_means_the_same_in_node() {
     }
 
     let target = Target { layout, helpers: Riscv64::HELPERS, float_environment: Riscv64::FLOAT_ENVIRONMENT };
-    let plan = Plan { data_context: cpu.data_context(), links: links(&region), first_link: 0 };
+    let plan =
+        Plan { data_context: cpu.data_context(), links: links(&region), first_link: 0, jumps: Vec::new() };
     let module = lower(&region, &target, &plan);
     let edges = edges();
     let mut operands: Vec<[u64; 3]> =
@@ -80,6 +81,7 @@ fn every_operation_means_the_same_in_node() {
     let scratch = tempfile::tempdir().unwrap();
     let file = |name: &str| scratch.path().join(name);
     fs::write(file("module"), module).unwrap();
+    fs::write(file("dispatcher"), dispatcher::dispatcher(&layout)).unwrap();
     fs::write(file("memory"), host.image(&cpu)).unwrap();
     let bytes: Vec<u8> = operands.iter().flatten().flat_map(|number| number.to_le_bytes()).collect();
     fs::write(file("operands"), bytes).unwrap();
@@ -89,7 +91,7 @@ fn every_operation_means_the_same_in_node() {
     let node = node(&Cache::of_user().unwrap()).unwrap();
     let status = Command::new(node)
         .arg(file("run.mjs"))
-        .args([MODULE, MEMORY, ENTRY, LINKS, &calls.join(",")])
+        .args([MODULE, MEMORY, TABLE, ENTRY, LINKS, &calls.join(",")])
         .args([layout.vcpu, layout.links, results, 8 * all.len() as u32].map(|number| number.to_string()))
         .arg(unlinked(0).to_string())
         .current_dir(scratch.path())

@@ -1,5 +1,6 @@
 //! Call-outs of regions, on the shared ones: around each, the vCPU looks as it does to the interpreter in the middle of a
-//! block; what needs a look by the run loop makes the countdown negative.
+//! block; what needs a look by the run loop makes the countdown negative, and so does what lets other code follow: that is
+//! looked up in the jump cache then.
 
 use crate::addr::Gva;
 use crate::cpu::{Cpu, host_read, host_write};
@@ -44,8 +45,16 @@ pub(super) fn carry_out<G: Guest>(
         let vcpu = vcpu_of(cpu);
         vcpu.pc = vcpu.page_base.wrapping_add_signed(i64::from(site.at));
         vcpu.countdown += i64::from(site.unretired);
-    } else if changed || cpu.needs_look() {
-        withhold(vcpu_of(cpu));
+    } else if cpu.needs_look() {
+        let vcpu = vcpu_of(cpu);
+        withhold(vcpu);
+        vcpu.moved = 0;
+    } else if changed {
+        let tag = cpu.context_tag();
+        let vcpu = vcpu_of(cpu);
+        withhold(vcpu);
+        vcpu.context_tag = tag;
+        vcpu.moved = 1;
     }
     result
 }

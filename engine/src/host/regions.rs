@@ -174,7 +174,7 @@ impl Cells {
             return None;
         }
         self.targets.extend(&links);
-        Some(Plan { data_context, links, first_link })
+        Some(Plan { data_context, links, first_link, jumps: Vec::new() })
     }
 
     /// Whether a plan is of cells given out since the last [`Cells::clear`].
@@ -212,6 +212,7 @@ pub fn prepare<G: Guest>(cpu: &mut Cpu<G>, budget: u64) -> u64 {
     vcpu.context_tag = tag;
     vcpu.countdown = budget as i64;
     vcpu.withheld = 0;
+    vcpu.moved = 0;
     cpu.retired.wrapping_add(budget)
 }
 

@@ -29,9 +29,11 @@ pub const THRESHOLD: u32 = 300;
 /// Runs of a block after which code is worth being compiled for a later run of the program: interpreting them takes as long as
 /// taking it from the cache.
 const WARM: u32 = 100;
-/// Regions that the compiler has at most. Few, so that it is not behind: a block that found no room asks again after as
-/// many runs, the hottest one first.
+/// Regions that the compiler has at most. Few, so that it is not behind: blocks that find no room wait, and the hottest of them
+/// is next.
 const MAX_PENDING: usize = 2;
+/// Blocks that wait at most; others ask again after as many runs.
+const MAX_DUE: usize = 1 << 10;
 /// Blocks that the interpreter runs between looks whether something has been compiled.
 const POLL: u32 = 64;
 
@@ -86,6 +88,8 @@ pub struct CompiledTranslator<G: Guest, H: RegionHost<G>> {
     pages: HashMap<Page, Vec<u32>>,
     /// What the worker is at, by number of the job. Answers that have no entry are of code that was dropped.
     pending: HashMap<u64, Pending>,
+    /// Blocks that wait until the compiler has room.
+    due: Vec<BlockId>,
     polls: u32,
     waiting: Waiting,
     /// Where code was left because its time was up.
@@ -127,6 +131,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             cells: Vec::new(),
             pages: HashMap::new(),
             pending: HashMap::new(),
+            due: Vec::new(),
             polls: 0,
             waiting: Waiting::Nothing,
             paused: None,
@@ -163,10 +168,8 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             if thread_ns() >= until {
                 break;
             }
-            let block = cache.block(id);
-            let (page, second) = (Page::of(block.gpa()), block.second());
-            let origin = Origin { page, second, mode: block.mode(), context: block.context() };
-            let place = block.page_offset();
+            let (block, origin) = (cache.block(id), last_origin(cache, id));
+            let (page, place) = (origin.page, block.page_offset());
             if !block.was_entered() && covered.contains(&(page, place, origin.mode))
                 || kept.find(&cpu.ram, &origin, place).is_some()
             {
@@ -273,15 +276,46 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
     #[cold]
     #[inline(never)]
     fn translate(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId, may_grow: bool) {
-        let origin = origin(cache, cpu, id);
-        let waits = |pending: &Pending| pending.id == id && pending.origin == origin;
-        if self.pending.len() >= MAX_PENDING || self.pending.values().any(waits) {
+        let waits = |pending: &Pending| pending.id == id && pending.origin == origin(cache, cpu, id);
+        if self.pending.values().any(waits) {
             return;
         }
+        if self.pending.len() < MAX_PENDING {
+            self.translate_for(cache, cpu, id, origin(cache, cpu, id), may_grow);
+        } else if may_grow && self.due.len() < MAX_DUE && !self.due.contains(&id) {
+            self.due.push(id);
+        }
+    }
+
+    /// Translates the hottest blocks of those that have waited, for what they ran in last, as far as the compiler has room.
+    fn translate_due(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
+        while self.pending.len() < MAX_PENDING {
+            self.due.retain(|&id| {
+                cache.is_live(id) && cache.block(id).translated(cache.block(id).context()).is_none()
+            });
+            let heat = |at: &usize| cache.block(self.due[*at]).heat();
+            let Some(at) = (0..self.due.len()).max_by_key(heat) else { break };
+            let id = self.due.swap_remove(at);
+            let origin = last_origin(cache, id);
+            if !self.pending.values().any(|pending| pending.id == id && pending.origin == origin) {
+                self.translate_for(cache, cpu, id, origin, true);
+            }
+        }
+    }
+
+    fn translate_for(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        id: BlockId,
+        origin: Origin,
+        may_grow: bool,
+    ) {
         let began = thread_ns();
         // Leaving a region costs more than in native code, and compiling it costs another thread: none is sparing.
-        let region = grow::grow::<G>(cache, id, origin.context, Extent::Whole);
+        let (region, jumps) = grow::grow_over_jumps::<G>(cache, id, origin.context);
         let Ok(plan) = self.host.plan(&region, origin.context) else { return self.flush(cache, cpu) };
+        let plan = Plan { jumps, ..plan };
         let kept = self.kept.as_ref().filter(|_| !cpu.ram.has_written_code());
         let begun = kept.and_then(|kept| kept.begin(&cpu.ram, &origin, &region, may_grow, &plan.links));
         let cells = plan.cells();
@@ -316,6 +350,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
                 self.install(cache, cpu, pending, compiled);
             }
         }
+        self.translate_due(cache, cpu);
     }
 
     /// Installs and keeps what this run has compiled.
@@ -384,6 +419,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         self.cells.clear();
         self.pages.clear();
         self.pending.clear();
+        self.due.clear();
         self.waiting = Waiting::Nothing;
         cpu.tlb.jumps.forget();
         cache.forget_translated();
@@ -395,6 +431,8 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             pending.id = blocks.of(pending.id);
             pending.stale |= pending.id == BlockId::NONE;
         }
+        self.due.iter_mut().for_each(|id| *id = blocks.of(*id));
+        self.due.retain(|&id| id != BlockId::NONE);
     }
 
     /// Drops the code that was made from a page.
@@ -470,4 +508,11 @@ fn origin<G: Guest>(cache: &BlockCache<G::Insn>, cpu: &Cpu<G>, id: BlockId) -> O
     let block = cache.block(id);
     let (page, second) = (Page::of(block.gpa()), block.second());
     Origin { page, second, mode: cpu.mode(), context: cpu.data_context() }
+}
+
+/// The same for what the interpreter ran it in last.
+fn last_origin<I: Copy>(cache: &BlockCache<I>, id: BlockId) -> Origin {
+    let block = cache.block(id);
+    let (page, second) = (Page::of(block.gpa()), block.second());
+    Origin { page, second, mode: block.mode(), context: block.context() }
 }

@@ -19,6 +19,10 @@ const MAX_INSNS: usize = 600;
 const ONCE: u64 = 256;
 /// Highest weight.
 const MAX_WEIGHT: u64 = 1 << 20;
+/// Most blocks of a region that its indirect jumps may lead to.
+const MAX_JUMPED: usize = 32;
+/// A block that only an indirect jump leads to stays out of a region if it runs less often than the entry by this factor.
+const RARE_JUMP: u32 = 32;
 /// A block that runs less often than the entry by this factor stays out of a sparing region.
 const RARE: u32 = 8;
 /// How often translated code has to be found about to run a block, when time is up for it, for that block to be worth a
@@ -39,6 +43,27 @@ pub fn grow<G: Guest>(cache: &BlockCache<G::Insn>, entry: BlockId, context: usiz
     Code::gather::<G>(cache, entry, context, extent).region::<G>()
 }
 
+/// The same over all that is reached, where the region also grows over blocks that its indirect jumps have led to: in ascending
+/// order, the numbers of those that any of them may lead to.
+pub fn grow_over_jumps<G: Guest>(
+    cache: &BlockCache<G::Insn>,
+    entry: BlockId,
+    context: usize,
+) -> (Region, Vec<usize>) {
+    let mut gathering = Gathering::new(cache, entry, context, Extent::Whole);
+    let mut done = 0;
+    loop {
+        // Static ways first: what they lead to is needed most.
+        gathering.go::<G>();
+        let Some(&id) = gathering.ids.get(done) else { break };
+        if gathering.code.ways::<G>(done) == Ways::Indirect {
+            cache.continued_at(id).for_each(|to| gathering.jump(to));
+        }
+        done += 1;
+    }
+    gathering.code.region_over_jumps::<G>()
+}
+
 /// Code that a region is recorded from.
 pub struct Code<I> {
     insns: Vec<I>,
@@ -47,6 +72,8 @@ pub struct Code<I> {
     parts: Vec<Part>,
     /// Where in the page each of them starts.
     starts: Vec<i64>,
+    /// Numbers of those that indirect jumps may lead to.
+    jumped: Vec<usize>,
 }
 
 /// A block of it.
@@ -65,32 +92,9 @@ impl<I: Copy> Code<I> {
         context: usize,
         extent: Extent,
     ) -> Self {
-        let mut code = Self { insns: Vec::new(), offsets: Vec::new(), parts: Vec::new(), starts: Vec::new() };
-        code.add(cache, entry);
-        let least_heat = cache.block(entry).heat().div_ceil(RARE);
-        let wants = |id: BlockId| match extent {
-            Extent::Whole => true,
-            Extent::Sparing => {
-                let block = cache.block(id);
-                block.translated(context).is_none() && block.heat() >= least_heat
-            }
-        };
-        let mut next = 0;
-        while next < code.parts.len() {
-            code.ways::<G>(next).for_each(|way| {
-                if let Way::Out(to) = way
-                    && code.part_at(to).is_none()
-                    && let Some(id) = cache.neighbour(entry, to)
-                    && code.parts.len() < MAX_BLOCKS
-                    && code.insns.len() + cache.block(id).count() <= MAX_INSNS
-                    && wants(id)
-                {
-                    code.add(cache, id);
-                }
-            });
-            next += 1;
-        }
-        code
+        let mut gathering = Gathering::new(cache, entry, context, extent);
+        gathering.go::<G>();
+        gathering.code
     }
 
     fn add(&mut self, cache: &BlockCache<I>, id: BlockId) {
@@ -124,17 +128,103 @@ impl<I: Copy> Code<I> {
 
     /// Records a region from it.
     pub fn region<G: Guest<Insn = I>>(&self) -> Region {
+        self.region_over_jumps::<G>().0
+    }
+
+    /// The same, and the numbers of blocks that indirect jumps may lead to.
+    fn region_over_jumps<G: Guest<Insn = I>>(&self) -> (Region, Vec<usize>) {
         let mut growth = Growth::<G>::new(self);
-        while let Some(number) = growth.changed.pop_front() {
-            let known = growth.known_behind(number);
-            let ways = growth.blocks[number].block.ways;
-            ways.for_each(|way| {
-                if let Way::Out(to) = way {
-                    growth.reach(to, &known);
-                }
-            });
+        growth.go();
+        for &part in &self.jumped {
+            // Nothing is known where they lead.
+            growth.reach(self.starts[part], &Known::new());
+            growth.go();
         }
         growth.finish()
+    }
+}
+
+/// Code while it is gathered.
+struct Gathering<'a, I> {
+    cache: &'a BlockCache<I>,
+    entry: BlockId,
+    context: usize,
+    extent: Extent,
+    code: Code<I>,
+    /// The block of each part.
+    ids: Vec<BlockId>,
+    /// The first part of which the ways have not been gone.
+    next: usize,
+}
+
+impl<'a, I: Copy> Gathering<'a, I> {
+    fn new(cache: &'a BlockCache<I>, entry: BlockId, context: usize, extent: Extent) -> Self {
+        let code = Code {
+            insns: Vec::new(),
+            offsets: Vec::new(),
+            parts: Vec::new(),
+            starts: Vec::new(),
+            jumped: Vec::new(),
+        };
+        let mut gathering = Self { cache, entry, context, extent, code, ids: Vec::new(), next: 0 };
+        gathering.add(entry);
+        gathering
+    }
+
+    fn add(&mut self, id: BlockId) {
+        self.code.add(self.cache, id);
+        self.ids.push(id);
+    }
+
+    /// Gathers along static ways.
+    fn go<G: Guest<Insn = I>>(&mut self) {
+        let least_heat = self.cache.block(self.entry).heat().div_ceil(RARE);
+        while self.next < self.ids.len() {
+            self.code.ways::<G>(self.next).for_each(|way| {
+                if let Way::Out(to) = way
+                    && self.code.part_at(to).is_none()
+                    && let Some(id) = self.fitting(to)
+                    && self.wants(id, least_heat)
+                {
+                    self.add(id);
+                }
+            });
+            self.next += 1;
+        }
+    }
+
+    /// The block at a place, if there is room for it.
+    fn fitting(&self, to: i64) -> Option<BlockId> {
+        let id = self.cache.neighbour(self.entry, to)?;
+        let fits =
+            self.ids.len() < MAX_BLOCKS && self.code.insns.len() + self.cache.block(id).count() <= MAX_INSNS;
+        fits.then_some(id)
+    }
+
+    fn wants(&self, id: BlockId, least_heat: u32) -> bool {
+        match self.extent {
+            Extent::Whole => true,
+            Extent::Sparing => {
+                let block = self.cache.block(id);
+                block.translated(self.context).is_none() && block.heat() >= least_heat
+            }
+        }
+    }
+
+    /// An indirect jump has led to a place.
+    fn jump(&mut self, to: i64) {
+        if self.code.part_at(to).is_none()
+            && let Some(id) = self.fitting(to)
+            && self.cache.block(id).heat() >= self.cache.block(self.entry).heat().div_ceil(RARE_JUMP)
+        {
+            self.add(id);
+        }
+        if let Some(part) = self.code.part_at(to)
+            && self.code.jumped.len() < MAX_JUMPED
+            && !self.code.jumped.contains(&part)
+        {
+            self.code.jumped.push(part);
+        }
     }
 }
 
@@ -165,6 +255,24 @@ impl<'a, G: Guest> Growth<'a, G> {
         let mut growth = Self { code, blocks: Vec::with_capacity(parts), numbers, changed: VecDeque::new() };
         growth.add(0, Vec::new());
         growth
+    }
+
+    /// Grows along static ways.
+    fn go(&mut self) {
+        while let Some(number) = self.changed.pop_front() {
+            let known = self.known_behind(number);
+            let ways = self.blocks[number].block.ways;
+            ways.for_each(|way| {
+                if let Way::Out(to) = way {
+                    self.reach(to, &known);
+                }
+            });
+        }
+    }
+
+    /// Numbers of the blocks that indirect jumps may lead to.
+    fn jumped(&self) -> impl Iterator<Item = usize> {
+        self.code.jumped.iter().filter_map(|&part| self.numbers[part])
     }
 
     /// Number of the block that starts at a place.
@@ -230,8 +338,9 @@ impl<'a, G: Guest> Growth<'a, G> {
         G::KNOWN_SLOTS.iter().filter_map(|&slot| Some((slot, at_end(slot)?))).collect()
     }
 
-    /// Puts the blocks in reverse postorder and joins their ways.
-    fn finish(mut self) -> Region {
+    /// Puts the blocks in reverse postorder and joins their ways; gives the numbers of those that indirect jumps may lead to,
+    /// too.
+    fn finish(mut self) -> (Region, Vec<usize>) {
         let order = self.reverse_postorder();
         let mut places = vec![0; self.blocks.len()];
         for (place, &number) in order.iter().enumerate() {
@@ -256,7 +365,10 @@ impl<'a, G: Guest> Growth<'a, G> {
             };
             block
         });
-        Region { blocks: blocks.collect() }
+        let region = Region { blocks: blocks.collect() };
+        let mut jumped: Vec<usize> = self.jumped().map(|number| places[number]).collect();
+        jumped.sort_unstable();
+        (region, jumped)
     }
 
     fn reverse_postorder(&self) -> Vec<usize> {
@@ -293,6 +405,9 @@ impl<'a, G: Guest> Growth<'a, G> {
                 to.push(number);
             }
         });
+        if self.blocks[number].block.ways == Ways::Indirect {
+            to.extend(self.jumped());
+        }
         to.sort_by_key(|&number| std::cmp::Reverse(self.blocks[number].block.weight));
         to
     }

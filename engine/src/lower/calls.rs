@@ -177,6 +177,14 @@ pub const fn what_access(w: Width) -> u16 {
     w as u16
 }
 
+/// [`Site::what`] of a load, a store, or a load to modify in a TLB context, for who looks into that TLB's other places.
+pub const fn what_plain_access(w: Width, context: usize) -> u16 {
+    w as u16 | (context as u16) << CONTEXT_SHIFT
+}
+
+/// Where in [`what_plain_access`] the context is.
+pub(super) const CONTEXT_SHIFT: u32 = 2;
+
 /// [`Site::what`] of an atomic combination.
 pub const fn what_amo(w: Width, op: Amo) -> u16 {
     w as u16 | (op as u16) << 2

@@ -15,7 +15,7 @@ pub struct Layout {
 }
 
 /// Binary logarithm of the size of a TLB entry.
-const ENTRY_SHIFT: u32 = size_of::<Entry>().trailing_zeros();
+pub(super) const ENTRY_SHIFT: u32 = size_of::<Entry>().trailing_zeros();
 /// Binary logarithm of the size of an entry of the jump cache.
 pub(super) const JUMP_SHIFT: u32 = size_of::<JumpEntry>().trailing_zeros();
 const _: () = assert!(size_of::<Entry>() == 1 << ENTRY_SHIFT && size_of::<JumpEntry>() == 1 << JUMP_SHIFT);
@@ -66,6 +66,14 @@ impl Layout {
 
     pub(super) fn countdown(&self) -> u32 {
         self.at(offset_of!(Vcpu, countdown))
+    }
+
+    pub(super) fn moved(&self) -> u32 {
+        self.at(offset_of!(Vcpu, moved))
+    }
+
+    pub(super) fn withheld(&self) -> u32 {
+        self.at(offset_of!(Vcpu, withheld))
     }
 
     pub(super) fn exit(&self) -> u32 {

@@ -13,6 +13,8 @@ pub struct Plan {
     pub links: Vec<i64>,
     /// Number of the first one's cell; the others follow.
     pub first_link: u32,
+    /// Numbers of the blocks that its indirect jumps may lead to; they may also lead out of it.
+    pub jumps: Vec<usize>,
 }
 
 impl Plan {

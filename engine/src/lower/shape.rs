@@ -4,7 +4,7 @@
 //! what is left of the loop has a shape of its own. A loop with several heads, which no structured program has, is
 //! entered through a dispatcher at its start. Everything else is a forward way, out of enough nested blocks.
 
-use crate::ir::region::{Region, Way};
+use crate::ir::region::{Region, Way, Ways};
 
 /// A part of a shape: parts are in an order in which every way leads forward, or to a head of a loop around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,17 +40,21 @@ impl Part {
     }
 }
 
-/// The shape of all blocks that can be reached from the entry, which is the head of the first part.
-pub(super) fn shape(region: &Region) -> Vec<Part> {
-    let ways: Vec<Vec<usize>> = region
+/// The shape of all blocks that can be reached from the entry, which is the head of the first part. Where indirect jumps lead
+/// to blocks of the region, they do by a block that is not one of the region and has the number behind the last one.
+pub(super) fn shape(region: &Region, jumps: &[usize]) -> Vec<Part> {
+    let switch = (!jumps.is_empty()).then_some(region.blocks.len());
+    let mut ways: Vec<Vec<usize>> = region
         .blocks
         .iter()
         .map(|block| {
             let mut to = Vec::new();
             block.ways.for_each(|way| to.extend(if let Way::Block(to) = way { Some(to) } else { None }));
+            to.extend(switch.filter(|_| block.ways == Ways::Indirect));
             to
         })
         .collect();
+    ways.extend(switch.map(|_| jumps.to_vec()));
     let mut reached = vec![false; ways.len()];
     let mut open = vec![0];
     while let Some(block) = open.pop() {
@@ -149,7 +153,7 @@ impl Components<'_, '_> {
 mod tests {
     use super::*;
     use crate::ir::block::Block;
-    use crate::ir::region::{RegionBlock, Ways};
+    use crate::ir::region::RegionBlock;
 
     fn region(ways: &[&[usize]]) -> Region {
         let blocks = ways.iter().map(|ways| RegionBlock {
@@ -186,7 +190,20 @@ mod tests {
             (&[&[], &[0]], "0"),
         ];
         for (ways, want) in cases {
-            assert_eq!(text(&shape(&region(ways))), *want, "{ways:?}");
+            assert_eq!(text(&shape(&region(ways), &[])), *want, "{ways:?}");
         }
+    }
+
+    #[test]
+    fn indirect_jumps_meet_before_they_part() {
+        let jumping = |blocks: usize| {
+            let mut region = region(&vec![&[][..]; blocks]);
+            region.blocks.iter_mut().for_each(|block| block.ways = Ways::Indirect);
+            region
+        };
+        // From 0, 1 and 2 on to 1, 2 or elsewhere, by the switch.
+        assert_eq!(text(&shape(&jumping(3), &[1, 2])), "0 [3](3 2 1)");
+        assert_eq!(text(&shape(&jumping(1), &[0])), "[0](0 1)");
+        assert_eq!(text(&shape(&jumping(1), &[])), "0");
     }
 }

@@ -204,13 +204,16 @@ impl Use {
     }
 }
 
-/// The state of locals at the start of each block, and all slots that are used.
+/// The state of locals at the start of each block and of where its indirect jumps meet, and all slots that are used.
 pub(super) fn at_entries(
     region: &Region,
     shape: &[Part],
     helpers: &[HelperInfo],
 ) -> (Vec<SlotState>, SlotSet) {
-    let uses: Vec<Use> = region.blocks.iter().map(|block| Use::of(&block.block, helpers)).collect();
+    let mut uses: Vec<Use> = region.blocks.iter().map(|block| Use::of(&block.block, helpers)).collect();
+    // Where indirect jumps meet slots are in memory: it is in a loop with all that they lead to, whose inner loops would have
+    // to keep what they do not use.
+    uses.push(Use { forgets: true, ..Use::default() });
     let mut states = vec![SlotState::default(); uses.len()];
     in_loops(shape, &uses, SlotState::default(), &mut states);
     let all = uses.iter().fold(SlotSet::EMPTY, |all, one| all.union(one.read).union(one.set));

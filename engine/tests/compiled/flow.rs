@@ -9,11 +9,12 @@ use c2w_engine::cpu::Cpu;
 use c2w_engine::eager::{BlockEnd, run_ir};
 use c2w_engine::emit::Slot;
 use c2w_engine::guest::{HelperId, Trap};
-use c2w_engine::host::regions::{Left, RegionHost};
+use c2w_engine::host::regions::{Compiler, Left, RegionHost};
 use c2w_engine::ir::block::{Block, Op, Value};
 use c2w_engine::ir::ops::{Amo, Binary, Cond, Unary};
 use c2w_engine::ir::region::{Region, Way, Ways};
 use c2w_engine::ir::vector::{VectorExtract, VectorInsert, VectorOp};
+use c2w_engine::lower::links::Plan;
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -76,6 +77,8 @@ enum End {
     One(usize),
     Branch(Cond, Width, u8, u8, usize, usize),
     Jump(u8),
+    /// To where a block may begin, of which there may be none.
+    JumpToBlock(u8),
     Trap,
 }
 
@@ -123,6 +126,7 @@ fn ends() -> impl Strategy<Value = End> {
         8 => (select(Cond::ALL), select(&Width::ALL[..]), r(), r(), to(), to())
             .prop_map(|(c, w, a, b, taken, next)| End::Branch(c, w, a, b, taken, next)),
         1 => r().prop_map(End::Jump),
+        4 => r().prop_map(End::JumpToBlock),
         1 => Just(End::Trap),
     ]
 }
@@ -287,6 +291,16 @@ fn build(program: &[(Vec<Insn>, End)]) -> Region {
                 to.push(Op::Jump { target });
                 Ways::Indirect
             }
+            End::JumpToBlock(a) => {
+                let a = get(&mut to, a);
+                let w = Width::W64;
+                let b = to.push(Op::Const(7 * BLOCK_BYTES as u64));
+                let a = to.push(Op::Binary { op: Binary::And, w, a, b });
+                let b = to.push(Op::Const(RAM));
+                let target = to.push(Op::Binary { op: Binary::Add, w, a, b });
+                to.push(Op::Jump { target });
+                Ways::Indirect
+            }
             End::Trap => {
                 let value = to.push(Op::Pc);
                 to.push(Op::Trap { cause: UNDEFINED, value });
@@ -309,8 +323,14 @@ fn first(block: &Block, insns: u64) -> Block {
     }
 }
 
-/// Interprets a region until `insns` have retired, and then the next instruction if it is to trap; the trap.
-fn interpret(cpu: &mut Cpu<Toy>, region: &Region, insns: u64, traps: bool) -> Option<Trap> {
+/// Interprets a region, whose indirect jumps may lead to some of its blocks, until `insns` have retired, and then the next
+/// instruction if it is to trap; the trap.
+fn interpret(
+    cpu: &mut Cpu<Toy>,
+    (region, jumps): (&Region, &[usize]),
+    insns: u64,
+    traps: bool,
+) -> Option<Trap> {
     let total = insns + u64::from(traps);
     let mut number = 0;
     let mut done = 0;
@@ -347,7 +367,11 @@ fn interpret(cpu: &mut Cpu<Toy>, region: &Region, insns: u64, traps: bool) -> Op
                 taken
             }
             (Ways::Branch { next, .. }, _) => next,
-            _ => Way::Out(next.0.wrapping_sub(RAM) as i64),
+            _ => {
+                let place = next.0.wrapping_sub(RAM) as i64;
+                let inside = jumps.iter().find(|&&block| region.blocks[block].start == place);
+                inside.map_or(Way::Out(place), |&block| Way::Block(block))
+            }
         };
         match way {
             Way::Block(to) => number = to,
@@ -370,9 +394,11 @@ proptest! {
     fn regions_do_what_the_interpreter_does(
         program in prop::collection::vec((prop::collection::vec(insns(), 0..8), ends()), 1..10),
         registers in prop::array::uniform6(numbers()),
+        jumps in prop::collection::vec(prop::bool::weighted(0.7), 10),
         budgets in prop::collection::vec(0..400u64, 1..4),
     ) {
         let region = build(&program);
+        let jumps: Vec<usize> = (0..region.blocks.len()).filter(|&block| jumps[block]).collect();
         let (mut cpu, mut host) = vcpu(RAM_PAGES * PAGE_BYTES);
         let mut reference = machine(&[]).cpu;
         let image = memory(&reference).to_vec();
@@ -381,7 +407,8 @@ proptest! {
             cpu.slots[..6].copy_from_slice(&registers);
             cpu.guest.trap_pc = 0x0123_4567;
         }
-        let code = host.compile(&region, 0).unwrap();
+        let plan = Plan { jumps: jumps.clone(), ..host.plan(&region, 0).unwrap() };
+        let code = host.install(&host.compiler().compile(&region, plan).unwrap()).unwrap();
         for budget in budgets {
             cpu.pc = Gva(RAM);
             let before = cpu.retired;
@@ -390,7 +417,7 @@ proptest! {
             // Only heads of loops look; blocks in between are run to the next.
             let longest: u32 = region.blocks.iter().map(|block| block.insns).sum();
             prop_assert!(retired <= budget + u64::from(longest));
-            let trap = interpret(&mut reference, &region, retired, matches!(left, Left::Trapped(_)));
+            let trap = interpret(&mut reference, (&region, &jumps), retired, matches!(left, Left::Trapped(_)));
             match left {
                 Left::Trapped(got) => prop_assert_eq!(trap, Some(got)),
                 Left::Countdown | Left::Jump | Left::Unlinked(_) | Left::Interpret => prop_assert_eq!(trap, None),

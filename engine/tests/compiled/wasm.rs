@@ -9,6 +9,7 @@ mod toy;
 mod chain;
 mod flow;
 mod grow;
+mod jumps;
 #[cfg(all(unix, target_arch = "x86_64"))]
 mod kept;
 #[path = "../machine/loops.rs"]

@@ -19,7 +19,7 @@ use crate::ir::region::Region;
 use crate::jit::call_out::Leave;
 use crate::lower::calls::{CallOut, LEFT, Site, unlinked, with_call_outs};
 use crate::lower::links::Plan;
-use crate::lower::wasm::abi::{ENTRY, LINKS, MEMORY};
+use crate::lower::wasm::abi::{ENTRY, JUMP, LINKS, LOOKING, MEMORY};
 use crate::lower::wasm::{Target, dispatcher, lower};
 use ::wasmtime::{
     Caller, Config, Engine, Extern, Func, Instance, Module, OptLevel, Ref, RefType, Store, StoreLimits,
@@ -53,6 +53,10 @@ impl Compiler for ModuleCompiler {
 
 fn refused(error: ::wasmtime::Error) -> HostError {
     HostError::Compiler(error.into())
+}
+
+fn missing(name: &str) -> ::wasmtime::Error {
+    ::wasmtime::Error::msg(format!("{name} is not exported"))
 }
 
 /// Who runs, while a region does.
@@ -101,7 +105,7 @@ impl<G: Guest> Host<G> {
     pub fn new(space: &Space) -> Result<Self, HostError> {
         let engine = Engine::new(&config(space)).map_err(refused)?;
         let memory = Module::new(&engine, dispatcher::memory(space.wasm_pages())).map_err(refused)?;
-        let dispatcher = Module::new(&engine, dispatcher::dispatcher()).map_err(refused)?;
+        let dispatcher = Module::new(&engine, dispatcher::dispatcher(&space.layout())).map_err(refused)?;
         let generation = Generation::new(&engine, &memory, &dispatcher).map_err(refused)?;
         Ok(Self {
             engine,
@@ -238,13 +242,20 @@ impl<G: Guest> Generation<G> {
         let mut store = Store::new(engine, running);
         store.limiter(|running| &mut running.limits);
         let instance = Instance::new(&mut store, memory, &[])?;
-        let memory = instance.get_memory(&mut store, MEMORY);
-        let mut imports: Vec<Extern> = memory.into_iter().map(Extern::from).collect();
-        imports.extend(call_outs(&mut store).map(Extern::from));
+        let memory = vec![instance.get_export(&mut store, MEMORY).ok_or_else(|| missing(MEMORY))?];
         let ty = TableType::new(RefType::FUNCREF, MAX_REGIONS, Some(MAX_REGIONS));
         let table = Table::new(&mut store, ty, Ref::Func(None))?;
-        let instance = Instance::new(&mut store, dispatcher, &[table.into()])?;
+        let mut call_outs = call_outs(&mut store).map(Extern::from);
+        let mut shared: Vec<Extern> = memory.iter().cloned().chain([table.into()]).collect();
+        shared.extend(LOOKING.iter().map(|&call| call_outs[call as usize].clone()));
+        let instance = Instance::new(&mut store, dispatcher, &shared)?;
         let run = instance.get_typed_func(&mut store, ENTRY)?;
+        let mut exported = |name: &str| instance.get_export(&mut store, name).ok_or_else(|| missing(name));
+        for call in LOOKING {
+            call_outs[call as usize] = exported(call.name())?;
+        }
+        let jump = exported(JUMP)?;
+        let imports = memory.into_iter().chain(call_outs).chain([jump]).collect();
         Ok(Self { store, imports, table, run, regions: 0 })
     }
 

@@ -113,8 +113,28 @@ impl Lowering<'_, '_> {
         if self.must_look {
             let left = self.build.use_var(self.countdown);
             let negative = self.is_negative(left);
-            self.rarely(negative, |this| this.leave_to(Reason::Countdown, target));
+            let next = self.build.create_block();
+            self.build.ins().brif(negative, self.asked, &[target.into()], next, &[]);
+            self.build.switch_to_block(next);
         }
+    }
+
+    /// Leaves to its parameter, or looks that up, with what was taken from the countdown given back.
+    pub(super) fn write_asked(&mut self) {
+        self.build.set_cold_block(self.asked);
+        self.build.switch_to_block(self.asked);
+        let target = self.build.block_params(self.asked)[0];
+        let moved = self.load_own(LAYOUT.moved());
+        let still = self.build.ins().icmp_imm_s(IntCC::Equal, moved, 0);
+        self.rarely(still, |this| this.leave_to(Reason::Countdown, target));
+        let withheld = self.load_own(LAYOUT.withheld());
+        let left = self.build.use_var(self.countdown);
+        let left = self.build.ins().iadd(left, withheld);
+        self.build.def_var(self.countdown, left);
+        let zero = self.number(0);
+        self.store_own(LAYOUT.moved(), zero);
+        self.store_own(LAYOUT.withheld(), zero);
+        self.build.ins().jump(self.look_up, &[target.into()]);
     }
 
     /// Ends the instruction with a guest exception.

@@ -13,7 +13,7 @@ use cranelift_codegen::ir::{
     self as clif, AbiParam, InstBuilder, MemFlagsData, SigRef, Signature, condcodes::IntCC, types,
 };
 use cranelift_codegen::isa::CallConv;
-use cranelift_frontend::{FunctionBuilder, Variable};
+use cranelift_frontend::{FunctionBuilder, Switch, Variable};
 
 /// A function being written.
 pub(super) struct Lowering<'a, 'f> {
@@ -41,6 +41,8 @@ pub(super) struct Lowering<'a, 'f> {
     pub(super) unwound: clif::Block,
     /// Looks its parameter up in the jump cache and goes on there.
     pub(super) look_up: clif::Block,
+    /// Does the same, or leaves, as a call-out asked for.
+    pub(super) asked: clif::Block,
     pub(super) call_out_signature: SigRef,
     pub(super) region_signature: SigRef,
     pub(super) product_signature: SigRef,
@@ -50,7 +52,10 @@ pub(super) struct Lowering<'a, 'f> {
     pub(super) pairs: Box<[Option<Variable>; SLOTS / 2]>,
     entries: Vec<SlotState>,
     is_head: Vec<bool>,
+    /// Of the region's blocks, and where indirect jumps meet.
     blocks: Vec<clif::Block>,
+    /// Where an indirect jump leads.
+    jump_target: Variable,
 }
 
 /// An access to what is the host's: aligned, and it does not trap.
@@ -79,11 +84,13 @@ impl<'a, 'f> Lowering<'a, 'f> {
         build.append_block_params_for_function_params(start);
         build.switch_to_block(start);
         let vcpu = build.block_params(start)[0];
-        let [leave, unwound, look_up] = [(); 3].map(|()| build.create_block());
+        let [leave, unwound, look_up, asked] = [(); 4].map(|()| build.create_block());
         build.append_block_param(leave, types::I64);
         build.append_block_param(leave, types::I64);
         build.append_block_param(look_up, types::I64);
-        let blocks = region.blocks.iter().map(|_| build.create_block()).collect();
+        build.append_block_param(asked, types::I64);
+        let blocks = (0..=region.blocks.len()).map(|_| build.create_block()).collect();
+        let jump_target = build.declare_var(types::I64);
         Self {
             build,
             target,
@@ -101,6 +108,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
             leave,
             unwound,
             look_up,
+            asked,
             call_out_signature,
             region_signature,
             product_signature,
@@ -108,14 +116,15 @@ impl<'a, 'f> Lowering<'a, 'f> {
             slots: Box::new([None; SLOTS]),
             pairs: Box::new([None; SLOTS / 2]),
             entries: Vec::new(),
-            is_head: vec![false; region.blocks.len()],
+            is_head: vec![false; region.blocks.len() + 1],
             blocks,
+            jump_target,
         }
     }
 
     /// Writes the function.
     pub(super) fn write(&mut self) {
-        let parts = shape(self.region);
+        let parts = shape(self.region, &self.plan.jumps);
         let (entries, used) = at_entries(self.region, &parts, self.target.helpers);
         self.entries = entries;
         for slot in used.iter() {
@@ -123,6 +132,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
         }
         self.find_heads(&parts);
         self.is_head[0] = true;
+        self.plan.jumps.iter().for_each(|&block| self.is_head[block] = true);
         let countdown = self.load_own(LAYOUT.countdown());
         self.build.def_var(self.countdown, countdown);
         self.pass_to(0);
@@ -130,8 +140,13 @@ impl<'a, 'f> Lowering<'a, 'f> {
         parts.iter().for_each(|part| part.for_each_block(&mut |block| order.push(block)));
         for block in order {
             self.build.switch_to_block(self.blocks[block]);
-            self.block(block);
+            if block == self.region.blocks.len() {
+                self.switch();
+            } else {
+                self.block(block);
+            }
         }
+        self.write_asked();
         self.write_look_up();
         self.write_leave();
         self.write_unwound();
@@ -231,9 +246,17 @@ impl<'a, 'f> Lowering<'a, 'f> {
             (Some(&Op::Trap { cause, value }), _) => self.trap(cause, value),
             (Some(&Op::Jump { target }), _) => {
                 let target = self.value(target);
-                self.flush();
-                self.leave_if_asked(target);
-                self.build.ins().jump(self.look_up, &[target.into()]);
+                let leaves = self.plan.jumps.is_empty();
+                if self.must_look || leaves {
+                    self.flush();
+                    self.leave_if_asked(target);
+                }
+                if leaves {
+                    self.build.ins().jump(self.look_up, &[target.into()]);
+                } else {
+                    self.build.def_var(self.jump_target, target);
+                    self.pass_to(self.region.blocks.len());
+                }
             }
             (Some(&Op::BranchRelative { cond, .. }), Ways::Branch { taken, next }) => {
                 let condition = self.condition(cond);
@@ -254,6 +277,32 @@ impl<'a, 'f> Lowering<'a, 'f> {
             (_, Ways::One(way)) => self.go(way),
             (last, ways) => panic!("block {number} ends with {last:?}, but leads {ways:?}"),
         }
+    }
+
+    /// Writes the place where indirect jumps meet: goes on at a block of the region, or out of it.
+    fn switch(&mut self) {
+        let state = self.entries[self.region.blocks.len()];
+        let target = self.build.use_var(self.jump_target);
+        let page = self.load_own(LAYOUT.page_base());
+        let place = self.build.ins().isub(target, page);
+        let mut switch = Switch::new();
+        let mut ways = Vec::new();
+        for &block in &self.plan.jumps {
+            let way = self.build.create_block();
+            switch.set_entry(self.region.blocks[block].start as u64 as u128, way);
+            ways.push((way, block));
+        }
+        let out = self.build.create_block();
+        switch.emit(&mut self.build, place, out);
+        for (way, block) in ways {
+            self.build.switch_to_block(way);
+            self.state = state;
+            self.pass_to(block);
+        }
+        self.build.switch_to_block(out);
+        self.state = state;
+        self.flush();
+        self.build.ins().jump(self.look_up, &[target.into()]);
     }
 
     /// The block of a way that asks for nothing but a branch.

@@ -1,19 +1,40 @@
-//! The two modules that every host needs besides the regions: one runs region after region, one defines the memory.
+//! The two modules that every host needs besides the regions: one runs region after region and has functions that they share,
+//! one defines the memory.
 
-use super::abi::{ENTRY, MEMORY, MODULE, TABLE};
+use super::abi::{ENTRY, JUMP, LOOKING, MEMORY, MODULE, TABLE};
+use super::code::aligned;
+use super::memory::{load, store};
 use super::memory_type;
+use crate::addr::{PAGE_MASK, PAGE_SHIFT, Width};
+use crate::lower::calls::{CONTEXT_SHIFT, CallOut};
+use crate::lower::layout::{ENTRY_MASK, ENTRY_SHIFT, JUMP_MASK, JUMP_SHIFT, Layout, Tag};
+use crate::mem::jumps::{JUMP_DROP, JUMP_FACTOR};
+use crate::mem::tlb::{ENTRIES, MAX_CONTEXTS, OTHER_PLACE, SKEW_MASK, SKEW_SHIFT, SKEW_TO, Space};
 use wasm_encoder::{
-    BlockType, CodeSection, ExportKind, ExportSection, Function, FunctionSection, ImportSection,
-    MemorySection, Module, RefType, TableType, TypeSection, ValType,
+    BlockType, CodeSection, ConstExpr, EntityType, ExportKind, ExportSection, Function, FunctionSection,
+    GlobalSection, GlobalType, ImportSection, MemArg, MemorySection, Module, RefType, TableType, TypeSection,
+    ValType,
 };
 
-/// Runs the region of a number, then the one that it returns, until one returns a negative number, which is the result.
-/// A loop of calls: calls in tail position between modules cost more.
-pub fn dispatcher() -> Vec<u8> {
+/// Numbers of the function types.
+const REGION_TYPE: u32 = 0;
+const RUN_TYPE: u32 = 1;
+const SHARED_TYPE: u32 = 2;
+
+/// Number of the variable that counts looks.
+const LOOKS: u32 = 0;
+/// One in so many is the host's.
+const HOST_LOOKS: i32 = 8;
+
+/// The module that runs the region of a number, then the one that it returns, until one returns a negative number, which is
+/// the result. A loop of calls: calls in tail position between modules cost more.
+pub fn dispatcher(layout: &Layout) -> Vec<u8> {
     let mut types = TypeSection::new();
     types.ty().function([], [ValType::I32]);
     types.ty().function([ValType::I32], [ValType::I32]);
+    types.ty().function([ValType::I64; 3], [ValType::I64]);
     let mut imports = ImportSection::new();
+    imports.import(MODULE, MEMORY, memory_type(0));
     let table = TableType {
         element_type: RefType::FUNCREF,
         table64: false,
@@ -22,19 +43,109 @@ pub fn dispatcher() -> Vec<u8> {
         shared: false,
     };
     imports.import(MODULE, TABLE, table);
-    let mut functions = FunctionSection::new();
-    functions.function(1);
-    let mut exports = ExportSection::new();
-    exports.export(ENTRY, ExportKind::Func, 0);
+    let (mut functions, mut exports, mut code) =
+        (FunctionSection::new(), ExportSection::new(), CodeSection::new());
+    let mut add = |name: &str, ty: u32, body: &Function| {
+        exports.export(name, ExportKind::Func, LOOKING.len() as u32 + functions.len());
+        functions.function(ty);
+        code.function(body);
+    };
+    add(ENTRY, RUN_TYPE, &run());
+    add(JUMP, SHARED_TYPE, &jump(layout));
+    for (number, call) in LOOKING.into_iter().enumerate() {
+        imports.import(MODULE, call.name(), EntityType::Function(SHARED_TYPE));
+        add(call.name(), SHARED_TYPE, &access(layout, call, number as u32));
+    }
+    let mut globals = GlobalSection::new();
+    let count = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
+    globals.global(count, &ConstExpr::i32_const(0));
+    let mut module = Module::new();
+    module.section(&types).section(&imports).section(&functions).section(&globals).section(&exports);
+    module.section(&code);
+    module.finish()
+}
+
+fn run() -> Function {
     let mut run = Function::new([]);
     let mut put = run.instructions();
-    put.loop_(BlockType::Empty).local_get(0).call_indirect(0, 0).local_tee(0);
+    put.loop_(BlockType::Empty).local_get(0).call_indirect(0, REGION_TYPE).local_tee(0);
     put.i32_const(0).i32_ge_s().br_if(0).end().local_get(0).end();
-    let mut code = CodeSection::new();
-    code.function(&run);
-    let mut module = Module::new();
-    module.section(&types).section(&imports).section(&functions).section(&exports).section(&code);
-    module.finish()
+    run
+}
+
+/// A load or store by which a region calls out: done here if the entry in the page's other place in the TLB allows it, else by the
+/// host's function.
+fn access(layout: &Layout, call: CallOut, host: u32) -> Function {
+    const SITE: u32 = 0;
+    const ADDRESS: u32 = 1;
+    const VALUE: u32 = 2;
+    const CONTEXT: u32 = 3;
+    const ENTRY: u32 = 4;
+    const WIDTH: u32 = 5;
+    let tag = if call == CallOut::Load { Tag::Read } else { Tag::Write };
+    let field = |address: u32| aligned(address, 3);
+    let mut access = Function::new([(3, ValType::I32)]);
+    let mut put = access.instructions();
+    put.local_get(SITE).i32_wrap_i64().i32_const(3).i32_and().local_set(WIDTH);
+    put.local_get(SITE).i32_wrap_i64().i32_const(CONTEXT_SHIFT as i32).i32_shr_u();
+    put.i32_const(MAX_CONTEXTS as i32 - 1).i32_and().local_set(CONTEXT);
+    // The entry's distance from the first one of all contexts.
+    let (own_shift, skew_shift) = (PAGE_SHIFT - ENTRY_SHIFT, SKEW_SHIFT - SKEW_TO - ENTRY_SHIFT);
+    put.local_get(ADDRESS).i64_const(own_shift.into()).i64_shr_u();
+    put.local_get(ADDRESS).i64_const(skew_shift.into()).i64_shr_u();
+    put.i64_const((SKEW_MASK as i64) << (SKEW_TO + ENTRY_SHIFT)).i64_and().i64_xor().i32_wrap_i64();
+    put.i32_const(ENTRY_MASK as i32).i32_and().i32_const((OTHER_PLACE as i32) << ENTRY_SHIFT).i32_xor();
+    put.local_get(CONTEXT).i32_const((ENTRIES << ENTRY_SHIFT) as i32).i32_mul().i32_add();
+    put.local_tee(ENTRY).i64_load(field(layout.tag(0, tag)));
+    // The page of the last byte is that of the first.
+    put.i64_const(1).local_get(WIDTH).i64_extend_i32_u().i64_shl().i64_const(1).i64_sub();
+    put.local_get(ADDRESS).i64_add().i64_const(!PAGE_MASK as i64).i64_and();
+    put.local_get(CONTEXT).i32_const(size_of::<Space>() as i32).i32_mul();
+    put.i64_load(field(layout.space(0))).i64_or().i64_ne();
+    // Now and then the host's function makes it its own place.
+    put.global_get(LOOKS).i32_const(1).i32_add().global_set(LOOKS);
+    put.global_get(LOOKS).i32_const(HOST_LOOKS - 1).i32_and().i32_eqz().i32_or().if_(BlockType::Empty);
+    put.local_get(SITE).local_get(ADDRESS).local_get(VALUE).call(host).return_().end();
+    put.local_get(ENTRY).i64_load(field(layout.addend(0))).local_get(ADDRESS).i64_add().i32_wrap_i64();
+    put.local_set(ENTRY);
+    for _ in Width::ALL {
+        put.block(BlockType::Empty);
+    }
+    put.local_get(WIDTH).br_table(0..Width::ALL.len() as u32 - 1, Width::ALL.len() as u32 - 1);
+    for w in Width::ALL {
+        put.end().local_get(ENTRY);
+        if call == CallOut::Store {
+            put.local_get(VALUE);
+            store(&mut put, w);
+            put.i64_const(0);
+        } else {
+            load(&mut put, w);
+        }
+        put.return_();
+    }
+    put.unreachable().end();
+    access
+}
+
+/// From an address, the region that its other place in the jump cache leads to, of which it is told; or a negative number.
+fn jump(layout: &Layout) -> Function {
+    const TARGET: u32 = 0;
+    const ENTRY: u32 = 3;
+    let (pc, tag, code) = layout.jump();
+    let mut jump = Function::new([(1, ValType::I32)]);
+    let mut put = jump.instructions();
+    let field = |address: u32| aligned(address, 3);
+    put.local_get(TARGET).i32_wrap_i64().i32_const(JUMP_FACTOR as i32).i32_mul();
+    put.i32_const((JUMP_DROP - JUMP_SHIFT) as i32).i32_shr_u();
+    put.i32_const((JUMP_MASK << JUMP_SHIFT) as i32).i32_and().i32_const(1 << JUMP_SHIFT).i32_xor();
+    put.local_tee(ENTRY).i64_load(field(pc)).local_get(TARGET).i64_eq();
+    put.local_get(ENTRY).i64_load(field(tag)).i32_const(0).i64_load(field(layout.context_tag())).i64_eq();
+    put.i32_and().if_(BlockType::Result(ValType::I64));
+    put.i32_const(0).local_get(TARGET).i64_const(!PAGE_MASK as i64).i64_and();
+    put.i64_store(field(layout.page_base()));
+    put.local_get(ENTRY).i64_load32_u(MemArg { align: 2, ..field(code) });
+    put.else_().i64_const(-1).end().end();
+    jump
 }
 
 /// Defines and exports a memory of this many wasm pages. Hosts that provide the memory themselves may be asked only for

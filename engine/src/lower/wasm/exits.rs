@@ -1,8 +1,8 @@
 //! How a function is left: slots to memory, the countdown to memory, and on to another region or to the run loop.
 
-use super::LINKS;
 use super::code::aligned;
-use super::function::Lowering;
+use super::function::{Frame, Lowering};
+use super::{JUMP, LINKS};
 use crate::addr::PAGE_MASK;
 use crate::emit::Slot;
 use crate::guest::TrapCause;
@@ -134,8 +134,27 @@ impl Lowering<'_> {
         if let Some(offset) = offset {
             self.set_target(offset);
         }
+        let depth = self.depth(|frame| matches!(frame, Frame::Asked));
+        self.code.put().br(depth);
+        self.end_other();
+    }
+
+    /// Where all ways lead on which a call-out has asked for it: leaves, or falls through to where the target is looked up,
+    /// with what was taken from the countdown given back.
+    pub(super) fn leave_unless_moved(&mut self) {
+        let (countdown, layout) = (self.countdown, self.layout);
+        self.code.load_i64(layout.moved());
+        self.code.put().i64_eqz();
+        self.begin_other(false);
         self.leave(Reason::Countdown);
         self.end_other();
+        self.code.load_i64(layout.withheld());
+        self.code.put().local_get(countdown).i64_add().local_set(countdown);
+        for field in [layout.moved(), layout.withheld()] {
+            self.code.store_i64(field, |code| {
+                code.put().i64_const(0);
+            });
+        }
     }
 
     /// Ends the instruction with a guest exception.
@@ -176,6 +195,12 @@ impl Lowering<'_> {
         });
         self.store_countdown();
         self.code.put().local_get(entry).i32_load(aligned(code, 2)).return_();
+        self.end_other();
+        self.store_countdown();
+        self.code.put().local_get(target).i64_const(0).i64_const(0).call(JUMP).i32_wrap_i64();
+        self.code.put().local_tee(entry).i32_const(0).i32_ge_s();
+        self.begin_other(false);
+        self.code.put().local_get(entry).return_();
         self.end_other();
         self.code.put().i32_const(Reason::Jump as i32).local_set(reason);
         self.code.release(entry);

@@ -3,6 +3,7 @@
 use super::Target;
 use super::code::Code;
 use super::floats::Floats;
+use super::memory::may_ask;
 use super::uses::Uses;
 use crate::emit::{SLOTS, Slot};
 use crate::guest::HelperInfo;
@@ -33,7 +34,7 @@ pub(super) enum Place {
 }
 
 /// What a branch can lead to, innermost last.
-enum Frame {
+pub(super) enum Frame {
     /// Before the end: the parts that are entered by these blocks follow.
     Block(Vec<usize>),
     /// The start of a loop with these heads.
@@ -42,6 +43,8 @@ enum Frame {
     Other,
     /// Behind the end a jump target is looked up.
     LookUp,
+    /// Behind the end the same is done, or the region is left, as a call-out asked for.
+    Asked,
     /// Behind the end the region is left.
     Leave,
 }
@@ -55,6 +58,8 @@ pub(super) struct Lowering<'a> {
     pub(super) float_environment: Option<Slot>,
     /// Distances from the page of the targets that have link cells.
     pub(super) links: &'a [i64],
+    /// Numbers of the blocks that indirect jumps may lead to.
+    pub(super) jumps: &'a [usize],
     /// The block being written, and its operations' values.
     pub(super) block: &'a RegionBlock,
     pub(super) uses: Uses,
@@ -77,9 +82,9 @@ pub(super) struct Lowering<'a> {
     pub(super) reason: u32,
     /// Whether the product of polynomials is called.
     pub(super) multiplies_polynomials: bool,
-    region: &'a Region,
-    entries: Vec<SlotState>,
-    frames: Vec<Frame>,
+    pub(super) region: &'a Region,
+    pub(super) entries: Vec<SlotState>,
+    pub(super) frames: Vec<Frame>,
     /// For each block that is one of a loop's several heads, which.
     head_number: Vec<Option<u32>>,
     is_head: Vec<bool>,
@@ -101,6 +106,7 @@ impl<'a> Lowering<'a> {
             helpers,
             float_environment,
             links: &plan.links,
+            jumps: &plan.jumps,
             block,
             uses: Uses::new(&block.block, helpers),
             places: Vec::new(),
@@ -118,15 +124,15 @@ impl<'a> Lowering<'a> {
             region,
             entries: Vec::new(),
             frames: Vec::new(),
-            head_number: vec![None; region.blocks.len()],
-            is_head: vec![false; region.blocks.len()],
+            head_number: vec![None; region.blocks.len() + 1],
+            is_head: vec![false; region.blocks.len() + 1],
             head: None,
         }
     }
 
     /// Writes the function.
     pub(super) fn write(&mut self) {
-        let parts = shape(self.region);
+        let parts = shape(self.region, self.jumps);
         let (entries, used) = at_entries(self.region, &parts, self.helpers);
         self.entries = entries;
         for slot in used.iter() {
@@ -134,12 +140,18 @@ impl<'a> Lowering<'a> {
         }
         self.find_heads(&parts);
         self.is_head[0] = true;
-        let looks_up = self.region.blocks.iter().any(|block| self.looks_up(block.ways));
+        self.jumps.iter().for_each(|&block| self.is_head[block] = true);
+        let asks = self.region.blocks.iter().any(|block| block.block.ops.iter().any(|op| self.may_ask(op)));
+        let looks_up = asks || self.region.blocks.iter().any(|block| self.looks_up(block.ways));
         self.code.put().block(BlockType::Empty);
         self.frames.push(Frame::Leave);
         if looks_up {
             self.code.put().block(BlockType::Empty);
             self.frames.push(Frame::LookUp);
+        }
+        if asks {
+            self.code.put().block(BlockType::Empty);
+            self.frames.push(Frame::Asked);
         }
         self.code.load_i64(self.layout.countdown());
         let countdown = self.countdown;
@@ -147,6 +159,11 @@ impl<'a> Lowering<'a> {
         self.state = SlotState::default();
         self.pass_to(0);
         self.sequence(&parts, false);
+        if asks {
+            self.frames.pop();
+            self.code.put().end();
+            self.leave_unless_moved();
+        }
         if looks_up {
             self.frames.pop();
             self.code.put().end();
@@ -166,6 +183,15 @@ impl<'a> Lowering<'a> {
                 }
                 self.find_heads(&inner.body);
             }
+        }
+    }
+
+    /// Whether an operation may call out for what asks to leave.
+    pub(super) fn may_ask(&self, op: &Op) -> bool {
+        match *op {
+            Op::LookIf { .. } => true,
+            Op::Helper { id, .. } => may_ask(self.helpers[usize::from(id.0)].effects),
+            _ => false,
         }
     }
 
@@ -192,6 +218,7 @@ impl<'a> Lowering<'a> {
                 self.code.put().end();
             }
             match part {
+                Part::Block(block) if *block == self.region.blocks.len() => self.switch(),
                 Part::Block(block) => self.block(*block),
                 Part::Loop(inner) => self.loop_(inner),
             }
@@ -223,12 +250,12 @@ impl<'a> Lowering<'a> {
         *self.head.get_or_insert_with(|| self.code.local(ValType::I32))
     }
 
-    fn depth(&self, is_it: impl Fn(&Frame) -> bool) -> u32 {
+    pub(super) fn depth(&self, is_it: impl Fn(&Frame) -> bool) -> u32 {
         let found = self.frames.iter().rev().position(is_it);
         found.expect("every way leads forward or to a head of a loop around it") as u32
     }
 
-    fn depth_of(&self, block: usize) -> u32 {
+    pub(super) fn depth_of(&self, block: usize) -> u32 {
         self.depth(
             |frame| matches!(frame, Frame::Block(heads) | Frame::Loop(heads) if heads.contains(&block)),
         )
@@ -337,10 +364,11 @@ impl<'a> Lowering<'a> {
                 self.push_i64(target);
                 let local = self.target;
                 self.code.put().local_set(local);
-                self.flush();
-                self.leave_if_asked(None);
-                let depth = self.depth(|frame| matches!(frame, Frame::LookUp));
-                self.code.put().br(depth);
+                if self.must_look || self.jumps.is_empty() {
+                    self.flush();
+                    self.leave_if_asked(None);
+                }
+                self.follow_target();
             }
             (Some(&Op::BranchRelative { cond, .. }), Ways::Branch { taken, next }) => {
                 self.push_bool(cond);
@@ -398,7 +426,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// Brings the locals into the state that a block expects, and tells a dispatcher before it where to go.
-    fn pass_to(&mut self, to: usize) {
+    pub(super) fn pass_to(&mut self, to: usize) {
         let entry = self.entries[to];
         let (slots, pairs) = self.state.unstored(&entry);
         self.store_slots(slots);

@@ -6,7 +6,7 @@ use crate::addr::{PAGE_BYTES, PAGE_MASK, Width};
 use crate::guest::{HelperEffects, HelperId};
 use crate::ir::block::{Args, Op, Value};
 use crate::ir::ops::{Amo, Cond};
-use crate::lower::calls::{CallOut, Site, what_access, what_amo};
+use crate::lower::calls::{CallOut, Site, what_access, what_amo, what_plain_access};
 use crate::lower::layout::{Demand, ENTRY_FROM_ADDRESS, ENTRY_MASK, Tag};
 use crate::lower::slots::SlotSet;
 use wasm_encoder::{BlockType, InstructionSink, MemArg, ValType};
@@ -94,7 +94,7 @@ impl Lowering<'_> {
         self.reload_pairs();
     }
 
-    /// Looks an access up in its page's own place in the TLB: the host's function looks into the other. What is written
+    /// Looks an access up in its page's own place in the TLB: what is called looks into the other. What is written
     /// next is for a hit, up to [`Self::begin_miss`]; then for a miss, up to [`Self::end_access`]. Either leaves a result.
     pub(super) fn look_up(
         &mut self,
@@ -148,7 +148,7 @@ impl Lowering<'_> {
         self.push_linear(&looked);
         load(&mut self.code.put(), w);
         self.begin_miss();
-        self.rare_call_out(call, what_access(w), |this| {
+        self.rare_call_out(call, what_plain_access(w, self.data_context), |this| {
             this.code.put().local_get(looked.addr.local).i64_const(0);
         });
         self.end_access(looked);
@@ -170,7 +170,7 @@ impl Lowering<'_> {
         push(self);
         store(&mut self.code.put(), w);
         self.begin_miss();
-        self.rare_call_out(CallOut::Store, what_access(w), |this| {
+        self.rare_call_out(CallOut::Store, what_plain_access(w, self.data_context), |this| {
             this.code.put().local_get(looked.addr.local);
             push(this);
         });
@@ -334,9 +334,14 @@ impl Lowering<'_> {
             (self.state.valid, self.state.pairs) = (SlotSet::EMPTY, SlotSet::EMPTY);
             self.floats.known.forget();
         }
-        self.must_look |= effects.writes_state || effects.memory;
+        self.must_look |= may_ask(effects);
         self.keep(value);
     }
+}
+
+/// Whether a helper with these effects may call out for what asks to leave.
+pub(super) fn may_ask(effects: HelperEffects) -> bool {
+    effects.writes_state || effects.memory
 }
 
 /// An access to RAM, of any alignment.
@@ -344,7 +349,7 @@ pub(super) fn unaligned() -> MemArg {
     MemArg { offset: 0, align: 0, memory_index: 0 }
 }
 
-fn load(put: &mut InstructionSink<'_>, w: Width) {
+pub(super) fn load(put: &mut InstructionSink<'_>, w: Width) {
     match w {
         Width::W8 => put.i64_load8_u(unaligned()),
         Width::W16 => put.i64_load16_u(unaligned()),
@@ -353,7 +358,7 @@ fn load(put: &mut InstructionSink<'_>, w: Width) {
     };
 }
 
-fn store(put: &mut InstructionSink<'_>, w: Width) {
+pub(super) fn store(put: &mut InstructionSink<'_>, w: Width) {
     match w {
         Width::W8 => put.i64_store8(unaligned()),
         Width::W16 => put.i64_store16(unaligned()),

@@ -1,7 +1,7 @@
 //! From a region to the bytes of a wasm module, which run in any engine: a browser's, or one inside a native program.
 //!
 //! `uses` decides which values are kept in locals; `function` walks the blocks, `ops`, `products`, `memory`, `vectors` and
-//! `floats` write operations, `exits` the ways out. What the module and its host agree on is in [`abi`] and
+//! `floats` write operations, `switch` indirect jumps, `exits` the ways out. What the module and its host agree on is in [`abi`] and
 //! [`crate::lower::calls`].
 
 pub mod abi;
@@ -13,6 +13,7 @@ mod function;
 mod memory;
 mod ops;
 mod products;
+mod switch;
 mod uses;
 mod vectors;
 
@@ -33,8 +34,11 @@ use wasm_encoder::{
 const REGION_TYPE: u32 = 0;
 const CALL_OUT_TYPE: u32 = 1;
 const POLYNOMIALS_TYPE: u32 = 2;
-/// Number of the region's function: the call-outs precede it.
-const REGION: u32 = CallOut::ALL.len() as u32;
+/// Number of the function that looks an address up at its other place in the jump cache: the call-outs, whose type it has,
+/// precede it.
+const JUMP: u32 = CallOut::ALL.len() as u32;
+/// Number of the region's function.
+const REGION: u32 = JUMP + 1;
 /// Number of the variable that says where the link cells are.
 const LINKS: u32 = 0;
 /// Number of the function that multiplies polynomials, if there is one.
@@ -78,6 +82,7 @@ pub fn lower(region: &Region, target: &Target, plan: &Plan) -> Vec<u8> {
     for call in CallOut::ALL {
         imports.import(abi::MODULE, call.name(), EntityType::Function(CALL_OUT_TYPE));
     }
+    imports.import(abi::MODULE, abi::JUMP, EntityType::Function(CALL_OUT_TYPE));
     let mut exports = ExportSection::new();
     exports.export(abi::ENTRY, ExportKind::Func, REGION);
     exports.export(abi::LINKS, ExportKind::Global, LINKS);

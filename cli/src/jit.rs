@@ -31,11 +31,11 @@ const HESITATION: u64 = 2_000_000;
 const USERS_CODE: &str = "code";
 
 /// The part of a run's time that goes into later runs, if there is code that has not been translated yet.
-const INVESTED: u32 = 4;
+const INVESTED: u32 = 8;
 /// What goes into them at least: after a few runs of a short command nothing is left to translate.
-const LEAST_INVESTED: Duration = Duration::from_millis(20);
+const LEAST_INVESTED: Duration = Duration::from_millis(10);
 /// What goes into them at most: whoever waits for a command to end is to notice nothing.
-const MOST_INVESTED: Duration = Duration::from_millis(200);
+const MOST_INVESTED: Duration = Duration::from_millis(100);
 
 /// How guest code is run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -66,6 +66,12 @@ impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
         }
     }
 
+    /// What is done next; waits for it. `None` if the thread has ended.
+    pub fn wait(&mut self) -> Option<Answer<A>> {
+        self.hurry();
+        self.answers.recv().ok()
+    }
+
     /// What has been done, if anything has.
     pub fn answer(&self) -> Option<Answer<A>> {
         self.answers.try_recv().ok()

@@ -166,8 +166,14 @@ impl Translator {
             if !is_covered {
                 let code = Code::gather::<G>(cache, id, origin.context, Extent::Sparing);
                 covered.extend(code.starts().map(|start| (page, start, origin.mode)));
-                self.translate_now(cache, cpu, code, Pending::new(id, origin, cpu.pc, Extent::Sparing));
+                self.translate_code(cache, cpu, code, Pending::new(id, origin, cpu.pc, Extent::Sparing));
+                self.collect(cache, cpu);
             }
+        }
+        while !self.pending.is_empty()
+            && let Some(answer) = self.worker.as_mut().and_then(Worker::wait)
+        {
+            self.take(cache, cpu, answer);
         }
         self.kept.as_mut().map_or(Ok(()), CodeCache::save)
     }
@@ -324,35 +330,33 @@ impl Translator {
     ) {
         let origin = origin(cache, cpu, id);
         let pending = Pending::new(id, origin, cpu.pc, extent);
-        let is_requested = cache.is_requested(id, origin.context);
-        let began = thread_ns();
-        match &self.worker {
-            Some(_) if is_requested => return,
-            Some(_) if self.pending.len() < MAX_PENDING => {
-                let code = Code::gather::<G>(cache, id, origin.context, extent);
-                let job = self.job(code, &pending, cpu);
-                if let Some(worker) = &mut self.worker {
-                    cache.request(id, origin.context);
-                    self.pending.insert(worker.request(job), pending);
-                }
-            }
-            _ => {
-                let code = Code::gather::<G>(cache, id, origin.context, extent);
-                self.translate_now(cache, cpu, code, pending);
-            }
+        if !cache.is_requested(id, origin.context) {
+            let began = thread_ns();
+            let code = Code::gather::<G>(cache, id, origin.context, extent);
+            self.translate_code(cache, cpu, code, pending);
+            self.statistics.translation_ns += thread_ns() - began;
         }
-        self.statistics.translation_ns += thread_ns() - began;
     }
 
-    fn translate_now<G: Guest>(
+    /// Translates what was gathered: another thread does, or this one if there is none or it is behind.
+    fn translate_code<G: Guest>(
         &mut self,
         cache: &mut BlockCache<G::Insn>,
         cpu: &mut Cpu<G>,
         code: Code<G::Insn>,
         pending: Pending,
     ) {
-        let made = self.job(code, &pending, cpu).make(&mut self.lowering);
-        self.install(cache, cpu, pending, made);
+        let job = self.job(code, &pending, cpu);
+        match &mut self.worker {
+            Some(worker) if self.pending.len() < MAX_PENDING => {
+                cache.request(pending.id, pending.origin.context);
+                self.pending.insert(worker.request(job), pending);
+            }
+            _ => {
+                let made = job.make(&mut self.lowering);
+                self.install(cache, cpu, pending, made);
+            }
+        }
     }
 
     /// What is to be done for a region. It is kept in the code cache if the guest's code is in RAM.
@@ -373,13 +377,22 @@ impl Translator {
 
     /// Installs what has been lowered.
     fn collect<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
-        while let Some(Answer { number, made, took_ns }) = self.worker.as_ref().and_then(Worker::answer) {
-            self.statistics.background_ns += took_ns;
-            if let Some(pending) = self.pending.remove(&number) {
-                cache.forget_request(pending.id, pending.origin.context);
-                if !pending.stale {
-                    self.install(cache, cpu, pending, made);
-                }
+        while let Some(answer) = self.worker.as_ref().and_then(Worker::answer) {
+            self.take(cache, cpu, answer);
+        }
+    }
+
+    fn take<G: Guest>(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        Answer { number, made, took_ns }: Answer<Made>,
+    ) {
+        self.statistics.background_ns += took_ns;
+        if let Some(pending) = self.pending.remove(&number) {
+            cache.forget_request(pending.id, pending.origin.context);
+            if !pending.stale {
+                self.install(cache, cpu, pending, made);
             }
         }
     }

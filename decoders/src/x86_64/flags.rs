@@ -140,15 +140,7 @@ struct Test<V> {
 
 impl<V: Copy> Test<V> {
     fn negated(self) -> Self {
-        let cond = match self.cond {
-            Cond::Eq => Cond::Ne,
-            Cond::Ne => Cond::Eq,
-            Cond::LtS => Cond::GeS,
-            Cond::GeS => Cond::LtS,
-            Cond::LtU => Cond::GeU,
-            Cond::GeU => Cond::LtU,
-        };
-        Self { cond, ..self }
+        Self { cond: self.cond.negated(), ..self }
     }
 
     #[inline(always)]

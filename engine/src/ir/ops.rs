@@ -102,6 +102,20 @@ named! {
     }
 }
 
+impl Cond {
+    /// The condition that holds when this one does not.
+    pub fn negated(self) -> Self {
+        match self {
+            Cond::Eq => Cond::Ne,
+            Cond::Ne => Cond::Eq,
+            Cond::LtS => Cond::GeS,
+            Cond::GeS => Cond::LtS,
+            Cond::LtU => Cond::GeU,
+            Cond::GeU => Cond::LtU,
+        }
+    }
+}
+
 named! {
     /// How an atomic memory operation combines memory with its operand.
     Amo {

@@ -50,14 +50,14 @@ pub fn grow_over_jumps<G: Guest>(
     entry: BlockId,
     context: usize,
 ) -> (Region, Vec<usize>) {
-    let mut gathering = Gathering::new(cache, entry, context, Extent::Whole);
+    let mut gathering = Gathering::new::<G>(cache, entry, context, Extent::Whole);
     let mut done = 0;
     loop {
         // Static ways first: what they lead to is needed most.
         gathering.go::<G>();
         let Some(&id) = gathering.ids.get(done) else { break };
-        if gathering.code.ways::<G>(done) == Ways::Indirect {
-            cache.continued_at(id).for_each(|to| gathering.jump(to));
+        if gathering.code.parts[done].ways == Ways::Indirect {
+            cache.continued_at(id).for_each(|to| gathering.jump::<G>(to));
         }
         done += 1;
     }
@@ -82,6 +82,8 @@ struct Part {
     insns: Range<usize>,
     len_bytes: u16,
     heat: u32,
+    /// Where it goes.
+    ways: Ways,
 }
 
 impl<I: Copy> Code<I> {
@@ -92,33 +94,28 @@ impl<I: Copy> Code<I> {
         context: usize,
         extent: Extent,
     ) -> Self {
-        let mut gathering = Gathering::new(cache, entry, context, extent);
+        let mut gathering = Gathering::new::<G>(cache, entry, context, extent);
         gathering.go::<G>();
         gathering.code
     }
 
-    fn add(&mut self, cache: &BlockCache<I>, id: BlockId) {
+    fn add<G: Guest<Insn = I>>(&mut self, cache: &BlockCache<I>, id: BlockId) {
         let block = cache.block(id);
         let (insns, offsets) = cache.code(id);
+        let (start, len_bytes) = (block.page_offset() as i64, block.len_bytes() as u16);
+        // The last instruction alone says where it goes.
+        let last = insns.len() - 1;
+        let ways = ways_out(&G::record(&insns[last..], &offsets[last..], len_bytes, &[]), start);
         let first = self.insns.len();
         self.insns.extend_from_slice(insns);
         self.offsets.extend_from_slice(offsets);
-        self.starts.push(block.page_offset() as i64);
-        let insns = first..self.insns.len();
-        self.parts.push(Part { insns, len_bytes: block.len_bytes() as u16, heat: block.heat() });
+        self.starts.push(start);
+        self.parts.push(Part { insns: first..self.insns.len(), len_bytes, heat: block.heat(), ways });
     }
 
     /// Where in the page its blocks start, the entry first.
     pub fn starts(&self) -> impl Iterator<Item = u64> {
         self.starts.iter().map(|&start| start as u64)
-    }
-
-    /// Where a part goes: its last instruction alone says so.
-    fn ways<G: Guest<Insn = I>>(&self, number: usize) -> Ways {
-        let Part { insns, len_bytes, .. } = &self.parts[number];
-        let last = insns.end - 1..insns.end;
-        let block = G::record(&self.insns[last.clone()], &self.offsets[last], *len_bytes, &[]);
-        ways_out(&block, self.starts[number])
     }
 
     /// The part that starts at a place.
@@ -158,7 +155,12 @@ struct Gathering<'a, I> {
 }
 
 impl<'a, I: Copy> Gathering<'a, I> {
-    fn new(cache: &'a BlockCache<I>, entry: BlockId, context: usize, extent: Extent) -> Self {
+    fn new<G: Guest<Insn = I>>(
+        cache: &'a BlockCache<I>,
+        entry: BlockId,
+        context: usize,
+        extent: Extent,
+    ) -> Self {
         let code = Code {
             insns: Vec::new(),
             offsets: Vec::new(),
@@ -167,12 +169,12 @@ impl<'a, I: Copy> Gathering<'a, I> {
             jumped: Vec::new(),
         };
         let mut gathering = Self { cache, entry, context, extent, code, ids: Vec::new(), next: 0 };
-        gathering.add(entry);
+        gathering.add::<G>(entry);
         gathering
     }
 
-    fn add(&mut self, id: BlockId) {
-        self.code.add(self.cache, id);
+    fn add<G: Guest<Insn = I>>(&mut self, id: BlockId) {
+        self.code.add::<G>(self.cache, id);
         self.ids.push(id);
     }
 
@@ -180,13 +182,13 @@ impl<'a, I: Copy> Gathering<'a, I> {
     fn go<G: Guest<Insn = I>>(&mut self) {
         let least_heat = self.cache.block(self.entry).heat().div_ceil(RARE);
         while self.next < self.ids.len() {
-            self.code.ways::<G>(self.next).for_each(|way| {
+            self.code.parts[self.next].ways.for_each(|way| {
                 if let Way::Out(to) = way
                     && self.code.part_at(to).is_none()
                     && let Some(id) = self.fitting(to)
                     && self.wants(id, least_heat)
                 {
-                    self.add(id);
+                    self.add::<G>(id);
                 }
             });
             self.next += 1;
@@ -212,12 +214,12 @@ impl<'a, I: Copy> Gathering<'a, I> {
     }
 
     /// An indirect jump has led to a place.
-    fn jump(&mut self, to: i64) {
+    fn jump<G: Guest<Insn = I>>(&mut self, to: i64) {
         if self.code.part_at(to).is_none()
             && let Some(id) = self.fitting(to)
             && self.cache.block(id).heat() >= self.cache.block(self.entry).heat().div_ceil(RARE_JUMP)
         {
-            self.add(id);
+            self.add::<G>(id);
         }
         if let Some(part) = self.code.part_at(to)
             && self.code.jumped.len() < MAX_JUMPED

@@ -138,19 +138,8 @@ pub(super) fn repeated(block: &Block, cond: Cond, a: Value, b: Value) -> Option<
         return None;
     }
     match cond {
-        Cond::Eq => Some(Op::Compare { cond: opposite(inner), w, a: x, b: y }),
+        Cond::Eq => Some(Op::Compare { cond: inner.negated(), w, a: x, b: y }),
         Cond::Ne => Some(Op::Compare { cond: inner, w, a: x, b: y }),
         _ => None,
-    }
-}
-
-fn opposite(cond: Cond) -> Cond {
-    match cond {
-        Cond::Eq => Cond::Ne,
-        Cond::Ne => Cond::Eq,
-        Cond::LtS => Cond::GeS,
-        Cond::GeS => Cond::LtS,
-        Cond::LtU => Cond::GeU,
-        Cond::GeU => Cond::LtU,
     }
 }

@@ -163,7 +163,7 @@ impl Translator {
             let origin = Origin { page, second, mode: block.mode(), context };
             let is_covered =
                 !block.was_entered() && covered.contains(&(page, block.page_offset(), origin.mode));
-            if !is_covered {
+            if !is_covered && !cache.is_requested(id, context) {
                 let code = Code::gather::<G>(cache, id, origin.context, Extent::Sparing);
                 covered.extend(code.starts().map(|start| (page, start, origin.mode)));
                 self.translate_code(cache, cpu, code, Pending::new(id, origin, cpu.pc, Extent::Sparing));

@@ -17,8 +17,8 @@ use cranelift_frontend::Variable;
 #[derive(Default)]
 pub(super) struct Floats {
     pub(super) known: Known,
-    /// Not zero while the environment is plain and nothing has called out.
-    fast: Option<Variable>,
+    /// Zero while the environment is plain and nothing has called out.
+    is_slow: Option<Variable>,
     /// Where the operation being written calls out.
     slow: Option<clif::Block>,
 }
@@ -73,9 +73,9 @@ impl Lowering<'_, '_> {
         self.build.set_cold_block(slow);
         self.build.switch_to_block(slow);
         if self.floats.known.is_relied_on() {
-            let fast = self.fast();
-            let zero = self.build.ins().iconst(types::I8, 0);
-            self.build.def_var(fast, zero);
+            let is_slow = self.is_slow_variable();
+            let yes = self.build.ins().iconst(types::I8, 1);
+            self.build.def_var(is_slow, yes);
         }
         let called = call_out(self).map(clif::BlockArg::from);
         self.build.ins().jump(done, called.as_slice());
@@ -83,8 +83,8 @@ impl Lowering<'_, '_> {
         (Some(written), self.build.block_params(done).first().copied())
     }
 
-    fn fast(&mut self) -> Variable {
-        *self.floats.fast.get_or_insert_with(|| self.build.declare_var(types::I8))
+    fn is_slow_variable(&mut self) -> Variable {
+        *self.floats.is_slow.get_or_insert_with(|| self.build.declare_var(types::I8))
     }
 
     /// The same bits as another type.
@@ -130,18 +130,25 @@ impl FloatCode for Lowering<'_, '_> {
     }
 
     fn look(&mut self, mask: u64, plain: u64) {
-        let fast = self.fast();
+        let is_slow = self.is_slow_variable();
         let slot = self.target.float_environment.map_or(0, |Slot(slot)| LAYOUT.slot(slot));
         let environment = self.load_own(slot);
         let masked = self.build.ins().band_imm_s(environment, mask as i64);
-        let is_plain = self.build.ins().icmp_imm_s(IntCC::Equal, masked, plain as i64);
-        self.build.def_var(fast, is_plain);
+        let differs = self.build.ins().icmp_imm_s(IntCC::NotEqual, masked, plain as i64);
+        self.build.def_var(is_slow, differs);
     }
 
     fn is_slow(&mut self) -> clif::Value {
-        let fast = self.fast();
-        let fast = self.build.use_var(fast);
-        self.build.ins().icmp_imm_s(IntCC::Equal, fast, 0)
+        let is_slow = self.is_slow_variable();
+        self.build.use_var(is_slow)
+    }
+
+    fn slow_if(&mut self, form: Form, condition: clif::Value) {
+        let condition = self.any(form, condition);
+        let is_slow = self.is_slow_variable();
+        let (before, yes) = (self.build.use_var(is_slow), self.build.ins().iconst(types::I8, 1));
+        let now = self.build.ins().select(condition, yes, before);
+        self.build.def_var(is_slow, now);
     }
 
     fn leave_if(&mut self, form: Form, condition: clif::Value) {

@@ -3,7 +3,7 @@
 //! x86 has a flag for subnormal operands, which operations on numbers that are alone in their pairs of slots do not know
 //! ([`crate::ir::vector::boxed`]): a guest that has those has that flag raised always, or not at all.
 
-use super::{FloatCode, Form, Relation, Two};
+use super::{FloatCode, Form, Known, Relation, Two};
 use crate::emit::Slot;
 
 /// Of MXCSR: inexact was raised.
@@ -15,24 +15,55 @@ const ROUNDING: u64 = 3 << 13;
 /// Subnormal results become zeros.
 const FLUSH_RESULTS: u64 = 1 << 15;
 
-/// Calls out unless the environment is plain and nothing has called out in this block.
+/// Calls out unless the environment is plain and nothing has called out since that was looked.
 pub(super) fn plain(c: &mut impl FloatCode) {
     if !c.known().looked {
-        c.look(INEXACT | FLUSH_OPERANDS | ROUNDING | FLUSH_RESULTS, INEXACT);
+        look(c);
         c.known().looked = true;
     }
     let slow = c.is_slow();
     c.leave_if(Form::S, slow);
 }
 
+fn look(c: &mut impl FloatCode) {
+    c.look(INEXACT | FLUSH_OPERANDS | ROUNDING | FLUSH_RESULTS, INEXACT);
+}
+
+/// Sets the block's local anew: to whether anything is not so that is to be known.
+pub(in super::super) fn look_again(c: &mut impl FloatCode, wanted: &Known) {
+    look(c);
+    for (slot, form) in wanted.ordinary() {
+        let value = c.read(form, slot);
+        let subnormal = subnormal(c, form, value);
+        c.slow_if(form, subnormal);
+    }
+    for slot in wanted.boxed() {
+        let unboxed = c.has_no_box(slot);
+        c.slow_if(Form::S, unboxed);
+    }
+}
+
 /// Whether numbers are subnormal; the least normal ones are taken for such.
 fn subnormal<C: FloatCode>(c: &mut C, form: Form, value: C::Value) -> C::Value {
-    // Without their sign and less one, they and no others have no bit left of their exponent: zero has all.
     let bits = c.bits(form, value);
     let doubled = c.shift_left(form, bits, 1);
-    let less = c.add_integer(form, doubled, -1);
-    let exponent = c.shift_right(form, less, form.exponent_shift());
-    c.equals_integer(form, exponent, 0)
+    if form == Form::D {
+        // Less one, they and no others have no bit left of their exponent: zero has all.
+        let less = c.add_integer(form, doubled, -1);
+        let exponent = c.shift_right(form, less, form.exponent_shift());
+        return c.equals_integer(form, exponent, 0);
+    }
+    // Moved to just below the end of the signed numbers, they are those above where zero comes to lie.
+    let zero = from_end(form, 1);
+    let moved = c.add_integer(form, doubled, zero);
+    c.exceeds_integer(form, moved, zero)
+}
+
+/// How far bits without their sign, doubled, are moved up so that those of this exponent begin where signed numbers end. One
+/// double alone is better off with shifts: no instruction has constants of its size.
+const fn from_end(form: Form, exponent: i64) -> i64 {
+    let end = if form.is_single() { 1 << 31 } else { i64::MIN };
+    end.wrapping_sub(exponent << form.exponent_shift())
 }
 
 fn exponent<C: FloatCode>(c: &mut C, form: Form, value: C::Value) -> C::Value {
@@ -50,10 +81,18 @@ pub(super) fn not_finite<C: FloatCode>(c: &mut C, form: Form, value: C::Value) -
 /// Whether numbers are not normal, or so close to the least normal ones that rounding may have made them of subnormal ones.
 pub(super) fn not_normal<C: FloatCode>(c: &mut C, form: Form, value: C::Value) -> C::Value {
     let highest = form.highest_exponent();
-    let exponent = exponent(c, form, value);
-    let above = c.add_integer(form, exponent, -2);
-    let wrapped = c.and_integer(form, above, highest);
-    c.exceeds_integer(form, wrapped, highest - 3)
+    let bits = c.bits(form, value);
+    if form == Form::D {
+        // The sign is above the exponent.
+        let exponent = c.shift_right(form, bits, form.exponent_shift() - 1);
+        let above = c.add_integer(form, exponent, -2);
+        let wrapped = c.and_integer(form, above, highest);
+        return c.exceeds_integer(form, wrapped, highest - 3);
+    }
+    // The lowest two exponents end where the signed numbers do, and the highest one comes to lie just before them.
+    let doubled = c.shift_left(form, bits, 1);
+    let moved = c.add_integer(form, doubled, from_end(form, 2));
+    c.exceeds_integer(form, moved, from_end(form, 3) - 1)
 }
 
 pub(super) fn zero<C: FloatCode>(c: &mut C, form: Form, value: C::Value) -> C::Value {
@@ -114,6 +153,9 @@ pub(super) fn leave_if_subnormal<C: FloatCode>(c: &mut C, form: Form, operands: 
     }
     let conditions: Vec<_> = unknown.iter().map(|&(_, value)| subnormal(c, form, value)).collect();
     leave_if_any(c, form, &conditions);
+    if c.known().looked {
+        unknown.iter().for_each(|&(slot, _)| c.known().note_ordinary(form, slot));
+    }
 }
 
 /// Calls out for singles without a box. `plain` says that the operation calls out in any environment that is not plain.

@@ -145,7 +145,8 @@ pub(in super::super) fn vector<C: FloatCode>(
             let [x, y] = comparable(c, form, alone, [a, b]);
             let result = c.two(two, form, x, y);
             put(c, result);
-            None
+            // It is one of the operands.
+            c.known().looked.then_some(form)
         }
         Work::Alternating => {
             plain(c);

@@ -1,10 +1,11 @@
-//! What is known of pairs of slots in the block being written.
+//! What is known of pairs of slots at a place in a block.
 
 use super::Form;
 use crate::emit::Slot;
 use crate::ir::block::{Block, Op};
 use crate::ir::vector::boxed::BOX;
 use crate::ir::vector::{VectorInsert, VectorOp};
+use crate::lower::slots::SlotSet;
 use std::collections::BTreeMap;
 
 /// Facts of one pair of slots, each a bit: that no number of a form is subnormal, and that a single is in its box.
@@ -25,8 +26,8 @@ const fn of(form: Form) -> Facts {
     }
 }
 
-/// What is known in a block, as far as it was written.
-#[derive(Clone, Debug, Default)]
+/// What is known in a block, as far as it was written, or where it begins.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(in super::super) struct Known {
     /// The local was set that says whether the environment is plain and nothing has called out since.
     pub(super) looked: bool,
@@ -54,6 +55,65 @@ impl Known {
     /// The operation's result is known only if it does not call out.
     pub(super) fn rely(&mut self) {
         self.relied_on = true;
+    }
+
+    /// That the environment is plain, and nothing of numbers.
+    pub(super) fn of_a_plain_environment() -> Self {
+        Self { looked: true, ..Self::default() }
+    }
+
+    /// Whether the local says nothing yet: what is known of numbers besides is not worth a way to another block.
+    pub(in super::super) fn is_nothing(&self) -> bool {
+        !self.looked
+    }
+
+    /// Whether it is enough for what is to be known.
+    pub(in super::super) fn is_enough_for(&self, other: &Self) -> bool {
+        let has_all = |(&slot, &facts): (&u8, &Facts)| self.facts(Slot(slot)) & facts == facts;
+        other.is_nothing() || self.looked && other.facts.iter().all(has_all)
+    }
+
+    /// Leaves what the other knows, too.
+    pub(super) fn meet(&mut self, other: &Self) {
+        self.relied_on = false;
+        self.looked &= other.looked;
+        let looked = self.looked;
+        self.facts.retain(|&slot, facts| {
+            *facts &= other.facts(Slot(slot));
+            looked && *facts != 0
+        });
+    }
+
+    /// Adds what the other knows, but of these pairs; whether that is anything.
+    pub(super) fn join(&mut self, other: &Self, but: SlotSet) -> bool {
+        let before = self.clone();
+        self.looked |= other.looked;
+        for (&slot, &facts) in other.facts.iter().filter(|&(&slot, _)| !but.contains(Slot(slot))) {
+            self.set(Slot(slot), self.facts(Slot(slot)) | facts);
+        }
+        *self != before
+    }
+
+    /// Forgets other pairs than these.
+    pub(super) fn keep_only(&mut self, pairs: SlotSet) {
+        self.facts.retain(|&slot, _| pairs.contains(Slot(slot)));
+    }
+
+    /// Pairs with forms of which no number is subnormal.
+    pub(super) fn ordinary(&self) -> Vec<(Slot, Form)> {
+        let mut found = Vec::new();
+        for (&slot, &facts) in &self.facts {
+            for [all, low] in [[Form::S4, Form::S], [Form::D2, Form::D]] {
+                let form = [all, low].into_iter().find(|&form| facts & of(form) == of(form));
+                found.extend(form.map(|form| (Slot(slot), form)));
+            }
+        }
+        found
+    }
+
+    /// Pairs with singles in their boxes.
+    pub(super) fn boxed(&self) -> Vec<Slot> {
+        self.facts.iter().filter(|&(_, facts)| facts & BOXED != 0).map(|(&slot, _)| Slot(slot)).collect()
     }
 
     fn facts(&self, slot: Slot) -> Facts {

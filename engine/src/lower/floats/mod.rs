@@ -6,16 +6,20 @@
 //! it. Whatever is not so is done by a call-out, from the operands, once more: nothing is written before every check. The
 //! first inexact result of a program is such a case, and makes the environment plain.
 //!
-//! What a check has found is remembered up to the end of the block, so that chains of operations check each number once. It
-//! holds as long as no operation has called out: a local says that, too, besides whether the environment is plain, so that
-//! the others of its block call out with it ([`Known`]).
+//! What a check has found is remembered, so that chains of operations check each number once. It holds as long as no operation
+//! has called out: a local says that, too, besides whether the environment is plain, so that the others call out with it
+//! ([`Known`]) until it is looked again: in the next block, or, where that begins with what was known before it, at the next
+//! head of a loop (`flow`).
 
 mod checks;
 mod compute;
 mod convert;
+mod flow;
 mod known;
 
+pub(super) use checks::look_again;
 pub(super) use compute::{extract, insert, vector};
+pub(super) use flow::known_at_entries;
 pub(super) use known::Known;
 
 use super::moves::Bytes;
@@ -120,10 +124,12 @@ pub(super) trait FloatCode: Sized {
     /// Whether there is an instruction that multiplies and adds.
     fn fuses(&self) -> bool;
 
-    /// Sets the block's local to whether the environment, masked, is a number.
+    /// Sets the block's local to whether the environment, masked, is another number than this.
     fn look(&mut self, mask: u64, plain: u64);
-    /// Whether that local is zero.
+    /// That local.
     fn is_slow(&mut self) -> Self::Value;
+    /// Sets that local besides if a condition holds for any lane.
+    fn slow_if(&mut self, form: Form, condition: Self::Value);
     /// Calls out for the operation if a condition holds for any lane, which it hardly ever does.
     fn leave_if(&mut self, form: Form, condition: Self::Value);
     /// Writes what is done if a condition holds for any lane, which it hardly ever does.

@@ -5,7 +5,7 @@ use super::code::aligned;
 use super::function::Lowering;
 use crate::emit::Slot;
 use crate::ir::vector::boxed::BOX;
-use crate::lower::floats::{Conversion, FloatCode, Form, Known, One, Relation, Two};
+use crate::lower::floats::{Conversion, FloatCode, Form, Known, One, Relation, Two, look_again};
 use crate::lower::moves::Bytes;
 use wasm_encoder::{BlockType, InstructionSink, ValType};
 
@@ -13,8 +13,8 @@ use wasm_encoder::{BlockType, InstructionSink, ValType};
 #[derive(Default)]
 pub(super) struct Floats {
     pub(super) known: Known,
-    /// Not zero while the environment is plain and nothing has called out.
-    fast: Option<u32>,
+    /// Zero while the environment is plain and nothing has called out.
+    is_slow: Option<u32>,
     /// Conditions around what is being written.
     nesting: u32,
     /// Locals with the operation's values.
@@ -90,16 +90,41 @@ impl Lowering<'_> {
         }
         self.code.put().br(1).end();
         if self.floats.known.is_relied_on() {
-            let fast = self.fast();
-            self.code.put().i32_const(0).local_set(fast);
+            let is_slow = self.is_slow_local();
+            self.code.put().i32_const(1).local_set(is_slow);
         }
         call_out(self);
         self.code.put().end();
         written
     }
 
-    fn fast(&mut self) -> u32 {
-        *self.floats.fast.get_or_insert_with(|| self.code.local(ValType::I32))
+    /// Where a loop begins with what is to be known: looks again unless it is.
+    pub(super) fn look_at_head(&mut self) {
+        if self.floats.known.is_nothing() {
+            return;
+        }
+        let is_slow = self.is_slow_local();
+        self.code.put().local_get(is_slow);
+        self.begin_other(false);
+        let wanted = self.floats.known.clone();
+        look_again(self, &wanted);
+        self.floats.values.drain(..).for_each(|local| self.code.release(local));
+        self.end_other();
+    }
+
+    /// Whether a block begins with more than is known here.
+    pub(super) fn knows_less_than(&self, block: usize) -> bool {
+        !self.floats.known.is_enough_for(&self.known[block])
+    }
+
+    /// Says on the way to a block that does that it has to look again.
+    pub(super) fn demand_look(&mut self) {
+        let is_slow = self.is_slow_local();
+        self.code.put().i32_const(1).local_set(is_slow);
+    }
+
+    fn is_slow_local(&mut self) -> u32 {
+        *self.floats.is_slow.get_or_insert_with(|| self.code.local(ValType::I32))
     }
 
     /// Takes a value from the stack.
@@ -156,17 +181,21 @@ impl FloatCode for Lowering<'_> {
     }
 
     fn look(&mut self, mask: u64, plain: u64) {
-        let fast = self.fast();
+        let is_slow = self.is_slow_local();
         let environment = self.float_environment.map_or(0, |Slot(slot)| self.layout.slot(slot));
         let mut put = self.code.put();
         put.i32_const(0).i32_load(aligned(environment, 2)).i32_const(mask as i32).i32_and();
-        put.i32_const(plain as i32).i32_eq().local_set(fast);
+        put.i32_const(plain as i32).i32_xor().local_set(is_slow);
     }
 
     fn is_slow(&mut self) -> u32 {
-        let fast = self.fast();
-        self.push(&[fast]).i32_eqz();
-        self.taken(ValType::I32)
+        self.is_slow_local()
+    }
+
+    fn slow_if(&mut self, form: Form, condition: u32) {
+        let is_slow = self.is_slow_local();
+        self.push_condition(form, condition);
+        self.code.put().local_get(is_slow).i32_or().local_set(is_slow);
     }
 
     fn leave_if(&mut self, form: Form, condition: u32) {

@@ -10,10 +10,11 @@ use crate::guest::HelperInfo;
 use crate::ir::block::{Block, Op, Value};
 use crate::ir::region::{Region, RegionBlock, Way, Ways};
 use crate::lower::calls::Reason;
+use crate::lower::floats::{Known, known_at_entries};
 use crate::lower::layout::Layout;
 use crate::lower::links::{Plan, is_linked};
 use crate::lower::shape::{Loop, Part, shape};
-use crate::lower::slots::{SlotState, at_entries};
+use crate::lower::slots::{SlotSet, SlotState, at_entries};
 use wasm_encoder::{BlockType, ValType};
 
 /// Where a value is.
@@ -68,6 +69,8 @@ pub(super) struct Lowering<'a> {
     pub(super) at: i64,
     pub(super) insn: u32,
     pub(super) state: SlotState,
+    /// Slots that the loop around the block keeps in locals.
+    pub(super) kept: SlotSet,
     pub(super) floats: Floats,
     /// A call-out in this block may ask to leave, and nothing has looked since.
     pub(super) must_look: bool,
@@ -84,6 +87,8 @@ pub(super) struct Lowering<'a> {
     pub(super) multiplies_polynomials: bool,
     pub(super) region: &'a Region,
     pub(super) entries: Vec<SlotState>,
+    /// What is known of numbers where each block begins.
+    pub(super) known: Vec<Known>,
     pub(super) frames: Vec<Frame>,
     /// For each block that is one of a loop's several heads, which.
     head_number: Vec<Option<u32>>,
@@ -113,6 +118,7 @@ impl<'a> Lowering<'a> {
             at: 0,
             insn: 0,
             state: SlotState::default(),
+            kept: SlotSet::EMPTY,
             floats: Floats::default(),
             must_look: false,
             slots: Box::new([u32::MAX; SLOTS]),
@@ -123,6 +129,7 @@ impl<'a> Lowering<'a> {
             multiplies_polynomials: false,
             region,
             entries: Vec::new(),
+            known: Vec::new(),
             frames: Vec::new(),
             head_number: vec![None; region.blocks.len() + 1],
             is_head: vec![false; region.blocks.len() + 1],
@@ -134,6 +141,10 @@ impl<'a> Lowering<'a> {
     pub(super) fn write(&mut self) {
         let parts = shape(self.region, self.jumps);
         let (entries, used) = at_entries(self.region, &parts, self.helpers);
+        self.known = match self.float_environment {
+            Some(_) => known_at_entries(self.region, &parts, self.jumps, self.helpers, &entries),
+            None => vec![Known::default(); entries.len()],
+        };
         self.entries = entries;
         for slot in used.iter() {
             self.slots[usize::from(slot.0)] = self.code.local(ValType::I64);
@@ -265,15 +276,19 @@ impl<'a> Lowering<'a> {
         let region = self.region;
         self.block = &region.blocks[number];
         self.state = self.entries[number];
+        self.kept = self.state.valid;
         self.at = self.block.start;
         self.insn = 0;
         self.must_look = false;
-        self.floats.known.forget();
+        self.floats.known = self.known[number].clone();
         let ops = &self.block.block;
         self.uses = Uses::new(ops, self.helpers);
         self.places.clear();
         self.places.resize(ops.ops.len(), Place::Nowhere);
         self.count_down(self.is_head[number]);
+        if self.is_head[number] {
+            self.look_at_head();
+        }
         let ends = self.uses.ends();
         let mut first = true;
         for (at, op) in ops.ops.iter().enumerate() {
@@ -394,7 +409,7 @@ impl<'a> Lowering<'a> {
         let Way::Block(to) = way else { return None };
         let entry = self.entries[to];
         let is_enough = self.state.is_enough_for(&entry);
-        let plain = is_enough && self.head_number[to].is_none() && !self.must_look;
+        let plain = is_enough && self.head_number[to].is_none() && !self.must_look && !self.knows_less_than(to);
         plain.then(|| self.depth_of(to))
     }
 
@@ -434,6 +449,9 @@ impl<'a> Lowering<'a> {
         let (slots, pairs) = self.state.unloaded(&entry);
         slots.iter().for_each(|slot| self.load_slot(slot));
         pairs.iter().for_each(|pair| self.load_pair(pair));
+        if self.knows_less_than(to) {
+            self.demand_look();
+        }
         if let Some(number) = self.head_number[to] {
             let local = self.head_local();
             self.code.put().i32_const(number as i32).local_set(local);

@@ -91,7 +91,7 @@ impl Lowering<'_> {
     pub(super) fn rare_call_out(&mut self, call: CallOut, what: u16, push: impl FnOnce(&mut Self)) {
         self.store_dirty();
         self.call_out(call, what, push);
-        self.reload_pairs();
+        self.reload();
     }
 
     /// Looks an access up in its page's own place in the TLB: what is called looks into the other. What is written

@@ -1,6 +1,6 @@
 //! From a region to the bytes of a wasm module, which run in any engine: a browser's, or one inside a native program.
 //!
-//! `uses` decides which values are kept in locals; `function` walks the blocks, `ops`, `products`, `memory`, `vectors` and
+//! `uses` decides which values are kept in locals; `function` walks the blocks, `ops`, `products`, `memory`, `vectors` with `lanes`, and
 //! `floats` write operations, `switch` indirect jumps, `exits` the ways out. What the module and its host agree on is in [`abi`] and
 //! [`crate::lower::calls`].
 
@@ -10,6 +10,7 @@ pub mod dispatcher;
 mod exits;
 mod floats;
 mod function;
+mod lanes;
 mod memory;
 mod ops;
 mod products;

@@ -28,7 +28,7 @@ impl Lowering<'_> {
         self.floats.known.after(op, &self.block.block, ordinary);
     }
 
-    fn push_pair(&mut self, slot: Slot) {
+    pub(super) fn push_pair(&mut self, slot: Slot) {
         self.load_pair(slot);
         let local = self.pair_local(slot);
         self.code.put().local_get(local);
@@ -77,8 +77,9 @@ impl Lowering<'_> {
         self.push_pair(from);
         let mut put = self.code.put();
         match len_bytes {
-            4 => put.v128_store32_lane(unaligned(), 0),
-            8 => put.v128_store64_lane(unaligned(), 0),
+            // Not by the stores of lanes, of which hosts make more than one instruction.
+            4 => put.f32x4_extract_lane(0).f32_store(unaligned()),
+            8 => put.f64x2_extract_lane(0).f64_store(unaligned()),
             _ => put.v128_store(unaligned()),
         };
         self.begin_miss();
@@ -102,9 +103,9 @@ impl Lowering<'_> {
 
     /// The same of an operation that is in line nearly always. It finds pairs in memory, and cannot fail.
     fn rare_call_out_on(&mut self, call: CallOut, site: VectorSite, number: Option<u32>) {
-        self.store_pairs(self.state.dirty_pairs);
+        self.store_dirty();
         self.call_out_on(call, site, number);
-        self.reload_pairs();
+        self.reload();
     }
 
     /// Gives the form of the result if no number in it is subnormal.
@@ -177,7 +178,7 @@ impl Lowering<'_> {
             ($($op:ident => $name:ident,)*) => {
                 match op {
                     $(V::$op => put(self, &|put| { put.$name(); }),)*
-                    _ => self.push_longer(op, [to, a, b]),
+                    _ => self.push_longer(op, imm, [to, a, b]),
                 }
             };
         }
@@ -354,60 +355,6 @@ impl Lowering<'_> {
         };
         put.i64x2_replace_lane(0);
         self.code.release(low);
-        true
-    }
-
-    /// Operations of a few instructions.
-    fn push_longer(&mut self, op: VectorOp, [to, a, b]: [Slot; 3]) -> bool {
-        use VectorOp as V;
-        match op {
-            V::Andn => {
-                self.push_pair(b);
-                self.push_pair(a);
-                self.code.put().v128_andnot();
-            }
-            // Bits 6 to 4 of a place do not count; wasm gives zero for any place from 16 on.
-            V::Pshufb => {
-                self.push_pair(a);
-                self.push_pair(b);
-                self.code.put().v128_const(i128::from_le_bytes([0x8f; 16])).v128_and().i8x16_swizzle();
-            }
-            V::Pblendvb | V::Blendvps | V::Blendvpd => {
-                self.push_pair(a);
-                self.push_pair(to);
-                self.code.put().v128_const(0);
-                self.push_pair(b);
-                let mut put = self.code.put();
-                match op {
-                    V::Pblendvb => put.i8x16_gt_s(),
-                    V::Blendvps => put.i32x4_gt_s(),
-                    _ => put.i64x2_gt_s(),
-                };
-                put.v128_bitselect();
-            }
-            V::Pmuludq => {
-                for of in [a, b] {
-                    self.push_pair(of);
-                    self.code.put().v128_const(0xffff_ffff_0000_0000_ffff_ffff).v128_and();
-                }
-                self.code.put().i64x2_mul();
-            }
-            V::Pmulhw | V::Pmulhuw => {
-                for high in [false, true] {
-                    self.push_pair(a);
-                    self.push_pair(b);
-                    let mut put = self.code.put();
-                    match (op, high) {
-                        (V::Pmulhw, false) => put.i32x4_extmul_low_i16x8_s(),
-                        (V::Pmulhw, true) => put.i32x4_extmul_high_i16x8_s(),
-                        (_, false) => put.i32x4_extmul_low_i16x8_u(),
-                        (_, true) => put.i32x4_extmul_high_i16x8_u(),
-                    };
-                }
-                self.code.put().i8x16_shuffle(units(2, |at| 2 * at + 1));
-            }
-            _ => return false,
-        }
         true
     }
 

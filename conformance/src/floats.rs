@@ -7,12 +7,14 @@ use c2w_decoders::riscv64::guest::Riscv64;
 use c2w_decoders::riscv64::regs as riscv64_regs;
 use c2w_decoders::x86_64::guest::X86_64;
 use c2w_decoders::x86_64::regs as x86_64_regs;
+use c2w_engine::addr::Width::W64;
 use c2w_engine::cpu::Cpu;
 use c2w_engine::emit::{Slot, VectorExtract, VectorInsert, VectorOp};
 use c2w_engine::guest::Guest;
 use c2w_engine::host::regions::{Left, RegionHost};
 use c2w_engine::ir::block::{Block, Op, Value};
 use c2w_engine::ir::region::{Region, RegionBlock, Way, Ways};
+use c2w_engine::ir::ops::{Binary, Cond};
 use c2w_engine::ir::vector::boxed::BOX;
 
 /// A guest's side of it.
@@ -23,6 +25,8 @@ pub trait FloatGuest: Guest {
     fn register(number: u8) -> Slot;
     /// Where integers are.
     const INTEGER: Slot;
+    /// Where loops are counted.
+    const COUNTER: Slot;
     /// Contents of the slots of the environment; in the first ones it is plain.
     fn environments(cpu: &mut Cpu<Self>) -> Vec<Vec<(Slot, u64)>>;
 }
@@ -30,6 +34,7 @@ pub trait FloatGuest: Guest {
 impl FloatGuest for X86_64 {
     const ALONE: bool = false;
     const INTEGER: Slot = x86_64_regs::RAX;
+    const COUNTER: Slot = x86_64_regs::RBX;
 
     fn register(number: u8) -> Slot {
         x86_64_regs::vector(number)
@@ -46,6 +51,7 @@ impl FloatGuest for X86_64 {
 impl FloatGuest for Riscv64 {
     const ALONE: bool = true;
     const INTEGER: Slot = riscv64_regs::x(10);
+    const COUNTER: Slot = riscv64_regs::x(11);
 
     fn register(number: u8) -> Slot {
         riscv64_regs::f(number)
@@ -251,15 +257,26 @@ impl<G: FloatGuest, H: RegionHost<G>> Bench<G, H> {
     /// # Panics
     /// If they leave something else than the interpreter.
     pub fn check(&mut self, steps: &[Step], inputs: impl Iterator<Item = (usize, [[u64; 2]; 4], u64)>) {
+        let block = Self::block(steps);
+        let block = RegionBlock { block, start: 0, insns: 1, weight: 1, ways: Ways::One(Way::Out(4)) };
+        let interpret = |this: &mut Self| this.interpret(steps);
+        self.check_region(&format!("{steps:x?}"), Region { blocks: vec![block] }, interpret, inputs);
+    }
+
+    fn check_region(
+        &mut self,
+        what: &str,
+        region: Region,
+        interpret: impl Fn(&mut Self),
+        inputs: impl Iterator<Item = (usize, [[u64; 2]; 4], u64)>,
+    ) {
         // Hosts have room for some thousands.
         if self.compiled == 4000 {
             self.host.discard().expect("all can be discarded");
             self.compiled = 0;
         }
         self.compiled += 1;
-        let block = Self::block(steps);
-        let block = RegionBlock { block, start: 0, insns: 1, weight: 1, ways: Ways::One(Way::Out(4)) };
-        let code = self.host.compile(&Region { blocks: vec![block] }, 0).expect("regions are valid");
+        let code = self.host.compile(&region, 0).expect("regions are valid");
         let start = self.cpu.pc;
         let before = self.cpu.slots.to_vec();
         for (environment, registers, integer) in inputs {
@@ -271,17 +288,18 @@ impl<G: FloatGuest, H: RegionHost<G>> Bench<G, H> {
                 self.cpu.set_vector(G::register(number), value);
             }
             self.cpu.slots[usize::from(G::INTEGER.0)] = integer;
+            self.cpu.slots[usize::from(G::COUNTER.0)] = integer % 5;
             let input = self.cpu.slots.to_vec();
             self.cpu.pc = start;
             let left = self.host.enter(&mut self.cpu, code, 100).expect("regions run");
-            assert!(matches!(left, Left::Unlinked(_)), "{steps:?}: {left:?}");
+            assert!(matches!(left, Left::Unlinked(_)), "{what}: {left:?}");
             let got = self.cpu.slots.to_vec();
             self.cpu.slots.copy_from_slice(&input);
-            self.interpret(steps);
+            interpret(self);
             for (slot, (got, want)) in got.iter().zip(self.cpu.slots.iter()).enumerate() {
                 assert_eq!(
                     got, want,
-                    "{steps:x?} of {registers:x?} and {integer:#x}: slot {slot} is {got:#x}, not {want:#x}; \
+                    "{what} of {registers:x?} and {integer:#x}: slot {slot} is {got:#x}, not {want:#x}; \
                      environment {environment:x?}"
                 );
             }
@@ -336,67 +354,146 @@ impl<G: FloatGuest, H: RegionHost<G>> Bench<G, H> {
 
     /// Runs chains of operations, which know of each other's results.
     pub fn chains(&mut self, count: usize) {
-        /// What moves numbers between operations.
-        const MOVES: [VectorOp; 12] = [
-            VectorOp::Copy,
-            VectorOp::Movq,
-            VectorOp::Movss,
-            VectorOp::Movsd,
-            VectorOp::Xor,
-            VectorOp::Shufps,
-            VectorOp::Shufpd,
-            VectorOp::Pshufd,
-            VectorOp::Punpckldq,
-            VectorOp::Punpcklqdq,
-            VectorOp::Movddup,
-            VectorOp::Blendpd,
-        ];
-        const ALONE_MOVES: [VectorOp; 6] = [
-            VectorOp::Copy,
-            VectorOp::Box32,
-            VectorOp::FmoveS,
-            VectorOp::FnegS,
-            VectorOp::FabsD,
-            VectorOp::FnegD,
-        ];
-        let alone = G::ALONE;
-        let moves: &[VectorOp] = if alone { &ALONE_MOVES } else { &MOVES };
-        let floats: Vec<_> =
-            VectorOp::ALL.iter().copied().filter(|op| op.is_float() && op.is_alone() == alone).collect();
-        let inserts: Vec<_> =
-            VectorInsert::ALL.iter().copied().filter(|op| op.is_float() && op.is_alone() == alone).collect();
-        let extracts: Vec<_> =
-            VectorExtract::ALL.iter().copied().filter(|op| op.is_float() && op.is_alone() == alone).collect();
         let mut random = Random(11);
         for _ in 0..count {
-            let register = |random: &mut Random| random.below(4) as u8;
-            let steps: Vec<Step> = (0..8)
-                .map(|_| {
-                    let registers = [(); 3].map(|()| register(&mut random));
-                    match random.below(10) {
-                        0 => Step::Insert(random.pick(&inserts), registers[0]),
-                        1 => Step::Extract(random.pick(&extracts), [registers[0], registers[1]]),
-                        2 | 3 => Step::Vector(random.pick(moves), random.draw() as u8, registers),
-                        _ => {
-                            let op = random.pick(&floats);
-                            let beyond = if op.names_third_pair() { 4 } else { 16 };
-                            Step::Vector(op, random.below(beyond) as u8, registers)
-                        }
-                    }
-                })
-                .collect();
-            let inputs: Vec<_> = (0..40)
-                .map(|_| {
-                    // A plain one, mostly.
-                    let environment = if random.below(4) == 0 { random.below(100) as usize } else { 0 };
-                    (
-                        environment,
-                        [(); 4].map(|()| operand(&mut random, alone)),
-                        random.draw() >> random.below(64),
-                    )
-                })
-                .collect();
+            let steps = steps::<G>(&mut random, 8);
+            let inputs: Vec<_> = (0..40).map(|_| input::<G>(&mut random)).collect();
             self.check(&steps, inputs.into_iter());
         }
     }
+
+    /// Runs loops of operations, whose blocks know of each other's results: the second block is the head, two in the middle
+    /// are run by turns, and the last one follows the loop.
+    pub fn loops(&mut self, count: usize) {
+        const HEAD: usize = 1;
+        const TURNS: [usize; 2] = [2, 3];
+        const END: usize = 4;
+        let mut random = Random(17);
+        for _ in 0..count {
+            let steps: Vec<Vec<Step>> = (0..6)
+                .map(|_| {
+                    let length = random.below(4) as usize;
+                    steps::<G>(&mut random, length)
+                })
+                .collect();
+            let blocks = steps.iter().enumerate().map(|(number, steps)| {
+                let mut block = Self::block(steps);
+                let mut push = |op| {
+                    block.ops.push(op);
+                    Value(block.ops.len() as u32 - 1)
+                };
+                let start = 4 * number as i64;
+                let ways = match number {
+                    HEAD => {
+                        let (count, one) = (push(Op::Get(G::COUNTER)), push(Op::Const(1)));
+                        let odd = push(Op::Binary { op: Binary::And, w: W64, a: count, b: one });
+                        push(Op::BranchRelative { cond: odd, displacement: 4 });
+                        Ways::Branch { taken: Way::Block(TURNS[0]), next: Way::Block(TURNS[1]) }
+                    }
+                    END => {
+                        let (count, one) = (push(Op::Get(G::COUNTER)), push(Op::Const(1)));
+                        let less = push(Op::Binary { op: Binary::Sub, w: W64, a: count, b: one });
+                        push(Op::Set { slot: G::COUNTER, value: less });
+                        let zero = push(Op::Const(0));
+                        let again = push(Op::Compare { cond: Cond::LtS, w: W64, a: zero, b: less });
+                        push(Op::BranchRelative { cond: again, displacement: -12 });
+                        Ways::Branch { taken: Way::Block(HEAD), next: Way::Block(END + 1) }
+                    }
+                    number if number == TURNS[0] => Ways::One(Way::Block(END)),
+                    number if number > END => Ways::One(Way::Out(start + 4)),
+                    number => Ways::One(Way::Block(number + 1)),
+                };
+                RegionBlock { block, start, insns: 1, weight: 1, ways }
+            });
+            let region = Region { blocks: blocks.collect() };
+            let interpret = |this: &mut Self| {
+                let counter = usize::from(G::COUNTER.0);
+                this.interpret(&steps[0]);
+                loop {
+                    this.interpret(&steps[HEAD]);
+                    let turn = TURNS[1 - (this.cpu.slots[counter] & 1) as usize];
+                    this.interpret(&steps[turn]);
+                    this.interpret(&steps[END]);
+                    let left = this.cpu.slots[counter].wrapping_sub(1);
+                    this.cpu.slots[counter] = left;
+                    if left as i64 <= 0 {
+                        break;
+                    }
+                }
+                this.interpret(&steps[END + 1]);
+            };
+            let inputs: Vec<_> = (0..40).map(|_| input::<G>(&mut random)).collect();
+            self.check_region(&format!("{steps:x?}"), region, interpret, inputs.into_iter());
+        }
+    }
+}
+
+/// An environment, which is a plain one mostly, contents of registers, and an integer.
+fn input<G: FloatGuest>(random: &mut Random) -> (usize, [[u64; 2]; 4], u64) {
+    let environment = if random.below(4) == 0 { random.below(100) as usize } else { 0 };
+    // Now and then all are ordinary.
+    let ordinary = random.below(3) == 0;
+    let register = |random: &mut Random| {
+        let number = random.draw() as f64 / 1e19 + 0.125;
+        let single = u64::from((number as f32).to_bits());
+        match (ordinary, random.below(2), G::ALONE) {
+            (false, ..) => operand(random, G::ALONE),
+            (_, 0, true) => [BOX | single, 0],
+            (_, _, true) => [number.to_bits(), 0],
+            (_, 0, false) => [single | single << 32; 2],
+            _ => [number.to_bits(); 2],
+        }
+    };
+    let registers = [(); 4].map(|()| register(random));
+    (environment, registers, random.draw() >> random.below(64))
+}
+
+/// Operations on four registers, and what moves numbers between them.
+fn steps<G: FloatGuest>(random: &mut Random, length: usize) -> Vec<Step> {
+    /// What moves numbers between operations.
+    const MOVES: [VectorOp; 12] = [
+        VectorOp::Copy,
+        VectorOp::Movq,
+        VectorOp::Movss,
+        VectorOp::Movsd,
+        VectorOp::Xor,
+        VectorOp::Shufps,
+        VectorOp::Shufpd,
+        VectorOp::Pshufd,
+        VectorOp::Punpckldq,
+        VectorOp::Punpcklqdq,
+        VectorOp::Movddup,
+        VectorOp::Blendpd,
+    ];
+    const ALONE_MOVES: [VectorOp; 6] = [
+        VectorOp::Copy,
+        VectorOp::Box32,
+        VectorOp::FmoveS,
+        VectorOp::FnegS,
+        VectorOp::FabsD,
+        VectorOp::FnegD,
+    ];
+    let alone = G::ALONE;
+    let moves: &[VectorOp] = if alone { &ALONE_MOVES } else { &MOVES };
+    let floats: Vec<_> =
+        VectorOp::ALL.iter().copied().filter(|op| op.is_float() && op.is_alone() == alone).collect();
+    let inserts: Vec<_> =
+        VectorInsert::ALL.iter().copied().filter(|op| op.is_float() && op.is_alone() == alone).collect();
+    let extracts: Vec<_> =
+        VectorExtract::ALL.iter().copied().filter(|op| op.is_float() && op.is_alone() == alone).collect();
+    let register = |random: &mut Random| random.below(4) as u8;
+    let step = |random: &mut Random| {
+        let registers = [(); 3].map(|()| register(random));
+        match random.below(10) {
+            0 => Step::Insert(random.pick(&inserts), registers[0]),
+            1 => Step::Extract(random.pick(&extracts), [registers[0], registers[1]]),
+            2 | 3 => Step::Vector(random.pick(moves), random.draw() as u8, registers),
+            _ => {
+                let op = random.pick(&floats);
+                let beyond = if op.names_third_pair() { 4 } else { 16 };
+                Step::Vector(op, random.below(beyond) as u8, registers)
+            }
+        }
+    };
+    (0..length).map(|_| step(random)).collect()
 }

@@ -46,6 +46,11 @@ macro_rules! on_all {
             }
 
             #[test]
+            fn loops_are_exact() {
+                super::$bench().loops(1000);
+            }
+
+            #[test]
             fn ordinary_numbers_stay_in_line() {
                 super::in_line(super::$bench());
             }

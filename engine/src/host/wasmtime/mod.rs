@@ -313,6 +313,7 @@ fn config(space: &Space) -> Config {
         .generate_address_map(false)
         .native_unwind_info(false)
         .memory_init_cow(false)
+        .table_lazy_init(false)
         .memory_may_move(false)
         .memory_reservation(space::REACH_BYTES as u64)
         .memory_guard_size(space::GUARD_BYTES as u64)

@@ -189,7 +189,10 @@ impl FloatCode for Lowering<'_> {
     }
 
     fn is_slow(&mut self) -> u32 {
-        self.is_slow_local()
+        // With a mask of all that it may be, for which hosts test it where it lies, without reading it twice.
+        let is_slow = self.is_slow_local();
+        self.push(&[is_slow]).i32_const(0xffff).i32_and();
+        self.taken(ValType::I32)
     }
 
     fn slow_if(&mut self, form: Form, condition: u32) {

@@ -14,7 +14,7 @@ use crate::lower::floats::{Known, known_at_entries};
 use crate::lower::layout::Layout;
 use crate::lower::links::{Plan, is_linked};
 use crate::lower::shape::{Loop, Part, shape};
-use crate::lower::slots::{SlotSet, SlotState, at_entries};
+use crate::lower::slots::{SlotState, at_entries};
 use wasm_encoder::{BlockType, ValType};
 
 /// Where a value is.
@@ -69,8 +69,6 @@ pub(super) struct Lowering<'a> {
     pub(super) at: i64,
     pub(super) insn: u32,
     pub(super) state: SlotState,
-    /// Slots that the loop around the block keeps in locals.
-    pub(super) kept: SlotSet,
     pub(super) floats: Floats,
     /// A call-out in this block may ask to leave, and nothing has looked since.
     pub(super) must_look: bool,
@@ -118,7 +116,6 @@ impl<'a> Lowering<'a> {
             at: 0,
             insn: 0,
             state: SlotState::default(),
-            kept: SlotSet::EMPTY,
             floats: Floats::default(),
             must_look: false,
             slots: Box::new([u32::MAX; SLOTS]),
@@ -276,7 +273,6 @@ impl<'a> Lowering<'a> {
         let region = self.region;
         self.block = &region.blocks[number];
         self.state = self.entries[number];
-        self.kept = self.state.valid;
         self.at = self.block.start;
         self.insn = 0;
         self.must_look = false;

@@ -91,7 +91,7 @@ impl Lowering<'_> {
     pub(super) fn rare_call_out(&mut self, call: CallOut, what: u16, push: impl FnOnce(&mut Self)) {
         self.store_dirty();
         self.call_out(call, what, push);
-        self.reload();
+        self.reload_pairs();
     }
 
     /// Looks an access up in its page's own place in the TLB: what is called looks into the other. What is written
@@ -137,9 +137,10 @@ impl Lowering<'_> {
 
     /// Pushes the linear address of an access that the TLB allows.
     pub(super) fn push_linear(&mut self, looked: &Looked) {
-        let addend = aligned(self.layout.addend(self.data_context), 3);
+        // The low half is enough, and a sum of 32 bits need not be cut off.
+        let addend = aligned(self.layout.addend(self.data_context), 2);
         let mut put = self.code.put();
-        put.local_get(looked.entry).i64_load(addend).local_get(looked.addr.local).i64_add().i32_wrap_i64();
+        put.local_get(looked.addr.local).i32_wrap_i64().local_get(looked.entry).i32_load(addend).i32_add();
     }
 
     fn read(&mut self, value: Value, call: CallOut, tag: Tag, w: Width, addr: Value) {

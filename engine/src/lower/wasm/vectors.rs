@@ -103,9 +103,9 @@ impl Lowering<'_> {
 
     /// The same of an operation that is in line nearly always. It finds pairs in memory, and cannot fail.
     fn rare_call_out_on(&mut self, call: CallOut, site: VectorSite, number: Option<u32>) {
-        self.store_dirty();
+        self.store_pairs(self.state.dirty_pairs);
         self.call_out_on(call, site, number);
-        self.reload();
+        self.reload_pairs();
     }
 
     /// Gives the form of the result if no number in it is subnormal.

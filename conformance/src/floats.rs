@@ -203,6 +203,8 @@ impl<G: FloatGuest, H: RegionHost<G>> Bench<G, H> {
     /// One for this host.
     pub fn new(mut cpu: Cpu<G>, host: H) -> Self {
         let environments = G::environments(&mut cpu);
+        // No device asks for anything, for which code would be left.
+        cpu.attention.take();
         Self { cpu, host, environments, compiled: 0 }
     }
 

@@ -103,7 +103,7 @@ impl Lowering<'_> {
         if self.floats.known.is_nothing() {
             return;
         }
-        let is_slow = self.is_slow_local();
+        let is_slow = self.is_slow();
         self.code.put().local_get(is_slow);
         self.begin_other(false);
         let wanted = self.floats.known.clone();

@@ -13,8 +13,8 @@ use c2w_engine::emit::{Slot, VectorExtract, VectorInsert, VectorOp};
 use c2w_engine::guest::Guest;
 use c2w_engine::host::regions::{Left, RegionHost};
 use c2w_engine::ir::block::{Block, Op, Value};
-use c2w_engine::ir::region::{Region, RegionBlock, Way, Ways};
 use c2w_engine::ir::ops::{Binary, Cond};
+use c2w_engine::ir::region::{Region, RegionBlock, Way, Ways};
 use c2w_engine::ir::vector::boxed::BOX;
 
 /// A guest's side of it.

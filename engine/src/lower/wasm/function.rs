@@ -405,7 +405,8 @@ impl<'a> Lowering<'a> {
         let Way::Block(to) = way else { return None };
         let entry = self.entries[to];
         let is_enough = self.state.is_enough_for(&entry);
-        let plain = is_enough && self.head_number[to].is_none() && !self.must_look && !self.knows_less_than(to);
+        let plain =
+            is_enough && self.head_number[to].is_none() && !self.must_look && !self.knows_less_than(to);
         plain.then(|| self.depth_of(to))
     }
 

@@ -11,11 +11,12 @@ use c2w_engine::addr::Width::W64;
 use c2w_engine::cpu::Cpu;
 use c2w_engine::emit::{Slot, VectorExtract, VectorInsert, VectorOp};
 use c2w_engine::guest::Guest;
-use c2w_engine::host::regions::{Left, RegionHost};
+use c2w_engine::host::regions::{Compiler, Left, RegionHost};
 use c2w_engine::ir::block::{Block, Op, Value};
 use c2w_engine::ir::ops::{Binary, Cond};
 use c2w_engine::ir::region::{Region, RegionBlock, Way, Ways};
 use c2w_engine::ir::vector::boxed::BOX;
+use c2w_engine::lower::links::Plan;
 
 /// A guest's side of it.
 pub trait FloatGuest: Guest {
@@ -203,8 +204,9 @@ impl<G: FloatGuest, H: RegionHost<G>> Bench<G, H> {
     /// One for this host.
     pub fn new(mut cpu: Cpu<G>, host: H) -> Self {
         let environments = G::environments(&mut cpu);
-        // No device asks for anything, for which code would be left.
+        // Nothing asks for a look, for which heads of loops would be left.
         cpu.attention.take();
+        cpu.looked();
         Self { cpu, host, environments, compiled: 0 }
     }
 
@@ -262,13 +264,15 @@ impl<G: FloatGuest, H: RegionHost<G>> Bench<G, H> {
         let block = Self::block(steps);
         let block = RegionBlock { block, start: 0, insns: 1, weight: 1, ways: Ways::One(Way::Out(4)) };
         let interpret = |this: &mut Self| this.interpret(steps);
-        self.check_region(&format!("{steps:x?}"), Region { blocks: vec![block] }, interpret, inputs);
+        let region = Region { blocks: vec![block] };
+        self.check_region(&format!("{steps:x?}"), region, Vec::new(), interpret, inputs);
     }
 
     fn check_region(
         &mut self,
         what: &str,
         region: Region,
+        jumps: Vec<usize>,
         interpret: impl Fn(&mut Self),
         inputs: impl Iterator<Item = (usize, [[u64; 2]; 4], u64)>,
     ) {
@@ -278,7 +282,10 @@ impl<G: FloatGuest, H: RegionHost<G>> Bench<G, H> {
             self.compiled = 0;
         }
         self.compiled += 1;
-        let code = self.host.compile(&region, 0).expect("regions are valid");
+        let plan = self.host.plan(&region, 0).expect("there is room");
+        let plan = Plan { jumps, ..plan };
+        let compiled = self.host.compiler().compile(&region, plan).expect("regions are valid");
+        let code = self.host.install(&compiled).expect("there is room");
         let start = self.cpu.pc;
         let before = self.cpu.slots.to_vec();
         for (environment, registers, integer) in inputs {
@@ -364,15 +371,18 @@ impl<G: FloatGuest, H: RegionHost<G>> Bench<G, H> {
         }
     }
 
-    /// Runs loops of operations, whose blocks know of each other's results: the second block is the head, two in the middle
-    /// are run by turns, and the last one follows the loop.
+    /// Runs loops of operations, whose blocks know of each other's results. One of two blocks leads to the loop, in every other
+    /// region by an indirect jump, and by turns one of two is run in it.
     pub fn loops(&mut self, count: usize) {
-        const HEAD: usize = 1;
-        const TURNS: [usize; 2] = [2, 3];
-        const END: usize = 4;
+        const WAYS_IN: [usize; 2] = [1, 2];
+        const HEAD: usize = 3;
+        const TURNS: [usize; 2] = [4, 5];
+        const END: usize = 6;
+        const AFTER: usize = 7;
         let mut random = Random(17);
-        for _ in 0..count {
-            let steps: Vec<Vec<Step>> = (0..6)
+        for round in 0..count {
+            let jumps = round % 2 == 1;
+            let steps: Vec<Vec<Step>> = (0..=AFTER)
                 .map(|_| {
                     let length = random.below(4) as usize;
                     steps::<G>(&mut random, length)
@@ -385,36 +395,45 @@ impl<G: FloatGuest, H: RegionHost<G>> Bench<G, H> {
                     Value(block.ops.len() as u32 - 1)
                 };
                 let start = 4 * number as i64;
+                let to = |block: usize| 4 * block as i64 - start;
                 let ways = match number {
-                    HEAD => {
+                    0 | HEAD => {
+                        let [odd, even] = if number == 0 { WAYS_IN } else { TURNS };
                         let (count, one) = (push(Op::Get(G::COUNTER)), push(Op::Const(1)));
-                        let odd = push(Op::Binary { op: Binary::And, w: W64, a: count, b: one });
-                        push(Op::BranchRelative { cond: odd, displacement: 4 });
-                        Ways::Branch { taken: Way::Block(TURNS[0]), next: Way::Block(TURNS[1]) }
+                        let cond = push(Op::Binary { op: Binary::And, w: W64, a: count, b: one });
+                        push(Op::BranchRelative { cond, displacement: to(odd) });
+                        Ways::Branch { taken: Way::Block(odd), next: Way::Block(even) }
                     }
+                    1 | 2 if jumps => {
+                        let (pc, distance) = (push(Op::Pc), push(Op::Const(to(HEAD) as u64)));
+                        let target = push(Op::Binary { op: Binary::Add, w: W64, a: pc, b: distance });
+                        push(Op::Jump { target });
+                        Ways::Indirect
+                    }
+                    1 | 2 => Ways::One(Way::Block(HEAD)),
                     END => {
                         let (count, one) = (push(Op::Get(G::COUNTER)), push(Op::Const(1)));
                         let less = push(Op::Binary { op: Binary::Sub, w: W64, a: count, b: one });
                         push(Op::Set { slot: G::COUNTER, value: less });
                         let zero = push(Op::Const(0));
-                        let again = push(Op::Compare { cond: Cond::LtS, w: W64, a: zero, b: less });
-                        push(Op::BranchRelative { cond: again, displacement: -12 });
-                        Ways::Branch { taken: Way::Block(HEAD), next: Way::Block(END + 1) }
+                        let cond = push(Op::Compare { cond: Cond::LtS, w: W64, a: zero, b: less });
+                        push(Op::BranchRelative { cond, displacement: to(HEAD) });
+                        Ways::Branch { taken: Way::Block(HEAD), next: Way::Block(AFTER) }
                     }
-                    number if number == TURNS[0] => Ways::One(Way::Block(END)),
-                    number if number > END => Ways::One(Way::Out(start + 4)),
-                    number => Ways::One(Way::Block(number + 1)),
+                    AFTER => Ways::One(Way::Out(start + 4)),
+                    _ => Ways::One(Way::Block(END)),
                 };
                 RegionBlock { block, start, insns: 1, weight: 1, ways }
             });
             let region = Region { blocks: blocks.collect() };
             let interpret = |this: &mut Self| {
                 let counter = usize::from(G::COUNTER.0);
+                let turn = |this: &Self| 1 - (this.cpu.slots[counter] & 1) as usize;
                 this.interpret(&steps[0]);
+                this.interpret(&steps[WAYS_IN[turn(this)]]);
                 loop {
                     this.interpret(&steps[HEAD]);
-                    let turn = TURNS[1 - (this.cpu.slots[counter] & 1) as usize];
-                    this.interpret(&steps[turn]);
+                    this.interpret(&steps[TURNS[turn(this)]]);
                     this.interpret(&steps[END]);
                     let left = this.cpu.slots[counter].wrapping_sub(1);
                     this.cpu.slots[counter] = left;
@@ -422,10 +441,11 @@ impl<G: FloatGuest, H: RegionHost<G>> Bench<G, H> {
                         break;
                     }
                 }
-                this.interpret(&steps[END + 1]);
+                this.interpret(&steps[AFTER]);
             };
             let inputs: Vec<_> = (0..40).map(|_| input::<G>(&mut random)).collect();
-            self.check_region(&format!("{steps:x?}"), region, interpret, inputs.into_iter());
+            let jumps = if jumps { vec![HEAD] } else { Vec::new() };
+            self.check_region(&format!("{steps:x?}"), region, jumps, interpret, inputs.into_iter());
         }
     }
 }

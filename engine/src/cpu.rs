@@ -195,8 +195,8 @@ impl<G: Guest> Cpu<G> {
         self.recheck | self.attention.is_set()
     }
 
-    /// Clears what [`Cpu::recheck_interrupts`] set.
-    pub(crate) fn looked(&mut self) {
+    /// Clears what [`Cpu::recheck_interrupts`] set: for who has asked the guest, or runs code without a run loop.
+    pub fn looked(&mut self) {
         self.recheck = false;
     }
 

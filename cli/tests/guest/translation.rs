@@ -34,7 +34,8 @@ fn translated_code_agrees_with_the_interpreter() {
 #[cfg(all(unix, target_arch = "x86_64"))]
 #[test]
 fn little_memory_for_code_is_enough() {
-    let (status, stdout, stderr) = parts(&run(&["--jit-memory", "4M", "--stats", "--", "sh", "-c", WORK]));
+    let options = ["--jit", "native", "--jit-memory", "4M", "--stats", "--", "sh", "-c", WORK];
+    let (status, stdout, stderr) = parts(&run(&options));
     assert_eq!((status, stdout.as_str()), (0, ANSWER), "{stderr}");
     assert!(statistic(&stderr, "generations of code dropped") > 0, "{stderr}");
     assert!(statistic(&stderr, "bytes of code and tables now") <= 4 << 20, "{stderr}");
@@ -99,9 +100,9 @@ fn memory_that_wasm_cannot_address() {
     );
 }
 
-/// Runs with a code cache; gives status, output and what was said.
+/// Runs native code with a code cache; gives status, output and what was said.
 fn run_keeping(directory: &str, command: &[&str]) -> (i32, String, String) {
-    parts(&run(&[&["--code-cache", directory, "--stats", "--"], command].concat()))
+    parts(&run(&[&["--jit", "native", "--code-cache", directory, "--stats", "--"], command].concat()))
 }
 
 #[cfg(all(unix, target_arch = "x86_64"))]
@@ -126,8 +127,18 @@ fn code_that_was_translated_before_is_not_even_decoded() {
     let last = once();
     assert!(last.0 < decoded / 2 && last.1 > 1000, "{decoded} decoded at first, then {last:?}");
     // What is there is still checked.
-    let (status, stdout, stderr) =
-        parts(&run(&["--code-cache", name, "--verify", "--stats", "--", "sh", "-c", WORK]));
+    let (status, stdout, stderr) = parts(&run(&[
+        "--jit",
+        "native",
+        "--code-cache",
+        name,
+        "--verify",
+        "--stats",
+        "--",
+        "sh",
+        "-c",
+        WORK,
+    ]));
     assert_eq!((status, stdout.as_str()), (0, ANSWER), "{stderr}");
     assert!(statistic(&stderr, "stretches checked") > 1000, "{stderr}");
 }

@@ -37,7 +37,9 @@ pub(in super::super) fn known_at_entries(
     for block in jumps.iter().copied().chain([0, region.blocks.len()]) {
         arriving[block] = Some(Known::default());
     }
-    let mut flow = Flow { region, helpers, states, arriving, entries: vec![Known::default(); count] };
+    let needs = region.blocks.iter().map(|block| Needs::of(&block.block, helpers)).collect();
+    let entries = vec![Known::default(); count];
+    let mut flow = Flow { region, helpers, states, needs, arriving, entries };
     flow.parts(shape);
     flow.entries
 }
@@ -46,6 +48,8 @@ struct Flow<'a> {
     region: &'a Region,
     helpers: &'a [HelperInfo],
     states: &'a [SlotState],
+    /// What each block asks for.
+    needs: Vec<Needs>,
     /// What all ways to a block that were followed bring; none was if there is nothing.
     arriving: Vec<Option<Known>>,
     entries: Vec<Known>,
@@ -57,7 +61,8 @@ impl Flow<'_> {
             match part {
                 Part::Block(block) if *block == self.region.blocks.len() => {}
                 Part::Block(block) => {
-                    self.entries[*block] = self.arriving[*block].clone().unwrap_or_default();
+                    let known = self.arriving[*block].clone().filter(|known| !known.is_nothing());
+                    self.entries[*block] = known.unwrap_or_default();
                     self.block(*block);
                 }
                 Part::Loop(inner) => self.loop_(part, inner),
@@ -81,11 +86,9 @@ impl Flow<'_> {
     }
 
     fn loop_(&mut self, part: &Part, inner: &Loop) {
-        let mut blocks = Vec::new();
-        part.for_each_block(&mut |block| blocks.push(block));
-        let &[head] = &inner.heads[..] else { return self.unknowing(inner, &blocks) };
+        let &[head] = &inner.heads[..] else { return self.unknowing(inner) };
         let before = self.arriving.clone();
-        let mut kept = self.needs(head, &blocks);
+        let mut kept = self.loop_needs(head, part);
         for _ in 0..ROUNDS {
             if kept.is_nothing() {
                 break;
@@ -103,29 +106,29 @@ impl Flow<'_> {
             kept = found;
         }
         self.arriving = before;
-        self.unknowing(inner, &blocks);
+        self.unknowing(inner);
     }
 
     /// A loop of which the heads know nothing.
-    fn unknowing(&mut self, inner: &Loop, blocks: &[usize]) {
+    fn unknowing(&mut self, inner: &Loop) {
         for &head in &inner.heads {
             self.arriving[head] = Some(Known::default());
         }
         self.parts(&inner.body);
-        debug_assert!(blocks.iter().any(|block| inner.heads.contains(block)));
     }
 
     /// What the blocks of a loop ask for of what is there at its head.
-    fn needs(&self, head: usize, blocks: &[usize]) -> Known {
-        let pairs = self.states[head].pairs;
-        let ends = self.region.blocks.len();
-        let mut needs = vec![Needs::default(); ends + 1];
-        for &number in blocks.iter().filter(|&&number| number != ends) {
-            needs[number] = Needs::of(&self.region.blocks[number].block, self.helpers);
-        }
+    fn loop_needs(&self, head: usize, part: &Part) -> Known {
+        // Where indirect jumps meet nothing is asked for.
+        let switch = self.region.blocks.len();
+        let mut needs = vec![Needs::default(); switch + 1];
+        let mut blocks = Vec::new();
+        part.for_each_block(&mut |block| blocks.push(block));
+        blocks.retain(|&block| block != switch);
+        blocks.iter().for_each(|&block| needs[block] = self.needs[block].clone());
         loop {
             let mut changed = false;
-            for &number in blocks.iter().rev().filter(|&&number| number != ends) {
+            for &number in blocks.iter().rev() {
                 self.region.blocks[number].ways.for_each(|way| {
                     if let Way::Block(to) = way
                         && to != head
@@ -142,7 +145,7 @@ impl Flow<'_> {
             }
         }
         let mut asked = std::mem::take(&mut needs[head].asked);
-        asked.keep_only(pairs);
+        asked.keep_only(self.states[head].pairs);
         asked
     }
 }

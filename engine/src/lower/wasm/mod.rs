@@ -1,8 +1,8 @@
 //! From a region to the bytes of a wasm module, which run in any engine: a browser's, or one inside a native program.
 //!
-//! `uses` decides which values are kept in locals; `function` walks the blocks, `ops`, `products`, `memory`, `vectors` with `lanes`, and
-//! `floats` write operations, `switch` indirect jumps, `exits` the ways out. What the module and its host agree on is in [`abi`] and
-//! [`crate::lower::calls`].
+//! `uses` decides which values are kept in locals; `function` walks the blocks, `ops`, `products`, `memory`, `vectors`,
+//! `lanes` and `floats` write operations, `switch` indirect jumps, `exits` the ways out. What the module and its host agree
+//! on is in [`abi`] and [`crate::lower::calls`].
 
 pub mod abi;
 mod code;

@@ -26,6 +26,8 @@ impl Lowering<'_> {
     /// Writes the place where all indirect jumps meet.
     pub(super) fn switch(&mut self) {
         let state = self.entries[self.region.blocks.len()];
+        // Who comes here knows different things.
+        self.floats.known.forget();
         let places: Vec<i64> = self.jumps.iter().map(|&block| self.region.blocks[block].start).collect();
         let place = self.code.temporary(ValType::I64);
         let target = self.target;

@@ -4,7 +4,7 @@
 #![cfg(all(unix, target_arch = "x86_64"))]
 
 use c2w_conformance::riscv64::random::Random;
-use c2w_conformance::x86_64::{RAM_BASE, user_machine};
+use c2w_conformance::x86_64::{difference, user_machine};
 use c2w_decoders::x86_64::guest::X86_64;
 use c2w_engine::addr::PAGE_BYTES;
 use c2w_engine::machine::Machine;
@@ -108,23 +108,6 @@ fn random_alu(random: &mut Random) -> u8 {
     (random.below(8) as u8) << 3 | 1
 }
 
-/// What differs between two machines.
-fn difference(want: &mut Machine<X86_64>, got: &mut Machine<X86_64>) -> Option<String> {
-    let counts = |machine: &Machine<X86_64>| (machine.cpu.pc, machine.cpu.retired);
-    if counts(want) != counts(got) {
-        return Some(format!("at {:x?} instead of {:x?}", counts(got), counts(want)));
-    }
-    let slots = want.cpu.slots.iter().zip(got.cpu.slots.iter()).enumerate();
-    if let Some((slot, (want, got))) = slots.into_iter().find(|(_, (want, got))| want != got) {
-        return Some(format!("slot {slot} is {got:#x} instead of {want:#x}"));
-    }
-    let memory = |machine: &Machine<X86_64>| {
-        let data = machine.cpu.ram.slice(RAM_BASE.offset(0x10_0000), 2 * PAGE_BYTES);
-        data.expect("programs work in RAM").to_vec()
-    };
-    (memory(want) != memory(got)).then(|| "memory differs".into())
-}
-
 #[test]
 fn translated_programs_go_as_interpreted_ones() {
     compare(1..=PROGRAMS, |_| {});
@@ -149,7 +132,8 @@ fn compare(seeds: std::ops::RangeInclusive<u64>, prepare: impl Fn(&mut Machine<X
             let exit = got.run(budget);
             assert!(got.divergence().is_none(), "program {seed}: {}", got.divergence().unwrap());
             assert_eq!(want.run(got.cpu.retired - want.cpu.retired), exit);
-            if let Some(difference) = difference(&mut want, &mut got) {
+            let memory = 0x10_0000..0x10_0000 + 2 * PAGE_BYTES;
+            if let Some(difference) = difference(&mut want, &mut got, memory) {
                 panic!("program {seed}, after run {run}: {difference}\n{code:02x?}");
             }
         }

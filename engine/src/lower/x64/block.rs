@@ -12,6 +12,7 @@ use super::cold::{Address, Cold, Fix, KEPT, Kept, Look};
 use super::flow::write_back;
 use super::plan::{FIRST_VECTOR, Plan, SlotSet, is_site, touches_state};
 use super::vectors::{read_vector, write_vector};
+use super::windows::Windows;
 use super::{COUNTDOWN, Features, Place, Request, STATE, Site, boxes, field, slot};
 use crate::addr::Width::{self, W64};
 use crate::emit::{Binary, Cond, SLOTS, Slot, Unary};
@@ -82,6 +83,10 @@ struct Marks {
     extended: bool,
     /// A write to a home into which the value was computed.
     done: bool,
+    /// It does not leave, whatever it is.
+    calm: bool,
+    /// It does nothing.
+    void: bool,
 }
 
 /// Memory that is kept from block to block.
@@ -115,6 +120,8 @@ pub(super) struct Emitter<'a> {
     pub features: Features,
     pub request: Request<'a>,
     pub block: &'a Block,
+    /// If this is the writing of a loop that looks nothing up.
+    pub windows: Option<&'a Windows>,
     s: &'a mut Scratch,
     sites: &'a mut Vec<Site>,
     /// Values in each register.
@@ -154,21 +161,27 @@ impl<'a> Emitter<'a> {
         sites: &'a mut Vec<Site>,
         region: &'a Region,
         index: usize,
+        windows: Option<&'a Windows>,
     ) -> Self {
         let block = &region.blocks[index];
         let mut back = false;
         block.ways.for_each(|way| back |= matches!(way, Way::Block(to) if to <= index));
-        s.analyse(&block.block, plan, request, &plan.live_out[index], back);
+        s.analyse(&block.block, plan, request, &plan.live_out[index], back, windows);
+        let (mut refs, mut spills) = ([0; 16], [0; SPILLS]);
+        if let Some(windows) = windows {
+            windows.reserve(&mut refs, &mut spills);
+        }
         Self {
             asm,
             plan,
             features,
             request,
             block: &block.block,
+            windows,
             s,
             sites,
-            refs: [0; 16],
-            spills: [0; SPILLS],
+            refs,
+            spills,
             keeps: Self::NOTHING_KEPT,
             kept_at_site: [Kept::Nowhere; KEPT],
             locked: 0,
@@ -181,6 +194,11 @@ impl<'a> Emitter<'a> {
             in_site: false,
             boxed: plan.boxed_in[index],
         }
+    }
+
+    /// Number of the operation at hand.
+    pub fn number(&self) -> u32 {
+        self.at
     }
 
     /// Writes the code of everything but a terminator that is no trap.
@@ -200,7 +218,10 @@ impl<'a> Emitter<'a> {
                 continue;
             }
             self.s.pending.retain(|pending| pending.until > at as u32);
-            self.in_site = is_site(op);
+            if self.s.marks[at].void {
+                continue;
+            }
+            self.in_site = is_site(op) && !self.s.marks[at].calm;
             self.op(at, op);
             self.in_site = false;
             if self.plan.has_singles {
@@ -421,6 +442,9 @@ impl<'a> Emitter<'a> {
     /// need not be looked up.
     fn helper(&mut self, v: Value, op: &Op, args: &[Value]) {
         let Op::Helper { id, .. } = *op else { unreachable!("the operation is a call of a helper") };
+        if self.helper_in_line(v, id, args) {
+            return;
+        }
         let effects = self.request.helpers[usize::from(id.0)].effects;
         let touches = touches_state(op, self.request.helpers);
         if touches {
@@ -574,6 +598,25 @@ impl<'a> Emitter<'a> {
         self.asm.jcc(super::asm::Cc::NS, body);
         let cold = self.asm.label();
         self.asm.jmp(cold);
+        self.leave_back(to_insns, to_start, cold);
+    }
+
+    /// The same, but what is written next goes on.
+    pub fn count_back(&mut self, to_insns: u32, to_start: i64) {
+        self.asm.alu_imm(Alu::Sub, W64, COUNTDOWN, to_insns as i32);
+        let cold = self.asm.label();
+        self.asm.jcc(super::asm::Cc::S, cold);
+        self.leave_back(to_insns, to_start, cold);
+    }
+
+    /// Between two turns that look nothing up.
+    pub fn next_in_windows(&mut self, fast: Label) {
+        if let Some(windows) = self.windows {
+            windows.emit_next(self.asm, fast);
+        }
+    }
+
+    fn leave_back(&mut self, to_insns: u32, to_start: i64, cold: Label) {
         let (insn, before) = (self.insn, self.before);
         self.insn = to_start;
         self.before = self.insns.wrapping_sub(to_insns);
@@ -611,6 +654,14 @@ fn tested(block: &Block, cond: Value) -> Option<(Width, Value, Value)> {
     (fits && block.constant(b) == Some(0) && block.constant(x).is_none()).then_some((w.min(of), x, y))
 }
 
+/// What a condition asks the common bits of, in which width, where that is all that it does.
+pub(super) fn common_bits(block: &Block, cond: Value) -> Option<(Width, Value, Value)> {
+    match *block.definition(cond) {
+        Op::Binary { op: Binary::And, w, a, b } if block.constant(a).is_none() => Some((w, a, b)),
+        _ => None,
+    }
+}
+
 /// What an address is the sum of, if it is one of something computed and a small number.
 fn sum(block: &Block, addr: Value) -> Option<(Value, i32)> {
     match *block.definition(addr) {
@@ -631,7 +682,15 @@ fn has_effect(op: &Op) -> bool {
 
 impl Scratch {
     /// Finds out what is used where, backwards.
-    fn analyse(&mut self, block: &Block, plan: &Plan, request: Request<'_>, live_out: &SlotSet, back: bool) {
+    fn analyse(
+        &mut self,
+        block: &Block,
+        plan: &Plan,
+        request: Request<'_>,
+        live_out: &SlotSet,
+        back: bool,
+        windows: Option<&Windows>,
+    ) {
         let count = block.ops.len();
         self.live.clear();
         self.pending.clear();
@@ -643,6 +702,11 @@ impl Scratch {
         self.uses.resize(count, Uses::default());
         self.marks.clear();
         self.marks.resize(count, Marks::default());
+        if let Some(windows) = windows {
+            for (at, marks) in self.marks.iter_mut().enumerate() {
+                (marks.calm, marks.void) = (windows.is_calm(at), windows.is_void(at));
+            }
+        }
         self.groups.find(block);
         self.loc.clear();
         self.loc.resize(count, Loc::Nowhere);
@@ -678,7 +742,7 @@ impl Scratch {
                 };
                 next_write[usize::from(slot.0)] = at as u32;
             }
-            if is_site(op) || self.marks[at].checks {
+            if is_site(op) && !self.marks[at].calm || self.marks[at].checks {
                 next_site = at as u32;
             }
             if touches_state(op, request.helpers) {
@@ -706,6 +770,17 @@ impl Scratch {
             {
                 self.marks[cond.0 as usize].fused = true;
                 self.compared(block, cond, use_at);
+            }
+            if let Op::BranchRelative { cond, .. }
+            | Op::TrapIf { cond, .. }
+            | Op::LookIf { cond }
+            | Op::Select { cond, .. } = *op
+                && let Some((_, a, b)) = common_bits(block, cond)
+                && self.uses[cond.0 as usize].all == 1
+            {
+                self.marks[cond.0 as usize].fused = true;
+                self.used(a, use_at);
+                self.used(b, use_at);
             }
             if let Op::Compare { .. } = *op {
                 self.compared(block, Value(use_at), use_at);
@@ -748,6 +823,7 @@ impl Scratch {
     fn is_dead(&self, at: usize, op: &Op) -> bool {
         match op {
             Op::Set { .. } => self.writes[at] == Write::Dead,
+            Op::TrapIf { .. } => self.marks[at].void,
             op => self.uses[at].all == 0 && op.result().is_some() && !has_effect(op),
         }
     }

@@ -26,6 +26,7 @@ mod ops;
 mod plan;
 pub mod stubs;
 mod vectors;
+mod windows;
 
 use crate::emit::Slot;
 use crate::guest::HelperInfo;
@@ -246,6 +247,7 @@ pub struct Lowering {
     links: Vec<Link>,
     plan: Plan,
     block: block::Scratch,
+    windows: windows::Windows,
 }
 
 impl Lowering {
@@ -258,6 +260,7 @@ impl Lowering {
             links: Vec::new(),
             plan: Plan::default(),
             block: block::Scratch::default(),
+            windows: windows::Windows::default(),
         }
     }
 

@@ -95,10 +95,10 @@ fn instruction(random: &mut Random, walks: [Walk; 2]) -> Vec<u8> {
         [&[0x48 | (a >> 3) << 2 | b >> 3][..], opcode, &[0xc0 | (a & 7) << 3 | b & 7]].concat()
     };
     match random.below(16) {
-        0 => memory(random, walk, &[], &[0x8b], a, 0xff),       // mov a, [..]
-        1 => memory(random, walk, &[], &[alu | 3], a, 0xff),    // alu a, [..]
-        2 => memory(random, walk, &[], &[alu | 1], a, 0xff),    // alu [..], a
-        3 => memory(random, walk, &[], &[0x88], a, 0xff),       // mov [..], a as a byte
+        0 => memory(random, walk, &[], &[0x8b], a, 0xff), // mov a, [..]
+        1 => memory(random, walk, &[], &[alu | 3], a, 0xff), // alu a, [..]
+        2 => memory(random, walk, &[], &[alu | 1], a, 0xff), // alu [..], a
+        3 => memory(random, walk, &[], &[0x88], a, 0xff), // mov [..], a as a byte
         4 => memory(random, walk, &[], &[0x0f, 0xb7], a, 0xff), // movzx a, word [..]
         5 => memory(random, walk, &[], &[0x0f, 0xbe], a, 0xff), // movsx a, byte [..]
         6 | 7 => {

@@ -285,7 +285,8 @@ impl Plan {
         self.live_out.clear();
         self.live_out.resize(count, SlotSet::default());
         self.summaries.clear();
-        self.summaries.extend(region.blocks.iter().map(|block| Summary::of(&block.block, helpers, |_| false)));
+        self.summaries
+            .extend(region.blocks.iter().map(|block| Summary::of(&block.block, helpers, |_| false)));
         loop {
             let mut changed = false;
             for (index, block) in region.blocks.iter().enumerate().rev() {

@@ -150,7 +150,8 @@ fn step(of: &RegionBlock, plan: &Plan, slot: Slot) -> Option<i64> {
 /// The same for a sum.
 fn step_of(of: &RegionBlock, plan: &Plan, sum: &Sum) -> Option<i64> {
     let mut terms = sum.terms.iter().flatten();
-    terms.try_fold(0i64, |all, &(slot, shift)| all.checked_add(step(of, plan, slot)?.checked_mul(1 << shift)?))
+    terms
+        .try_fold(0i64, |all, &(slot, shift)| all.checked_add(step(of, plan, slot)?.checked_mul(1 << shift)?))
 }
 
 /// Whether a condition for a trap asks for low bits of an address that are the same in every turn: it did not hold in the
@@ -387,17 +388,27 @@ fn is_loop(block: &RegionBlock, index: usize) -> bool {
     matches!(block.ways, Ways::Branch { taken, next } if (taken == Way::Block(index)) != (next == Way::Block(index)))
 }
 
-/// Whether a loop is likely to turn many times when it is entered. Of the region's first block nobody knows.
+/// Whether a loop is likely to turn many times when it is entered: it is left as often, and entered no more often than what
+/// leads to it runs. Nobody knows what leads to the region's first block, or how often what is out of the region runs.
 fn turns_often(region: &Region, index: usize) -> bool {
-    let mut entered = 0;
-    for (from, block) in region.blocks.iter().enumerate() {
-        block.ways.for_each(|way| {
+    let block = &region.blocks[index];
+    let (mut entered, mut left) = (0, 0);
+    for (from, before) in region.blocks.iter().enumerate() {
+        before.ways.for_each(|way| {
             if from != index && way == Way::Block(index) {
-                entered += u64::from(block.weight);
+                entered += u64::from(before.weight);
             }
         });
     }
-    index == 0 || u64::from(region.blocks[index].weight) >= REPEATED * entered
+    block.ways.for_each(|way| {
+        if let Way::Block(to) = way
+            && to != index
+        {
+            left = u64::from(region.blocks[to].weight);
+        }
+    });
+    let bounds = [(index != 0).then_some(entered), (left != 0).then_some(left)];
+    bounds.into_iter().flatten().min().is_none_or(|times| u64::from(block.weight) >= REPEATED * times)
 }
 
 #[cfg(test)]
@@ -435,7 +446,8 @@ mod tests {
         let mut windows = Windows::default();
         windows.find(&region, 0, &plan).then(|| {
             let list = windows.list.iter();
-            let list = list.map(|window| (window.address.number, window.len_bytes, window.writes, window.step));
+            let list =
+                list.map(|window| (window.address.number, window.len_bytes, window.writes, window.step));
             let void = (0..region.blocks[0].block.ops.len()).filter(|&at| windows.is_void(at));
             (list.collect(), void.collect())
         })
@@ -497,7 +509,10 @@ mod tests {
             ("nothing is accessed", &[]),
             ("by a slot", &[load(1), add(1, 2), set(A, 4)]),
             ("by what was loaded", &[load(1), set(A, 3)]),
-            ("to what is no sum", &[Op::Unary { op: crate::emit::Unary::Popcnt, w: W64, a: Value(1) }, load(3)]),
+            (
+                "to what is no sum",
+                &[Op::Unary { op: crate::emit::Unary::Popcnt, w: W64, a: Value(1) }, load(3)],
+            ),
             ("too far", &[load(1), Op::Const(STEP as u64 + 1), add(1, 4), set(A, 5)]),
             ("beside an access of another kind", &[load(1), Op::LoadReserved { w: W64, addr: Value(1) }]),
         ];
@@ -527,7 +542,8 @@ mod tests {
         assert!(trap(8).is_empty());
         // A trap that any other condition has may occur.
         let ops = [Op::Compare { cond: Cond::Eq, w: W64, a: Value(1), b: Value(2) }, load(1)];
-        let ops = [&ops[..], &[Op::TrapIf { cond: Value(3), cause: crate::guest::TrapCause(13), value: Value(1) }]];
+        let ops =
+            [&ops[..], &[Op::TrapIf { cond: Value(3), cause: crate::guest::TrapCause(13), value: Value(1) }]];
         assert_eq!(windows(&ops.concat()), Some((vec![(0, 8, false, 0)], vec![])));
     }
 }

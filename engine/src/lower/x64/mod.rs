@@ -10,6 +10,9 @@
 //!
 //! The same goes for pairs of slots that hold vectors and the vector registers ([`vectors`]).
 //!
+//! Accesses of a block that are near each other share one look at the TLB ([`block`]), and those of a loop that walks through
+//! memory need none for many turns ([`windows`]).
+//!
 //! Registers: RBX points into the vCPU ([`BIAS`]), R15 counts down, RAX and RCX hold nothing between operations.
 
 pub mod asm;

@@ -10,6 +10,7 @@ use c2w_engine::host::mapped::{MappedRam, Piece, Prefetcher};
 use c2w_engine::host::{cranelift, wasmtime};
 use c2w_engine::jit::any::AnyTranslator;
 use c2w_engine::jit::compiled::{self, CompiledTranslator};
+use c2w_engine::jit::hot::ReadPage;
 use c2w_engine::jit::{
     CODE_BYTES, CODE_CACHE_BYTES, CodeCache, LEAST_CODE_BYTES, MOST_CODE_BYTES, THRESHOLD, thread_ns,
 };
@@ -132,6 +133,9 @@ pub struct JitOptions {
     /// program, library, function, address, and how many instructions.
     #[arg(long, value_name = "FILE")]
     pub profile: Option<PathBuf>,
+    /// Translate everything anew, whatever earlier runs left, and note what that is.
+    #[arg(skip)]
+    pub notes_hot: bool,
 }
 
 impl Default for JitOptions {
@@ -142,7 +146,14 @@ impl Default for JitOptions {
 
 impl From<Jit> for JitOptions {
     fn from(how: Jit) -> Self {
-        Self { how, memory_bytes: CODE_BYTES, code_cache: Kept::Not, verify: false, profile: None }
+        Self {
+            how,
+            memory_bytes: CODE_BYTES,
+            code_cache: Kept::Not,
+            verify: false,
+            profile: None,
+            notes_hot: false,
+        }
     }
 }
 
@@ -150,6 +161,8 @@ impl From<Jit> for JitOptions {
 pub struct Prepared {
     options: JitOptions,
     space: Option<wasmtime::Space>,
+    /// Code that is to be made before the vCPU comes to it: a list, and the pages that it is in.
+    ahead: Option<(Vec<u8>, ReadPage)>,
 }
 
 /// Memory for a machine that goes on.
@@ -185,7 +198,7 @@ impl JitOptions {
             })?),
             Jit::Native | Jit::Cranelift | Jit::Off => None,
         };
-        Ok(Prepared { options: self, space })
+        Ok(Prepared { options: self, space, ahead: None })
     }
 }
 
@@ -198,6 +211,11 @@ impl Prepared {
     /// Where the machine is to be, if not just anywhere.
     pub fn backing(&self) -> Option<Backing> {
         self.space.as_ref().map(wasmtime::Space::backing)
+    }
+
+    /// Has the machine make code of a list of hot regions ([`hot`](c2w_engine::jit::hot)) from pages as they are read.
+    pub fn translate_ahead(&mut self, list: Vec<u8>, read: ReadPage) {
+        self.ahead = Some((list, read));
     }
 
     /// RAM that begins with pieces of a file.
@@ -236,8 +254,15 @@ impl Prepared {
                     machine.translate_on_thread();
                 }
                 machine.hesitate(HESITATION);
-                if let Some(cache) = self.options.code_cache.open(std::any::type_name::<G>(), "native") {
-                    machine.keep_code(cache);
+                let cache = self.options.code_cache.open(std::any::type_name::<G>(), "native");
+                if self.options.notes_hot {
+                    machine.note_hot();
+                    cache.map(|cache| machine.keep_code(cache.hide()));
+                } else {
+                    cache.map(|cache| machine.keep_code(cache));
+                    if let Some((list, read)) = self.ahead {
+                        machine.translate_ahead(list, read);
+                    }
                 }
             }
             (Jit::Native | Jit::Cranelift, _) => {

@@ -29,6 +29,8 @@ pub fn describe(computer: &dyn Computer, before: u64) -> String {
         line("  made anew over more blocks", translator.grown);
         line("  bytes of code", translator.code_bytes);
         line("  lost to writes", translator.invalidated);
+        line("regions translated ahead", translator.ahead);
+        line("  of these, used", translator.ahead_used);
         line("regions from the code cache", translator.recalled);
         line("  instructions in them", translator.recalled_insns);
         line("bytes of code and tables now", translator.kept_bytes);

@@ -6,6 +6,7 @@ use c2w_agent::{Event, Session, SessionError};
 use c2w_devices::backend::char::CharHost;
 use c2w_engine::guest::Guest;
 use c2w_engine::jit::TranslatorStatistics;
+use c2w_engine::jit::hot::HotRegion;
 use c2w_engine::jit::verify::VerifierStatistics;
 use c2w_engine::machine::{Exit, Machine, Statistics};
 use c2w_engine::mem::device::Request;
@@ -56,6 +57,10 @@ pub trait Computer {
     fn save_code(&mut self, _effort: Duration) -> io::Result<()> {
         Ok(())
     }
+    /// What was translated, if that is noted ([`Machine::hot_regions`]).
+    fn hot_regions(&self) -> Vec<HotRegion> {
+        Vec::new()
+    }
     /// How much translated code has been checked, if any is.
     fn verifier_statistics(&self) -> Option<VerifierStatistics> {
         None
@@ -89,6 +94,10 @@ impl<G: Guest + Saves> Computer for Machine<G> {
 
     fn save_code(&mut self, effort: Duration) -> io::Result<()> {
         Machine::save_code(self, effort)
+    }
+
+    fn hot_regions(&self) -> Vec<HotRegion> {
+        Machine::hot_regions(self)
     }
 
     fn save(&self) -> MachineState {

@@ -26,7 +26,7 @@ const ROOM_BLOCKS: usize = 1 << 15;
 const MAX_INSN_BYTES: usize = 16;
 
 /// Number of a block; valid until the cache changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BlockId(u32);
 
 impl BlockId {
@@ -591,7 +591,12 @@ impl<I: Copy> BlockCache<I> {
 
 /// Decodes instructions to the end of a block or of these bytes; gives how many bytes they take: none if not even the first
 /// one is whole.
-fn decode_run<G: Guest>(bytes: &[u8], mode: Mode, insns: &mut Vec<G::Insn>, offsets: &mut Vec<u16>) -> usize {
+pub(crate) fn decode_run<G: Guest>(
+    bytes: &[u8],
+    mode: Mode,
+    insns: &mut Vec<G::Insn>,
+    offsets: &mut Vec<u16>,
+) -> usize {
     let mut at = 0;
     for _ in 0..MAX_INSNS {
         let Some(decoded) = G::decode(&bytes[at..], mode) else { break };

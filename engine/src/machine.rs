@@ -9,6 +9,7 @@ use crate::eager::BlockEnd;
 use crate::guest::Guest;
 use crate::jit::any::AnyTranslator;
 use crate::jit::call_out::Leave;
+use crate::jit::hot::{HotRegion, ReadPage};
 use crate::jit::verify::{Divergence, Verifier, VerifierStatistics};
 use crate::jit::{CODE_BYTES, CodeCache, End, Translator, TranslatorStatistics};
 use crate::mem::device::{Board, Request};
@@ -124,6 +125,31 @@ impl<G: Guest> Machine<G> {
     pub fn hesitate(&mut self, insns: u64) {
         if let Some(AnyTranslator::Native(translator)) = &mut self.translator {
             translator.hesitate_until(self.cpu.retired.saturating_add(insns));
+        }
+    }
+
+    /// Makes the native translator, if there is one, note what it translates from now on, for [`Self::hot_regions`].
+    pub fn note_hot(&mut self) {
+        if let Some(AnyTranslator::Native(translator)) = &mut self.translator {
+            translator.note_hot();
+        }
+    }
+
+    /// What it has translated since then, in the order in which another run of the same guest should: `hot::encode` makes a
+    /// list of it.
+    pub fn hot_regions(&self) -> Vec<HotRegion> {
+        match &self.translator {
+            Some(AnyTranslator::Native(translator)) => translator.hot_regions(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Lets the thread that makes native code, if there is one, make the regions of such a list while nothing else is asked of
+    /// it, from pages of guest memory as `read` gives them. Call it after [`Self::keep_code`]: what is found there is not
+    /// made again.
+    pub fn translate_ahead(&mut self, list: Vec<u8>, read: ReadPage) {
+        if let Some(AnyTranslator::Native(translator)) = &mut self.translator {
+            translator.translate_ahead::<G>(list, read);
         }
     }
 

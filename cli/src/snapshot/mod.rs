@@ -2,11 +2,12 @@
 //!
 //! [`take`] makes one of a machine, [`live`] of one in which a container runs, [`pack`] boots the machine of a new image up to that moment, and
 //! [`resume`] makes a machine of one. An image has its pages of RAM, its state ([`Saved`]) and what a start
-//! touches ([`prefetch`]) as sections of their own.
+//! needs ([`learnt`]) as sections of their own.
 //!
 //! A state is of use to the very build that made it and to no other: what a field means may have changed. So it
 //! begins with the name of that build, and another one boots the image's kernel instead.
 
+pub mod learnt;
 pub mod live;
 pub mod pack;
 pub mod prefetch;

@@ -1,10 +1,10 @@
 //! The snapshot of a new image: its machine is booted here, up to the moment at which the agent waits for a container,
 //! or further, as the options say.
 
+use super::learnt::Learnt;
 use super::live::TextWatch;
-use super::prefetch::WorkingSet;
 use super::resume::{self, Start};
-use super::{Process, Running, programs, take};
+use super::{Process, Running, Saved, programs, take};
 use crate::console::ConsoleTail;
 use crate::container::{self, RunOptions};
 use crate::jit::{self, Jit, JitOptions, Kept};
@@ -67,8 +67,8 @@ pub fn append(writer: &mut ImageWriter, options: &SnapshotOptions) -> Result<()>
     take::append(writer, vm, running)?;
     jit::save_code(vm.computer_mut(), EFFORT);
     drop(launched);
-    let set = trial(&writer.preview()?, options).context("cannot resume the snapshot")?;
-    take::append_working_set(writer, &set)
+    let learnt = trial(&writer.preview()?, options).context("cannot resume the snapshot")?;
+    take::append_learnt(writer, &learnt)
 }
 
 fn words(command: &[Vec<u8>]) -> Vec<std::ffi::OsString> {
@@ -192,10 +192,11 @@ fn run_process(
     })
 }
 
-/// Goes on from the snapshot as a run would, and tells what that touches: the command that warmed it once more, or else
-/// a start of nothing, so that no program of the image has an effect.
-fn trial(image: &Image, options: &SnapshotOptions) -> Result<WorkingSet> {
-    let run = RunOptions { jit: options.jit(), command: words(&options.warm), ..RunOptions::default() };
+/// Goes on from the snapshot as a run would on a host that has none of its code, and tells what that needs: the command that
+/// warmed it once more, or else a start of nothing, so that no program of the image has an effect.
+fn trial(image: &Image, options: &SnapshotOptions) -> Result<Learnt> {
+    let jit = JitOptions { notes_hot: true, ..options.jit() };
+    let run = RunOptions { jit, command: words(&options.warm), ..RunOptions::default() };
     let look = RunOptions { command: Vec::new(), ..run.clone() };
     let Start::Resumed(mut launched) = resume::machine(image, &look, &mut Timeline::default())? else {
         bail!("it is not usable")
@@ -213,5 +214,6 @@ fn trial(image: &Image, options: &SnapshotOptions) -> Result<WorkingSet> {
         run_process(vm, console, false, |_, _| false)?;
     }
     jit::save_code(vm.computer_mut(), EFFORT);
-    Ok(WorkingSet::of(vm.computer().ram()))
+    let saved = Saved::of(image)?.context("there is no state")??;
+    Ok(Learnt::of(image, &saved, vm.computer().ram(), &vm.computer().hot_regions())?)
 }

@@ -33,16 +33,6 @@ impl WorkingSet {
         Self { written }
     }
 
-    /// The bytes of the profile section.
-    pub fn encode(&self) -> Result<Vec<u8>, postcard::Error> {
-        postcard::to_allocvec(self)
-    }
-
-    /// Reads a profile section. One that cannot be read is as none: it only saves time.
-    pub fn decode(bytes: &[u8]) -> Self {
-        postcard::from_bytes(bytes).unwrap_or_default()
-    }
-
     /// Makes the pages ready on a thread of its own.
     pub fn fetch(self, prefetcher: Prefetcher) {
         std::thread::spawn(move || {

@@ -1,6 +1,6 @@
 //! From an image with a snapshot to a machine that goes on from it.
 
-use super::prefetch::WorkingSet;
+use super::learnt::{Learnt, snapshot_pages};
 use super::{MachineState, Saved, StateError};
 use crate::clock::HostClock;
 use crate::console::ConsoleTail;
@@ -123,13 +123,16 @@ fn restore(image: &Image, saved: Saved, options: &RunOptions, timeline: &mut Tim
         volumes[*place] = Some(volume);
     }
     let wired = launch::wire(image, &volumes, Some(saved.machine.virtio()))?;
-    let jit = options.jit.clone().reserve(saved.memory_bytes)?;
+    let mut jit = options.jit.clone().reserve(saved.memory_bytes)?;
     let kernel = if jit.needs_kernel() { image.kernel()? } else { Vec::new() };
     let pieces = pieces(&saved.runs, section.offset);
     let mapped = jit.map(saved.memory_bytes, &section.file, &pieces).context("cannot map its memory")?;
-    let set = image.header().section(SectionId::Profile).map(|section| image.read(section.id)).transpose()?;
-    if let (Some(set), Some(prefetcher)) = (set, mapped.prefetcher) {
-        WorkingSet::decode(&set).fetch(prefetcher);
+    if image.header().section(SectionId::Profile).is_some() {
+        let learnt = Learnt::decode(&image.read(SectionId::Profile)?);
+        if let Some(prefetcher) = mapped.prefetcher {
+            learnt.written.fetch(prefetcher);
+        }
+        jit.translate_ahead(learnt.hot, snapshot_pages(image, &saved)?);
     }
     let (ram, vcpu) = (mapped.ram, mapped.vcpu);
     let start = ram.base().as_ptr() as usize;

@@ -1,6 +1,6 @@
 //! Taking a snapshot of a running machine.
 
-use super::prefetch::WorkingSet;
+use super::learnt::Learnt;
 use super::{Running, Saved};
 use crate::console::ConsoleTail;
 use crate::vm::{Step, Vm};
@@ -108,11 +108,11 @@ pub fn write(image: &Image, vm: &Vm, running: Running, output: &Path) -> Result<
     Ok(())
 }
 
-/// Appends what a start touches.
+/// Appends what a start needs.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn append_working_set(writer: &mut ImageWriter, set: &WorkingSet) -> Result<()> {
-    let bytes = set.encode().context("cannot write what a start touches")?;
+pub fn append_learnt(writer: &mut ImageWriter, learnt: &Learnt) -> Result<()> {
+    let bytes = learnt.encode().context("cannot write what a start needs")?;
     Ok(writer.add_bytes(SectionId::Profile, &bytes)?)
 }

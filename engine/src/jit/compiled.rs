@@ -344,7 +344,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             && let Some(Answer { number, made: compiled, took_ns }) = worker.answer()
         {
             self.statistics.background_ns += took_ns;
-            if let Some(pending) = self.pending.remove(&number)
+            if let Some(pending) = number.and_then(|number| self.pending.remove(&number))
                 && !pending.stale
             {
                 self.install(cache, cpu, pending, compiled);

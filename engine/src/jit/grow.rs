@@ -2,8 +2,9 @@
 //!
 //! First its code is gathered from the block cache, then a region is recorded from that, which may be done on another thread.
 
+use super::hot::{HotBlock, HotRegion};
 use crate::addr::Gva;
-use crate::cache::{BlockCache, BlockId};
+use crate::cache::{BlockCache, BlockId, decode_run};
 use crate::emit::Slot;
 use crate::guest::Guest;
 use crate::ir::block::{Block, Op};
@@ -12,7 +13,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 /// Most blocks of a region.
-const MAX_BLOCKS: usize = 64;
+pub const MAX_BLOCKS: usize = 64;
 /// Most guest instructions of a region.
 const MAX_INSNS: usize = 600;
 /// Weight of a block that runs as often as the entry.
@@ -99,23 +100,69 @@ impl<I: Copy> Code<I> {
         gathering.code
     }
 
+    /// What a region that was hot in another run is made from where this is its page; `None` if nothing can be made of it.
+    pub fn of_page<G: Guest<Insn = I>>(page: &[u8], region: &HotRegion) -> Option<Self> {
+        let mut code = Self::new();
+        for &HotBlock { start, heat } in &region.blocks {
+            let first = code.insns.len();
+            let bytes = page.get(usize::from(start)..)?;
+            let len_bytes = decode_run::<G>(bytes, region.mode, &mut code.insns, &mut code.offsets);
+            if len_bytes == 0 || code.insns.len() > MAX_INSNS || code.part_at(start.into()).is_some() {
+                code.insns.truncate(first);
+                code.offsets.truncate(first);
+                // Without its entry it is none.
+                if first == 0 {
+                    return None;
+                }
+                continue;
+            }
+            code.add_part::<G>(first, start.into(), len_bytes as u16, heat);
+        }
+        (!code.parts.is_empty()).then_some(code)
+    }
+
+    fn new() -> Self {
+        Code {
+            insns: Vec::new(),
+            offsets: Vec::new(),
+            parts: Vec::new(),
+            starts: Vec::new(),
+            jumped: Vec::new(),
+        }
+    }
+
     fn add<G: Guest<Insn = I>>(&mut self, cache: &BlockCache<I>, id: BlockId) {
         let block = cache.block(id);
         let (insns, offsets) = cache.code(id);
-        let (start, len_bytes) = (block.page_offset() as i64, block.len_bytes() as u16);
-        // The last instruction alone says where it goes.
-        let last = insns.len() - 1;
-        let ways = ways_out(&G::record(&insns[last..], &offsets[last..], len_bytes, &[]), start);
         let first = self.insns.len();
         self.insns.extend_from_slice(insns);
         self.offsets.extend_from_slice(offsets);
+        self.add_part::<G>(first, block.page_offset() as i64, block.len_bytes() as u16, block.heat());
+    }
+
+    /// Adds a block of the instructions from this one on.
+    fn add_part<G: Guest<Insn = I>>(&mut self, first: usize, start: i64, len_bytes: u16, heat: u32) {
+        // The last instruction alone says where it goes.
+        let last = self.insns.len() - 1;
+        let alone = G::record(&self.insns[last..], &self.offsets[last..], len_bytes, &[]);
         self.starts.push(start);
-        self.parts.push(Part { insns: first..self.insns.len(), len_bytes, heat: block.heat(), ways });
+        self.parts.push(Part {
+            insns: first..self.insns.len(),
+            len_bytes,
+            heat,
+            ways: ways_out(&alone, start),
+        });
     }
 
     /// Where in the page its blocks start, the entry first.
     pub fn starts(&self) -> impl Iterator<Item = u64> {
         self.starts.iter().map(|&start| start as u64)
+    }
+
+    /// What it takes to make the same region in another run.
+    pub fn blocks(&self) -> Vec<HotBlock> {
+        let block = |(&start, part): (&i64, &Part)| HotBlock { start: start as u16, heat: part.heat };
+        self.starts.iter().zip(&self.parts).map(block).collect()
     }
 
     /// The part that starts at a place.
@@ -161,13 +208,7 @@ impl<'a, I: Copy> Gathering<'a, I> {
         context: usize,
         extent: Extent,
     ) -> Self {
-        let code = Code {
-            insns: Vec::new(),
-            offsets: Vec::new(),
-            parts: Vec::new(),
-            starts: Vec::new(),
-            jumped: Vec::new(),
-        };
+        let code = Code::new();
         let mut gathering = Self { cache, entry, context, extent, code, ids: Vec::new(), next: 0 };
         gathering.add::<G>(entry);
         gathering

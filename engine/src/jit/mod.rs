@@ -11,6 +11,7 @@ use code_cache::compiled as kept;
 #[cfg(all(unix, target_arch = "x86_64"))]
 mod generations;
 pub mod grow;
+pub mod hot;
 #[cfg(all(any(feature = "wasmtime", feature = "cranelift"), not(all(unix, target_arch = "x86_64"))))]
 #[path = "code_cache/no_compiled.rs"]
 mod kept;
@@ -123,6 +124,10 @@ pub struct TranslatorStatistics {
     pub grown: u64,
     /// Bytes of code.
     pub code_bytes: u64,
+    /// Regions that another thread translated before the vCPU came to them.
+    pub ahead: u64,
+    /// Of these, those that it came to.
+    pub ahead_used: u64,
     /// Regions that came from the code cache.
     pub recalled: u64,
     /// Guest instructions in them.

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Register 3 grows by what register 1 is, down to 0; the trap ends it.
-const SUM: [[u8; 4]; 6] = [
+pub const SUM: [[u8; 4]; 6] = [
     insn(Op::Addi, 3, 0, 0),
     insn(Op::Addi, 3, 3, 2),
     insn(Op::Addi, 1, 1, -1),
@@ -18,17 +18,17 @@ const SUM: [[u8; 4]; 6] = [
     insn(Op::Break, 0, 0, 0),
 ];
 const DATA: u64 = RAM + 2 * PAGE_BYTES;
-const EFFORT: Duration = Duration::from_secs(5);
+pub const EFFORT: Duration = Duration::from_secs(5);
 
 /// A machine with code at the start of RAM, that keeps what it translates in this directory.
-fn keeping(directory: &Path, build: &str, code: &[[u8; 4]]) -> Machine<Toy> {
+pub fn keeping(directory: &Path, build: &str, code: &[[u8; 4]]) -> Machine<Toy> {
     let mut machine = machine(code);
     let cache = CodeCache::open(directory, build.as_bytes(), CODE_CACHE_BYTES).unwrap();
     assert!(machine.keep_code(cache));
     machine
 }
 
-fn run(machine: &mut Machine<Toy>, at: u64, times: u64) -> u64 {
+pub fn run(machine: &mut Machine<Toy>, at: u64, times: u64) -> u64 {
     (machine.cpu.pc, machine.cpu.slots[1], machine.cpu.slots[2]) = (Gva(at), times, DATA);
     while machine.cpu.pc.0 != HANDLER {
         machine.run(1000);
@@ -39,7 +39,7 @@ fn run(machine: &mut Machine<Toy>, at: u64, times: u64) -> u64 {
     machine.cpu.slots[3]
 }
 
-fn statistics(machine: &Machine<Toy>) -> TranslatorStatistics {
+pub fn statistics(machine: &Machine<Toy>) -> TranslatorStatistics {
     machine.translator_statistics().unwrap()
 }
 

@@ -2,6 +2,7 @@
 
 #![cfg(all(unix, target_arch = "x86_64"))]
 
+mod ahead;
 mod churn;
 #[path = "../machine/code.rs"]
 mod code;

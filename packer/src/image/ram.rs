@@ -81,6 +81,42 @@ pub fn check(runs: &[PageRun], memory_bytes: u64, section_bytes: u64) -> Result<
     if pages.checked_mul(PAGE_BYTES) == Some(section_bytes) { Ok(()) } else { Err(RunsError::Length) }
 }
 
+/// Reads single pages of a section that fits its list.
+pub struct PageReader {
+    file: File,
+    offset: u64,
+    runs: Vec<PageRun>,
+    /// How many pages of the section are before each of them.
+    before: Vec<u64>,
+}
+
+impl PageReader {
+    /// One of the section at `offset` of `file`.
+    pub fn new(file: File, offset: u64, runs: Vec<PageRun>) -> Self {
+        let mut pages = 0u64;
+        let mut count = |run: &PageRun| {
+            let before = pages;
+            pages = pages.saturating_add(run.count);
+            before
+        };
+        let before = runs.iter().map(&mut count).collect();
+        Self { file, offset, runs, before }
+    }
+
+    /// The contents of a page, by its number in RAM; `None` if it is not in the section, or cannot be read any more.
+    pub fn read(&self, page: u64) -> Option<Box<[u8]>> {
+        let number = self.runs.partition_point(|run| run.first <= page).checked_sub(1)?;
+        let within = page - self.runs[number].first;
+        if within >= self.runs[number].count {
+            return None;
+        }
+        let mut contents = vec![0; PAGE_BYTES as usize].into_boxed_slice();
+        let place = (self.before[number] + within).checked_mul(PAGE_BYTES)?.checked_add(self.offset)?;
+        self.file.read_exact_at(&mut contents, place).ok()?;
+        Some(contents)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +136,12 @@ mod tests {
         file.read_exact_at(&mut back, 4096).unwrap();
         assert_eq!(back[..4 * 4096], ram[4096..5 * 4096]);
         assert_eq!(back[4 * 4096..], ram[20 * 4096..21 * 4096]);
+        let pages = PageReader::new(file, 4096, found.clone());
+        for page in 0..41 {
+            let contents = ram.get(page * 4096..(page + 1) * 4096);
+            let is_there = (1..5).contains(&page) || page == 20;
+            assert_eq!(pages.read(page as u64).as_deref(), contents.filter(|_| is_there), "{page}");
+        }
         assert_eq!(check(&found, ram.len() as u64, len), Ok(()));
     }
 

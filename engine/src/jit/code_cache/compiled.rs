@@ -50,10 +50,6 @@ pub struct Begun {
     links: Vec<i64>,
 }
 
-fn entry(origin: &Origin, place: u64) -> Entry {
-    Entry { mode: origin.mode, context: origin.context as u8, place: place as u16 }
-}
-
 impl CompiledCache {
     /// One in this cache, of which nobody else makes use.
     pub fn new(cache: CodeCache) -> Self {
@@ -70,7 +66,7 @@ impl CompiledCache {
             Some((source, postcard::from_bytes::<Made<'_>>(made).ok()?))
         };
         let (_, (source, made)) =
-            self.0.find_by(ram, entry(origin, place), origin.page, origin.second, decode)?;
+            self.0.find_by(ram, Entry::of(origin, place), origin.page, origin.second, decode)?;
         let first = source.ranges.iter().map(|range| (origin.page, range.start.into(), range.len.into()));
         let second = origin.second.map(|second| (second, 0, source.tail.into()));
         Some(Found {
@@ -94,7 +90,7 @@ impl CompiledCache {
         links: &[i64],
     ) -> Option<Begun> {
         let (page, second) = contents(ram, origin.page, origin.second)?;
-        let entry = entry(origin, region.blocks[0].start as u64);
+        let entry = Entry::of(origin, region.blocks[0].start as u64);
         let mut bytes = Vec::new();
         let source = Source::of(region, entry, page, second, &mut bytes);
         Some(Begun {

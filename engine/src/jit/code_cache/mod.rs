@@ -7,6 +7,7 @@
 #[cfg(any(feature = "wasmtime", feature = "cranelift"))]
 pub mod compiled;
 mod directory;
+mod fresh;
 pub mod record;
 pub mod segment;
 
@@ -14,6 +15,7 @@ use crate::addr::{Gpa, Page};
 use crate::lower::x64::{Features, Site};
 use crate::mem::ram::Ram;
 use directory::Directory;
+use fresh::Fresh;
 use record::{Entry, Made, Source};
 use segment::{Fingerprint, Segment};
 use std::io;
@@ -22,17 +24,19 @@ use std::path::Path;
 use std::sync::Arc;
 use twox_hash::XxHash3_128;
 
-/// Most bytes of new records that wait to be written: a guest that writes code for hours must not fill memory.
-const MOST_FRESH_BYTES: usize = 64 << 20;
-
 /// A code cache that is open.
 pub struct CodeCache {
-    directory: Directory,
+    /// Where it is kept; `None` if it ends with this run.
+    directory: Option<Directory>,
     segments: Vec<Arc<Segment>>,
-    /// Records of this run, each with its key.
-    fresh: Vec<(u64, Vec<u8>)>,
-    fresh_bytes: usize,
+    /// Segments in which nothing is to be found.
+    hidden: Vec<Arc<Segment>>,
+    /// Records of this run.
+    fresh: Fresh,
 }
+
+/// The segments of a cache, for another thread.
+pub struct Segments(Vec<Arc<Segment>>);
 
 /// What was found.
 pub struct Found<'a> {
@@ -42,13 +46,38 @@ pub struct Found<'a> {
     pub made: Made<'a>,
     /// Its sites.
     pub sites: KeptSites,
+    /// It is of this run.
+    pub is_fresh: bool,
 }
 
 /// Sites that are taken apart when they are needed.
 #[derive(Clone)]
 pub struct KeptSites {
-    segment: Arc<Segment>,
+    holder: Holder,
     range: Range<usize>,
+}
+
+/// What a record is part of.
+#[derive(Clone)]
+enum Holder {
+    Segment(Arc<Segment>),
+    Fresh(Arc<Vec<u8>>),
+}
+
+impl Holder {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Segment(segment) => segment.bytes(),
+            Self::Fresh(record) => record,
+        }
+    }
+
+    /// Where in it bytes are that are part of it.
+    fn range(&self, part: &[u8]) -> Option<Range<usize>> {
+        let start = part.as_ptr().addr().checked_sub(self.bytes().as_ptr().addr())?;
+        let end = start.checked_add(part.len())?;
+        (end <= self.bytes().len()).then_some(start..end)
+    }
 }
 
 impl KeptSites {
@@ -57,8 +86,17 @@ impl KeptSites {
     /// # Panics
     /// If a record is not what its checksum says that this build wrote.
     pub fn decode(&self) -> Vec<Site> {
-        record::decode_sites(&self.segment.bytes()[self.range.clone()])
+        record::decode_sites(&self.holder.bytes()[self.range.clone()])
             .expect("a whole record has whole sites")
+    }
+}
+
+impl Segments {
+    /// Whether something was made of the code that is entered so in a page with these contents.
+    pub fn have(&self, entry: Entry, page: &[u8]) -> bool {
+        let key = entry.key(page);
+        let is_it = |record| record::decode(record, entry, page, None).is_some();
+        self.0.iter().any(|segment| segment.find(key).any(is_it))
     }
 }
 
@@ -72,17 +110,39 @@ impl CodeCache {
     pub fn open(directory: &Path, build: &[u8], limit_bytes: u64) -> io::Result<Self> {
         let directory = Directory::open(directory, fingerprint(build), limit_bytes)?;
         let segments = directory.segments().into_iter().map(Arc::new).collect();
-        Ok(Self { directory, segments, fresh: Vec::new(), fresh_bytes: 0 })
+        Ok(Self { directory: Some(directory), segments, hidden: Vec::new(), fresh: Fresh::default() })
+    }
+
+    /// A cache that ends with this run.
+    pub fn in_memory() -> Self {
+        Self { directory: None, segments: Vec::new(), hidden: Vec::new(), fresh: Fresh::default() }
+    }
+
+    /// The same cache for a run that is to find out what all it needs: what earlier runs left is not found.
+    #[must_use]
+    pub fn hide(self) -> Self {
+        Self { hidden: self.segments, segments: Vec::new(), ..self }
+    }
+
+    /// Whether later runs find what this one adds.
+    pub fn lasts(&self) -> bool {
+        self.directory.is_some()
+    }
+
+    /// Its segments as they are now.
+    pub fn segments(&self) -> Segments {
+        Segments(self.segments.clone())
     }
 
     /// What was made of the code that a vCPU enters in these pages.
     pub fn find(&self, ram: &Ram, entry: Entry, page: Page, second: Option<Page>) -> Option<Found<'_>> {
-        let (segment, (source, made)) = self.find_by(ram, entry, page, second, record::decode)?;
-        let sites = KeptSites { segment: segment.clone(), range: segment.range(made.sites())? };
-        Some(Found { source, made, sites })
+        let (holder, (source, made)) = self.find_by(ram, entry, page, second, record::decode)?;
+        let range = holder.range(made.sites())?;
+        let is_fresh = matches!(holder, Holder::Fresh(_));
+        Some(Found { source, made, sites: KeptSites { holder, range }, is_fresh })
     }
 
-    /// The first record for these pages that a function takes apart, and the segment that it is in.
+    /// The first record for these pages that a function takes apart, and what it is part of.
     fn find_by<'a, T>(
         &'a self,
         ram: &Ram,
@@ -90,21 +150,33 @@ impl CodeCache {
         page: Page,
         second: Option<Page>,
         decode: impl Fn(&'a [u8], Entry, &[u8], Option<&[u8]>) -> Option<T>,
-    ) -> Option<(&'a Arc<Segment>, T)> {
+    ) -> Option<(Holder, T)> {
         let (page, second) = contents(ram, page, second)?;
         let key = entry.key(page);
-        self.segments.iter().find_map(|segment| {
-            let mut records = segment.find(key);
-            Some((segment, records.find_map(|record| decode(record, entry, page, second))?))
+        let decode = |record| decode(record, entry, page, second);
+        let fresh =
+            self.fresh.find(key).find_map(|record| Some((Holder::Fresh(record.clone()), decode(record)?)));
+        fresh.or_else(|| {
+            self.segments.iter().find_map(|segment| {
+                Some((Holder::Segment(segment.clone()), segment.find(key).find_map(decode)?))
+            })
         })
     }
 
     /// Takes in a record, with its key.
     pub fn add(&mut self, key: u64, record: Vec<u8>) {
-        if self.fresh_bytes < MOST_FRESH_BYTES {
-            self.fresh_bytes += record.len();
-            self.fresh.push((key, record));
-        }
+        self.fresh.add(key, record);
+    }
+
+    /// Takes in a note that something has been done, for later runs.
+    pub fn mark(&mut self, what: u64) {
+        self.fresh.add(what, Vec::new());
+    }
+
+    /// Whether an earlier run did.
+    pub fn is_marked(&self, what: u64) -> bool {
+        let segments = self.segments.iter().chain(&self.hidden);
+        segments.flat_map(|segment| segment.find(what)).any(<[u8]>::is_empty)
     }
 
     /// Writes what was taken in since the last time.
@@ -113,12 +185,13 @@ impl CodeCache {
     /// The host's.
     pub fn save(&mut self) -> io::Result<()> {
         let fresh = std::mem::take(&mut self.fresh);
-        self.fresh_bytes = 0;
-        if fresh.is_empty() {
-            return Ok(());
-        }
+        let Some(directory) = &self.directory else { return Ok(()) };
+        let is_new = |&(key, record): &(u64, &[u8])| {
+            !self.hidden.iter().any(|segment| segment.find(key).any(|there| there == record))
+        };
         // What became last, over more blocks perhaps, is to be found first.
-        self.directory.add(fresh.iter().rev().map(|(key, record)| (*key, record.as_slice())))
+        let mut records = fresh.newest_first().filter(is_new).peekable();
+        if records.peek().is_none() { Ok(()) } else { directory.add(records) }
     }
 }
 

@@ -7,6 +7,7 @@
 use crate::emit::Slot;
 use crate::guest::Mode;
 use crate::ir::region::Region;
+use crate::jit::Origin;
 use crate::lower::x64::asm::{Reg, Xmm};
 use crate::lower::x64::{Home, Link, Lowered, Site, VectorHome, number};
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// That of code that starts at a place of its page.
+    pub(in crate::jit) fn of(origin: &Origin, place: u64) -> Self {
+        Self { mode: origin.mode, context: origin.context as u8, place: place as u16 }
+    }
+
     /// What records of regions are found by that are entered here.
     pub fn key(&self, page: &[u8]) -> u64 {
         let mut key = [0; KEY_BYTES + 5];

@@ -8,7 +8,6 @@
 
 use memmap2::Mmap;
 use std::collections::HashSet;
-use std::ops::Range;
 use twox_hash::XxHash3_64;
 
 /// The first bytes of every segment; the digit is the version of this layout.
@@ -76,13 +75,6 @@ impl<B: AsRef<[u8]>> Segment<B> {
     /// All of it.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.as_ref()
-    }
-
-    /// Where in it bytes are that it gave.
-    pub fn range(&self, part: &[u8]) -> Option<Range<usize>> {
-        let start = part.as_ptr().addr().checked_sub(self.bytes().as_ptr().addr())?;
-        let end = start.checked_add(part.len())?;
-        (end <= self.bytes().len()).then_some(start..end)
     }
 
     /// What a place of the index says: a key, and where its record is and how long. `None` for a free place.

@@ -61,7 +61,7 @@ impl Job {
             transient: G::TRANSIENT_SLOTS,
             context: origin.context,
         };
-        let entry = super::entry(origin, place);
+        let entry = Entry::of(&origin, place);
         Self { record: Box::new(record), request, entry, may_grow, pages }
     }
 

@@ -3,39 +3,37 @@
 //! Invariant: code is reachable (by a block, the jump cache, or a link from other code) only until a page that it was
 //! made from is written; [`Translator::invalidate`] ends that.
 
+mod ahead;
+mod kept;
+mod list;
 mod make;
 mod run;
 
 use super::call_out::Leave;
 pub use super::code_cache::CodeCache;
-use super::code_cache::record::Entry;
-use super::code_cache::{Found, contents};
+use super::code_cache::contents;
 use super::generations::{Addition, Full, Generations, LinkState, Numbers, Sites, Size};
 use super::grow::{Code, Extent, SAMPLES};
 use super::worker::{Answer, Worker};
-use super::{End, LEAST_CODE_BYTES, MOST_CODE_BYTES, Origin, TranslatorStatistics, thread_ns, warm_blocks};
-use crate::addr::{Gpa, Gva, Page};
-use crate::cache::{BlockCache, BlockId, Recalled, Renumbered};
+use super::{End, LEAST_CODE_BYTES, MOST_CODE_BYTES, Origin, TranslatorStatistics, thread_ns};
+use crate::addr::{Gva, Page};
+use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::cpu::Cpu;
 use crate::eager::BlockEnd;
 use crate::guest::Guest;
 use crate::ir::block::Block;
 use crate::ir::region::{Region, RegionBlock, ways_out};
 use crate::lower::x64::{Lowering, lower_jump};
+use ahead::{Ahead, Notes};
 use make::{Job, Made, Pages};
-use std::cell::OnceCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::time::Duration;
 
 /// Runs after which a block is worth its translation even in a run that is soon over: interpreting it has cost that much.
 const HOT: u32 = 1000;
 
 /// Runs after which a block is considered again that was not translated when it was due.
 const AGAIN: u32 = 64;
-
-/// Runs of a block after which its translation is worth being kept for a later run.
-const WARM: u32 = 2;
 
 /// Regions that the thread that lowers has at most. If it is behind, because there are many or because the host has no
 /// processor for it, the vCPU's thread lowers, too.
@@ -75,7 +73,13 @@ pub struct Translator {
     worker: Option<Worker<Job, Made>>,
     /// What it is at, by number of the job. Answers that have no entry are of no use any more.
     pending: HashMap<u64, Pending>,
+    /// Answers of that thread that have not been looked at yet.
+    arrived: VecDeque<Answer<Made>>,
     polls: u32,
+    /// What that thread makes while nothing is asked of it.
+    ahead: Option<Ahead>,
+    /// What another run might have it make, if it is to be noted.
+    notes: Option<Notes>,
     code: Generations,
     /// Where code comes from that an earlier run translated, and where this one's goes.
     kept: Option<CodeCache>,
@@ -106,7 +110,10 @@ impl Translator {
             lowering: Lowering::new(),
             worker: None,
             pending: HashMap::new(),
+            arrived: VecDeque::new(),
             polls: 0,
+            ahead: None,
+            notes: None,
             code,
             kept: None,
             numbered: Vec::new(),
@@ -126,56 +133,6 @@ impl Translator {
         let mut lowering = Lowering::new();
         self.worker = Some(Worker::new(move |job: Job| job.make(&mut lowering))?);
         Ok(())
-    }
-
-    /// Looks for code in a cache from now on before it translates, and keeps there what it translates.
-    pub fn keep(&mut self, cache: CodeCache) {
-        self.kept = Some(cache);
-    }
-
-    /// Writes what is to be kept. Before that, code that has run more than once is translated for the next run, the hottest
-    /// first, for so long; this run is over. Where next to all code was there already, nothing is done: each run meets
-    /// a little that the others do not.
-    ///
-    /// # Errors
-    /// The host's.
-    pub fn save<G: Guest>(
-        &mut self,
-        cache: &mut BlockCache<G::Insn>,
-        cpu: &mut Cpu<G>,
-        effort: Duration,
-    ) -> io::Result<()> {
-        if self.kept.is_none() {
-            return Ok(());
-        }
-        self.collect(cache, cpu);
-        let until = thread_ns().saturating_add(effort.as_nanos() as u64);
-        let Some(mut warm) = warm_blocks(cache, cpu, WARM, &self.statistics) else { return Ok(()) };
-        // What is come to by a static way from the same page is part of what begins there, most likely.
-        warm.sort_by_key(|&id| !cache.block(id).was_entered());
-        let mut covered = HashSet::new();
-        for id in warm {
-            let (block, context) = (cache.block(id), cache.block(id).context());
-            if thread_ns() >= until {
-                break;
-            }
-            let (page, second) = (Page::of(block.gpa()), block.second());
-            let origin = Origin { page, second, mode: block.mode(), context };
-            let is_covered =
-                !block.was_entered() && covered.contains(&(page, block.page_offset(), origin.mode));
-            if !is_covered && !cache.is_requested(id, context) {
-                let code = Code::gather::<G>(cache, id, origin.context, Extent::Sparing);
-                covered.extend(code.starts().map(|start| (page, start, origin.mode)));
-                self.translate_code(cache, cpu, code, Pending::new(id, origin, cpu.pc, Extent::Sparing));
-                self.collect(cache, cpu);
-            }
-        }
-        while !self.pending.is_empty()
-            && let Some(answer) = self.worker.as_mut().and_then(Worker::wait)
-        {
-            self.take(cache, cpu, answer);
-        }
-        self.kept.as_mut().map_or(Ok(()), CodeCache::save)
     }
 
     /// Translates less readily until so many instructions have retired.
@@ -215,79 +172,13 @@ impl Translator {
         id: BlockId,
         heat: u32,
     ) {
+        if heat >= self.threshold && self.catch_up(cache, cpu, id).is_some() {
+            return;
+        }
         let is_due = heat >= self.threshold && (cpu.retired >= self.hesitates_until || heat >= HOT);
         if is_due && cache.block(id).translated(cpu.data_context()).is_none() {
             self.translate::<G>(cache, cpu, id, Extent::Sparing);
         }
-    }
-
-    /// Lets a block that is about to be made lead to what was translated from the same code before: in this run, or in an
-    /// earlier one.
-    #[cold]
-    #[inline(never)]
-    pub fn recall<G: Guest>(&mut self, cpu: &mut Cpu<G>, gpa: Gpa, id: BlockId) -> Option<Recalled> {
-        // What crosses into another page depends on where that is mapped.
-        let (page, mode, context) = (Page::of(gpa), cpu.mode(), cpu.data_context());
-        let origin = Origin { page, second: None, mode, context };
-        let number = self.find(cpu, origin, gpa.page_offset(), id)?;
-        let unit = self.code.unit(number);
-        Some(Recalled { number, count: unit.insns as u16, len_bytes: unit.len_bytes })
-    }
-
-    /// The same for a block that has been made; gives the number of the unit.
-    #[cold]
-    #[inline(never)]
-    pub fn adopt<G: Guest>(
-        &mut self,
-        cache: &mut BlockCache<G::Insn>,
-        cpu: &mut Cpu<G>,
-        id: BlockId,
-    ) -> Option<u32> {
-        let origin = origin(cache, cpu, id);
-        let place = cache.block(id).page_offset();
-        let number = match origin.second {
-            Some(_) => self.find(cpu, origin, place, id)?,
-            None => self.code.adopt(origin, place, id)?,
-        };
-        cache.set_translated(id, origin.context, number);
-        Some(number)
-    }
-
-    fn find<G: Guest>(&mut self, cpu: &mut Cpu<G>, origin: Origin, place: u64, id: BlockId) -> Option<u32> {
-        self.code.adopt(origin, place, id).or_else(|| self.load(cpu, origin, place, id))
-    }
-
-    /// Takes code from the cache.
-    fn load<G: Guest>(&mut self, cpu: &mut Cpu<G>, origin: Origin, place: u64, id: BlockId) -> Option<u32> {
-        let kept = self.kept.as_ref().filter(|_| !cpu.ram.has_written_code())?;
-        let Found { source, made, sites } =
-            kept.find(&cpu.ram, entry(origin, place), origin.page, origin.second)?;
-        let Numbers { first_site, first_link, .. } = self.code.next();
-        made.number(first_site, first_link, &mut self.numbered)?;
-        let addition = Addition {
-            code: &self.numbered,
-            entry: made.entry as usize,
-            start: made.start as usize,
-            first: made.first,
-            place,
-            sites: Sites::Kept(sites, OnceCell::new()),
-            site_count: made.site_count as usize,
-            links: made.links(),
-            homes: made.homes(),
-            vector_homes: made.vector_homes(),
-            may_grow: made.may_grow,
-        };
-        // If there is no room it is translated when it is hot, which makes some.
-        let number = self.code.add(addition, origin, id).ok()?;
-        for range in source.ranges {
-            cpu.note_code(origin.page, range.start.into(), range.len.into());
-        }
-        if let Some(second) = origin.second {
-            cpu.note_code(second, 0, source.tail.into());
-        }
-        self.statistics.recalled += 1;
-        self.statistics.recalled_insns += u64::from(made.insns);
-        Some(number)
     }
 
     /// A block is about to be run, first of all after the run loop has looked at devices. Where code is often about to run it
@@ -346,6 +237,11 @@ impl Translator {
         code: Code<G::Insn>,
         pending: Pending,
     ) {
+        if let Some(notes) = &mut self.notes {
+            notes.add(&code, &pending);
+        }
+        let place = cache.block(pending.id).page_offset();
+        self.take_over(pending.origin, place);
         let job = self.job(code, &pending, cpu);
         match &mut self.worker {
             Some(worker) if self.pending.len() < MAX_PENDING => {
@@ -362,7 +258,7 @@ impl Translator {
     /// What is to be done for a region. It is kept in the code cache if the guest's code is in RAM.
     fn job<G: Guest>(&self, code: Code<G::Insn>, pending: &Pending, cpu: &Cpu<G>) -> Job {
         let &Pending { origin, may_grow, .. } = pending;
-        let is_kept = self.kept.is_some() && !cpu.ram.has_written_code();
+        let is_kept = self.lasts() && !cpu.ram.has_written_code();
         let pages = if is_kept { contents(&cpu.ram, origin.page, origin.second) } else { None };
         let pages = pages.map(|(page, second)| Pages::new(page, second));
         let place = code.starts().next().expect("a block is all code");
@@ -377,7 +273,8 @@ impl Translator {
 
     /// Installs what has been lowered.
     fn collect<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
-        while let Some(answer) = self.worker.as_ref().and_then(Worker::answer) {
+        self.receive();
+        while let Some(answer) = self.arrived.pop_front() {
             self.take(cache, cpu, answer);
         }
     }
@@ -389,7 +286,7 @@ impl Translator {
         Answer { number, made, took_ns }: Answer<Made>,
     ) {
         self.statistics.background_ns += took_ns;
-        if let Some(pending) = self.pending.remove(&number) {
+        if let Some(pending) = number.and_then(|number| self.pending.remove(&number)) {
             cache.forget_request(pending.id, pending.origin.context);
             if !pending.stale {
                 self.install(cache, cpu, pending, made);
@@ -579,9 +476,4 @@ fn origin<G: Guest>(cache: &BlockCache<G::Insn>, cpu: &Cpu<G>, id: BlockId) -> O
     let block = cache.block(id);
     let (page, second) = (Page::of(block.gpa()), block.second());
     Origin { page, second, mode: cpu.mode(), context: cpu.data_context() }
-}
-
-/// How code is entered that starts at a place of its page.
-fn entry(origin: Origin, place: u64) -> Entry {
-    Entry { mode: origin.mode, context: origin.context as u8, place: place as u16 }
 }

@@ -1,0 +1,178 @@
+//! What comes from the code cache, and what goes there.
+
+use super::{Pending, Translator, origin};
+use crate::addr::{Gpa, Page};
+use crate::cache::{BlockCache, BlockId, Recalled};
+use crate::cpu::Cpu;
+use crate::guest::Guest;
+use crate::jit::code_cache::record::Entry;
+use crate::jit::code_cache::{CodeCache, Found};
+use crate::jit::generations::{Addition, Numbers, Sites};
+use crate::jit::grow::{Code, Extent};
+use crate::jit::worker::Worker;
+use crate::jit::{Origin, thread_ns, warm_blocks};
+use std::cell::OnceCell;
+use std::collections::HashSet;
+use std::io;
+use std::time::Duration;
+
+/// Runs of a block after which its translation is worth being kept for a later run.
+const WARM: u32 = 2;
+
+impl Translator {
+    /// Looks for code in a cache from now on before it translates, and keeps there what it translates.
+    pub fn keep(&mut self, cache: CodeCache) {
+        self.kept = Some(cache);
+    }
+
+    /// Writes what is to be kept. Before that, code that has run more than once is translated for the next run, the hottest
+    /// first, for so long; this run is over. Where next to all code was there already, nothing is done: each run meets
+    /// a little that the others do not.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn save<G: Guest>(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        effort: Duration,
+    ) -> io::Result<()> {
+        if !self.lasts() {
+            return Ok(());
+        }
+        self.collect(cache, cpu);
+        let effort = self.finish_ahead(effort);
+        let until = thread_ns().saturating_add(effort.as_nanos() as u64);
+        let warm = warm_blocks(cache, cpu, WARM, &self.statistics);
+        if warm.is_none() && self.statistics.ahead == 0 {
+            return Ok(());
+        }
+        let mut warm = warm.unwrap_or_default();
+        warm.sort_by_key(|&id| !cache.block(id).was_entered());
+        let mut covered = HashSet::new();
+        for id in warm {
+            let (block, context) = (cache.block(id), cache.block(id).context());
+            if thread_ns() >= until {
+                break;
+            }
+            let (page, second) = (Page::of(block.gpa()), block.second());
+            let origin = Origin { page, second, mode: block.mode(), context };
+            let is_covered =
+                !block.was_entered() && covered.contains(&(page, block.page_offset(), origin.mode));
+            if !is_covered
+                && !cache.is_requested(id, context)
+                && !self.has_kept(cpu, origin, block.page_offset())
+            {
+                let code = Code::gather::<G>(cache, id, origin.context, Extent::Sparing);
+                covered.extend(code.starts().map(|start| (page, start, origin.mode)));
+                self.translate_code(cache, cpu, code, Pending::new(id, origin, cpu.pc, Extent::Sparing));
+                self.collect(cache, cpu);
+            }
+        }
+        while !self.pending.is_empty()
+            && let Some(answer) = self.worker.as_mut().and_then(Worker::wait)
+        {
+            self.arrive(answer);
+            self.collect(cache, cpu);
+        }
+        self.kept.as_mut().map_or(Ok(()), CodeCache::save)
+    }
+
+    /// Whether what is translated is kept for later runs.
+    pub(super) fn lasts(&self) -> bool {
+        self.kept.as_ref().is_some_and(CodeCache::lasts)
+    }
+
+    /// Whether there is something for code that starts at a place of its page.
+    fn has_kept<G: Guest>(&self, cpu: &Cpu<G>, origin: Origin, place: u64) -> bool {
+        let kept = self.kept.as_ref();
+        kept.is_some_and(|kept| {
+            kept.find(&cpu.ram, Entry::of(&origin, place), origin.page, origin.second).is_some()
+        })
+    }
+
+    /// Lets a block that is about to be made lead to what was translated from the same code before: in this run, or in an
+    /// earlier one.
+    #[cold]
+    #[inline(never)]
+    pub fn recall<G: Guest>(&mut self, cpu: &mut Cpu<G>, gpa: Gpa, id: BlockId) -> Option<Recalled> {
+        // What crosses into another page depends on where that is mapped.
+        let (page, mode, context) = (Page::of(gpa), cpu.mode(), cpu.data_context());
+        let origin = Origin { page, second: None, mode, context };
+        if self.ahead.is_some() {
+            self.receive();
+        }
+        let Some(number) = self.find(cpu, origin, gpa.page_offset(), id) else {
+            self.fall_behind(origin, gpa.page_offset());
+            return None;
+        };
+        let unit = self.code.unit(number);
+        Some(Recalled { number, count: unit.insns as u16, len_bytes: unit.len_bytes })
+    }
+
+    /// The same for a block that has been made; gives the number of the unit.
+    #[cold]
+    #[inline(never)]
+    pub fn adopt<G: Guest>(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        id: BlockId,
+    ) -> Option<u32> {
+        let origin = origin(cache, cpu, id);
+        let place = cache.block(id).page_offset();
+        let number = match origin.second {
+            Some(_) => self.find(cpu, origin, place, id)?,
+            None => self.code.adopt(origin, place, id)?,
+        };
+        cache.set_translated(id, origin.context, number);
+        Some(number)
+    }
+
+    pub(super) fn find<G: Guest>(
+        &mut self,
+        cpu: &mut Cpu<G>,
+        origin: Origin,
+        place: u64,
+        id: BlockId,
+    ) -> Option<u32> {
+        self.code.adopt(origin, place, id).or_else(|| self.load(cpu, origin, place, id))
+    }
+
+    /// Takes code from the cache.
+    fn load<G: Guest>(&mut self, cpu: &mut Cpu<G>, origin: Origin, place: u64, id: BlockId) -> Option<u32> {
+        let kept = self.kept.as_ref().filter(|_| !cpu.ram.has_written_code())?;
+        let Found { source, made, sites, is_fresh } =
+            kept.find(&cpu.ram, Entry::of(&origin, place), origin.page, origin.second)?;
+        let Numbers { first_site, first_link, .. } = self.code.next();
+        made.number(first_site, first_link, &mut self.numbered)?;
+        let addition = Addition {
+            code: &self.numbered,
+            entry: made.entry as usize,
+            start: made.start as usize,
+            first: made.first,
+            place,
+            sites: Sites::Kept(sites, OnceCell::new()),
+            site_count: made.site_count as usize,
+            links: made.links(),
+            homes: made.homes(),
+            vector_homes: made.vector_homes(),
+            may_grow: made.may_grow,
+        };
+        // If there is no room it is translated when it is hot, which makes some.
+        let number = self.code.add(addition, origin, id).ok()?;
+        for range in source.ranges {
+            cpu.note_code(origin.page, range.start.into(), range.len.into());
+        }
+        if let Some(second) = origin.second {
+            cpu.note_code(second, 0, source.tail.into());
+        }
+        if is_fresh {
+            self.statistics.ahead_used += 1;
+        } else {
+            self.statistics.recalled += 1;
+            self.statistics.recalled_insns += u64::from(made.insns);
+        }
+        Some(number)
+    }
+}

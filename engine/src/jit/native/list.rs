@@ -1,0 +1,187 @@
+//! The list of regions that are made ahead of the vCPU, and how it keeps ahead: making a region takes longer than running it
+//! once or twice, so where the vCPU has come to is left for later, and what is hot comes before what is not.
+
+use crate::addr::Page;
+use crate::guest::Mode;
+use crate::jit::Origin;
+use crate::jit::code_cache::Segments;
+use crate::jit::code_cache::record::Entry;
+use crate::jit::hot::{self, HotRegion, ReadPage};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// Runs of a region's entry with which it comes before those that have run less.
+const HOT: u32 = 64;
+
+/// Where a region is entered.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct HotPlace {
+    page: Page,
+    start: u16,
+    mode: Mode,
+    context: u8,
+}
+
+impl HotPlace {
+    pub fn of(origin: &Origin, place: u64) -> Self {
+        let &Origin { page, mode, context, .. } = origin;
+        Self { page, start: place as u16, mode, context: context as u8 }
+    }
+}
+
+impl HotRegion {
+    pub(super) fn origin(&self) -> Origin {
+        Origin { page: self.page, second: None, mode: self.mode, context: self.context.into() }
+    }
+
+    pub(super) fn place(&self) -> HotPlace {
+        HotPlace::of(&self.origin(), self.blocks[0].start.into())
+    }
+}
+
+/// What both threads know of a list.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// What is in it, once it has been read.
+    places: OnceLock<Places>,
+    /// The number behind the place that the vCPU came to last.
+    passed: AtomicUsize,
+    is_done: AtomicBool,
+}
+
+/// The places of a list.
+struct Places {
+    numbers: HashMap<HotPlace, usize>,
+    /// Those that need not be made any more, by number.
+    taken: Box<[AtomicBool]>,
+}
+
+impl Places {
+    fn of(regions: &[HotRegion]) -> Self {
+        Self {
+            numbers: (0..).zip(regions).map(|(number, region)| (region.place(), number)).collect(),
+            taken: regions.iter().map(|_| AtomicBool::new(false)).collect(),
+        }
+    }
+
+    /// Whether nobody has made it, who does so now.
+    fn take(&self, number: usize) -> bool {
+        !self.taken[number].swap(true, Ordering::Relaxed)
+    }
+}
+
+impl Progress {
+    fn find(&self, place: HotPlace) -> Option<(&Places, usize)> {
+        let places = self.places.get()?;
+        Some((places, *places.numbers.get(&place)?))
+    }
+
+    /// The vCPU has come to a place.
+    pub fn pass(&self, place: HotPlace) {
+        if let Some((_, number)) = self.find(place) {
+            self.passed.store(number + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// What begins at a place is made otherwise.
+    pub fn take(&self, place: HotPlace) {
+        if let Some((places, number)) = self.find(place) {
+            places.take(number);
+        }
+    }
+
+    /// Whether all of the list has been made.
+    pub fn is_done(&self) -> bool {
+        self.is_done.load(Ordering::Acquire)
+    }
+}
+
+/// The regions of a list of which nothing has been made yet, in the order in which they are to be made.
+pub(super) struct Missing {
+    /// The encoded list, before it is read.
+    encoded: Vec<u8>,
+    regions: Vec<HotRegion>,
+    /// Where the vCPU was when this looked last.
+    passed: usize,
+    /// Where to look next for each [`Rank`].
+    next: [usize; RANKS.len()],
+    progress: Arc<Progress>,
+    read: ReadPage,
+    /// The page that was read last.
+    page: Option<(Page, Box<[u8]>)>,
+    segments: Segments,
+}
+
+/// What comes before what.
+#[derive(Clone, Copy)]
+enum Rank {
+    /// Hot, and ahead of the vCPU.
+    Hot,
+    /// Ahead of it.
+    Ahead,
+    /// All that was left out: good for later runs.
+    Rest,
+}
+
+const RANKS: [Rank; 3] = [Rank::Hot, Rank::Ahead, Rank::Rest];
+
+impl Missing {
+    /// Those of an encoded list. It is read when the first one is asked for.
+    pub fn new(encoded: Vec<u8>, read: ReadPage, segments: Segments, progress: Arc<Progress>) -> Self {
+        let (regions, next) = (Vec::new(), [0; RANKS.len()]);
+        Self { encoded, regions, passed: 0, next, progress, read, page: None, segments }
+    }
+
+    /// The number of the next one that nobody has made in this run.
+    fn next_number(&mut self) -> Option<usize> {
+        let places = self.progress.places.get_or_init(|| {
+            self.regions = hot::decode(std::mem::take(&mut self.encoded)).collect();
+            Places::of(&self.regions)
+        });
+        let passed = self.progress.passed.load(Ordering::Relaxed);
+        if passed != self.passed {
+            self.passed = passed;
+            self.next[Rank::Hot as usize] = passed;
+            self.next[Rank::Ahead as usize] = passed;
+        }
+        for (rank, next) in RANKS.into_iter().zip(&mut self.next) {
+            let is_wanted = |&number: &usize| {
+                let is_hot = self.regions[number].blocks[0].heat >= HOT;
+                (is_hot || !matches!(rank, Rank::Hot)) && places.take(number)
+            };
+            let found = (*next..self.regions.len()).find(is_wanted);
+            *next = found.map_or(self.regions.len(), |number| number + 1);
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
+    }
+
+    /// The contents of a page.
+    fn page(&mut self, number: Page) -> Option<Box<[u8]>> {
+        if self.page.as_ref().is_none_or(|(page, _)| *page != number) {
+            self.page = Some((number, (self.read)(number)?));
+        }
+        self.page.as_ref().map(|(_, contents)| contents.clone())
+    }
+}
+
+impl Iterator for Missing {
+    /// A region and its page.
+    type Item = (HotRegion, Box<[u8]>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while let Some(number) = self.next_number() {
+            let region = self.regions[number].clone();
+            let Some(page) = self.page(region.page) else { continue };
+            let entry = Entry::of(&region.origin(), region.blocks[0].start.into());
+            if !self.segments.have(entry, &page) {
+                return Some((region, page));
+            }
+        }
+        self.progress.is_done.store(true, Ordering::Release);
+        None
+    }
+}

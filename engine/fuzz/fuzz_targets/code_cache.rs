@@ -11,7 +11,7 @@ const FINGERPRINT: segment::Fingerprint = *b"c2w fuzz target.";
 
 fuzz_target!(|data: &[u8]| {
     // As a file.
-    let file = [&b"c2wcode1"[..], &FINGERPRINT, data].concat();
+    let file = [&b"c2wcode2"[..], &FINGERPRINT, data].concat();
     if let Some(segment) = Segment::open(&file[..], &FINGERPRINT) {
         for (key, _) in segment.records() {
             // What is found is whole; a damaged index may hide it.

@@ -102,11 +102,20 @@ fn what_is_kept_is_not_made_again() {
     let statistics = statistics(&second);
     assert!(statistics.recalled > 0 && statistics.ahead == 0, "{statistics:?}");
     assert!(read.try_recv().is_err(), "nothing is left to make");
+    // Nothing has been made this time, but the end of a list is noted nevertheless, or each start would look through it.
+    let mut other = noted();
+    other.reverse();
+    for is_noted in [false, true] {
+        let mut m = keeping(directory.path(), "a", &SUM);
+        let read = make_ahead(&mut m, other.clone(), &SUM);
+        m.save_code(EFFORT).unwrap();
+        assert_eq!(read.try_recv().is_err(), is_noted);
+    }
     // Of another list only what is missing is made.
     let mut third = keeping(directory.path(), "a", &SUM);
     let mut regions = noted();
     regions.reverse();
-    regions.push(regions[0].clone());
+    regions.extend(noted());
     wait(&make_ahead(&mut third, regions, &SUM));
     assert_eq!(run(&mut third, RAM, 10), 20);
     assert_eq!(crate::kept::statistics(&third).ahead, 0);

@@ -106,7 +106,7 @@ impl CompiledCache {
     /// Takes in what was compiled.
     pub fn finish(&mut self, Begun { key, source, first, insns, may_grow, links }: Begun, code: &[u8]) {
         let record = postcard::to_extend(&Made { first, insns, may_grow, links, code }, source);
-        self.0.add(key, record.expect("memory is all that encoding needs"));
+        self.0.recorder().add(key, &record.expect("memory is all that encoding needs"));
     }
 
     /// Writes what was taken in since the last time.
@@ -114,6 +114,6 @@ impl CompiledCache {
     /// # Errors
     /// The host's.
     pub fn save(&mut self) -> io::Result<()> {
-        self.0.save()
+        self.0.recorder().save()
     }
 }

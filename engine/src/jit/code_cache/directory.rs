@@ -1,27 +1,29 @@
 //! The directory of the code cache: which files are in it, and what becomes of them.
 //!
-//! Files are written under a name that nobody reads and renamed when they are whole, and are never changed, so that any
-//! number of processes may use the directory. A file that is removed stays readable for who has it mapped.
+//! Files have no name, or one that nobody reads, until they are whole, and are never changed then, so that any number of
+//! processes may use the directory. A file that is removed stays readable for who has it mapped.
 //!
 //! Small segments are joined by who adds one; who holds the directory's lock may do so. When all files together exceed the
 //! limit, those go first that have not been opened for the longest time.
 
-use super::segment::{self, Fingerprint, Segment};
+use super::segment::{Fingerprint, Segment, SegmentWriter};
 use memmap2::Mmap;
 use rustix::fs::Mode;
 use std::cmp::Reverse;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
-use twox_hash::XxHash3_64;
 
 /// How segments are called, behind their fingerprint and the checksum of their content.
 const SEGMENT: &str = ".code";
-/// How files are called that are being written.
+/// How files are called that are being written, where files cannot do without a name.
 const UNFINISHED: &str = ".part";
 const LOCK: &str = "lock";
+/// Bytes of records that are written at once.
+const BUFFER_BYTES: usize = 256 << 10;
 /// No segment grows by joining to more than this part of the limit, so that not all goes at once.
 const PARTS: u64 = 8;
 /// What is not worth a segment of its own: each one is looked into for code that is in none.
@@ -36,6 +38,33 @@ pub struct Directory {
     path: PathBuf,
     fingerprint: Fingerprint,
     limit_bytes: u64,
+}
+
+/// A segment that is being written.
+pub struct Unfinished {
+    writer: SegmentWriter<BufWriter<File>>,
+    /// What it is called, if it has to be called something.
+    name: Option<Removed>,
+}
+
+impl Unfinished {
+    /// Adds a record, with its key.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn add(&mut self, key: u64, record: &[u8]) -> io::Result<()> {
+        self.writer.add(key, record)
+    }
+}
+
+/// A file that is removed when this is dropped, if it is still there.
+struct Removed(PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        // Who was about to write it has other worries.
+        let _ = fs::remove_file(&self.0);
+    }
 }
 
 /// A file of the directory.
@@ -84,11 +113,49 @@ impl Directory {
         segments
     }
 
-    /// Adds a segment of these records.
+    /// Begins a segment.
     ///
     /// # Errors
     /// The host's.
-    pub fn add<'a>(&self, records: impl Iterator<Item = (u64, &'a [u8])>) -> io::Result<()> {
+    pub fn begin(&self) -> io::Result<Unfinished> {
+        let (file, name) = match self.nameless() {
+            Some(file) => (file, None),
+            None => {
+                let path = self.unfinished();
+                let file =
+                    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+                (file, Some(Removed(path)))
+            }
+        };
+        let to = BufWriter::with_capacity(BUFFER_BYTES, file);
+        Ok(Unfinished { writer: SegmentWriter::new(to, &self.fingerprint)?, name })
+    }
+
+    /// A new file without a name, where that can be had: nothing is left of it if this process ends.
+    fn nameless(&self) -> Option<File> {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::{OFlags, open};
+            let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+            open(&self.path, flags, Mode::RUSR | Mode::WUSR).ok().map(File::from)
+        }
+        #[cfg(not(target_os = "linux"))]
+        None
+    }
+
+    /// A name that nobody else uses, for a file that is not whole yet.
+    fn unfinished(&self) -> PathBuf {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        self.path.join(format!("{}-{}-{number}{UNFINISHED}", self.prefix(), std::process::id()))
+    }
+
+    /// Makes a segment whole and adds it.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn finish(&self, unfinished: Unfinished) -> io::Result<()> {
+        let Unfinished { mut writer, name } = unfinished;
         let lock = OpenOptions::new()
             .write(true)
             .create(true)
@@ -97,16 +164,18 @@ impl Directory {
             .open(self.path.join(LOCK))?;
         // Who does not get it leaves the joining to somebody else.
         let locked = lock.try_lock().is_ok();
-        let fresh = segment::write(&self.fingerprint, records);
-        let joined = if locked { self.join(fresh.len() as u64) } else { Vec::new() };
-        let bytes = if joined.is_empty() {
-            fresh
-        } else {
-            let fresh = Segment::open(&fresh[..], &self.fingerprint).expect("it was just written");
-            let old = joined.iter().flat_map(|(_, segment)| segment.records());
-            segment::write(&self.fingerprint, fresh.records().chain(old))
+        let joined = if locked { self.join(writer.len_bytes()) } else { Vec::new() };
+        for (key, record) in joined.iter().flat_map(|(_, segment)| segment.records()) {
+            writer.add_old(key, record)?;
+        }
+        let (to, digest) = writer.finish()?;
+        let file = to.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let name = match name {
+            Some(name) => name,
+            None => self.name(&file)?,
         };
-        let written = self.write(&bytes)?;
+        let written = self.path.join(format!("{}-{digest:016x}{SEGMENT}", self.prefix()));
+        fs::rename(&name.0, &written)?;
         for (path, _) in joined {
             if path != written {
                 remove(&path)?;
@@ -116,6 +185,16 @@ impl Directory {
             self.make_room(&written)?;
         }
         Ok(())
+    }
+
+    /// Gives a file a name that had none.
+    fn name(&self, file: &File) -> io::Result<Removed> {
+        use rustix::fs::{AtFlags, CWD, linkat};
+        use std::os::fd::AsRawFd;
+        let path = self.unfinished();
+        let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
+        linkat(CWD, nameless, CWD, &path, AtFlags::SYMLINK_FOLLOW)?;
+        Ok(Removed(path))
     }
 
     /// Segments that are to become one with a new one of this size: small ones, and those that are not much larger than what
@@ -156,19 +235,6 @@ impl Directory {
             bytes -= less;
         }
         Ok(())
-    }
-
-    fn write(&self, bytes: &[u8]) -> io::Result<PathBuf> {
-        let name = format!("{}-{:016x}", self.prefix(), XxHash3_64::oneshot(bytes));
-        let unfinished = self.path.join(format!("{name}-{}{UNFINISHED}", std::process::id()));
-        let finished = self.path.join(name + SEGMENT);
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-        file.write_all(bytes).and_then(|()| fs::rename(&unfinished, &finished)).inspect_err(|_| {
-            // It may be the disk that is full.
-            let _ = fs::remove_file(&unfinished);
-        })?;
-        Ok(finished)
     }
 
     fn map(&self, path: &Path) -> Option<(Segment, File)> {
@@ -219,8 +285,11 @@ mod tests {
     }
 
     fn add(directory: &Directory, numbers: std::ops::Range<u64>) {
-        let records: Vec<_> = numbers.map(|number| (number, [number as u8; 100])).collect();
-        directory.add(records.iter().map(|(key, record)| (*key, &record[..]))).unwrap();
+        let mut unfinished = directory.begin().unwrap();
+        for number in numbers {
+            unfinished.add(number, &[number as u8; 100]).unwrap();
+        }
+        directory.finish(unfinished).unwrap();
     }
 
     fn has(directory: &Directory, number: u64) -> bool {
@@ -240,6 +309,21 @@ mod tests {
         add(&open(&path), 0..10);
         assert!(has(&open(&path), 9) && !has(&open(&path), 10));
         assert!(!has(&Directory::open(&path, [2; 16], LIMIT).unwrap(), 9));
+    }
+
+    #[test]
+    fn nothing_is_left_of_what_is_never_finished() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = open(root.path());
+        let mut unfinished = directory.begin().unwrap();
+        unfinished.add(1, &[1; 100]).unwrap();
+        drop(unfinished);
+        // The same where files need names.
+        let path = directory.unfinished();
+        let to = BufWriter::new(File::create(&path).unwrap());
+        let writer = SegmentWriter::new(to, &OURS).unwrap();
+        drop(Unfinished { writer, name: Some(Removed(path)) });
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
     }
 
     #[test]

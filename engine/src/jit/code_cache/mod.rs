@@ -9,6 +9,7 @@ pub mod compiled;
 mod directory;
 mod fresh;
 pub mod record;
+mod recorder;
 pub mod segment;
 
 use crate::addr::{Gpa, Page};
@@ -17,6 +18,7 @@ use crate::mem::ram::Ram;
 use directory::Directory;
 use fresh::Fresh;
 use record::{Entry, Made, Source};
+pub use recorder::Recorder;
 use segment::{Fingerprint, Segment};
 use std::io;
 use std::ops::Range;
@@ -26,13 +28,10 @@ use twox_hash::XxHash3_128;
 
 /// A code cache that is open.
 pub struct CodeCache {
-    /// Where it is kept; `None` if it ends with this run.
-    directory: Option<Directory>,
     segments: Vec<Arc<Segment>>,
-    /// Segments in which nothing is to be found.
-    hidden: Vec<Arc<Segment>>,
-    /// Records of this run.
+    /// What is of this run.
     fresh: Fresh,
+    recorder: Recorder,
 }
 
 /// The segments of a cache, for another thread.
@@ -110,23 +109,24 @@ impl CodeCache {
     pub fn open(directory: &Path, build: &[u8], limit_bytes: u64) -> io::Result<Self> {
         let directory = Directory::open(directory, fingerprint(build), limit_bytes)?;
         let segments = directory.segments().into_iter().map(Arc::new).collect();
-        Ok(Self { directory: Some(directory), segments, hidden: Vec::new(), fresh: Fresh::default() })
+        Ok(Self { segments, fresh: Fresh::default(), recorder: Recorder::new(Some(directory)) })
     }
 
     /// A cache that ends with this run.
     pub fn in_memory() -> Self {
-        Self { directory: None, segments: Vec::new(), hidden: Vec::new(), fresh: Fresh::default() }
+        Self { segments: Vec::new(), fresh: Fresh::default(), recorder: Recorder::new(None) }
     }
 
     /// The same cache for a run that is to find out what all it needs: what earlier runs left is not found.
     #[must_use]
-    pub fn hide(self) -> Self {
-        Self { hidden: self.segments, segments: Vec::new(), ..self }
+    pub fn hide(mut self) -> Self {
+        self.recorder.knows(&std::mem::take(&mut self.segments));
+        self
     }
 
-    /// Whether later runs find what this one adds.
-    pub fn lasts(&self) -> bool {
-        self.directory.is_some()
+    /// Where records of this run go.
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
     }
 
     /// Its segments as they are now.
@@ -163,35 +163,14 @@ impl CodeCache {
         })
     }
 
-    /// Takes in a record, with its key.
-    pub fn add(&mut self, key: u64, record: Vec<u8>) {
+    /// Takes in a record, with its key, that is of use in this run, too.
+    pub fn add_fresh(&mut self, key: u64, record: Vec<u8>) {
         self.fresh.add(key, record);
     }
 
-    /// Takes in a note that something has been done, for later runs.
-    pub fn mark(&mut self, what: u64) {
-        self.fresh.add(what, Vec::new());
-    }
-
-    /// Whether an earlier run did.
+    /// Whether an earlier run made this mark ([`Recorder::mark`]).
     pub fn is_marked(&self, what: u64) -> bool {
-        let segments = self.segments.iter().chain(&self.hidden);
-        segments.flat_map(|segment| segment.find(what)).any(<[u8]>::is_empty)
-    }
-
-    /// Writes what was taken in since the last time.
-    ///
-    /// # Errors
-    /// The host's.
-    pub fn save(&mut self) -> io::Result<()> {
-        let fresh = std::mem::take(&mut self.fresh);
-        let Some(directory) = &self.directory else { return Ok(()) };
-        let is_new = |&(key, record): &(u64, &[u8])| {
-            !self.hidden.iter().any(|segment| segment.find(key).any(|there| there == record))
-        };
-        // What became last, over more blocks perhaps, is to be found first.
-        let mut records = fresh.newest_first().filter(is_new).peekable();
-        if records.peek().is_none() { Ok(()) } else { directory.add(records) }
+        self.segments.iter().flat_map(|segment| segment.find(what)).any(<[u8]>::is_empty)
     }
 }
 

@@ -1,19 +1,21 @@
 //! Files of the code cache: what they look like.
 //!
-//! A segment is a header, an index, and records. It is written once, under another name, and never changed. It may still be
-//! cut short or damaged by the host: each record has a checksum, and every offset is checked before it is used, so that a
-//! damaged segment only has fewer records.
+//! A segment is a header, records, and an index of them; the header is written last. It has no name before it is whole, and is
+//! never changed. It may still be cut short or damaged by the host: each record has a checksum, and every offset is checked
+//! before it is used, so that a damaged segment only has fewer records.
 //!
 //! All numbers are little endian. The index is a hash table with linear probing; an offset of 0 marks a free place.
 
 use memmap2::Mmap;
 use std::collections::HashSet;
+use std::hash::Hasher;
+use std::io::{self, Seek, SeekFrom, Write};
 use twox_hash::XxHash3_64;
 
 /// The first bytes of every segment; the digit is the version of this layout.
-const MAGIC: [u8; 8] = *b"c2wcode1";
-/// Magic, fingerprint, binary logarithm of the places of the index.
-const HEADER_BYTES: usize = 8 + 16 + 8;
+const MAGIC: [u8; 8] = *b"c2wcode2";
+/// Magic, fingerprint, binary logarithm of the places of the index, where that is.
+const HEADER_BYTES: usize = 8 + 16 + 8 + 8;
 /// Key, offset of the record and its length.
 const PLACE_BYTES: usize = 16;
 /// Each record begins with its checksum.
@@ -28,6 +30,7 @@ pub type Fingerprint = [u8; 16];
 pub struct Segment<B = Mmap> {
     bytes: B,
     log2_places: u32,
+    index_at: usize,
 }
 
 impl Segment {
@@ -37,8 +40,8 @@ impl Segment {
         #[cfg(target_os = "linux")]
         let _ = self.bytes.advise_range(
             memmap2::Advice::PopulateRead,
-            0,
-            HEADER_BYTES + (PLACE_BYTES << self.log2_places),
+            self.index_at,
+            PLACE_BYTES << self.log2_places,
         );
     }
 }
@@ -64,7 +67,9 @@ impl<B: AsRef<[u8]>> Segment<B> {
             return None;
         }
         let log2_places = u64_at(all, 24).filter(|&log2| log2 <= MAX_LOG2_PLACES)? as u32;
-        (all.len() >= HEADER_BYTES + (PLACE_BYTES << log2_places)).then_some(Self { bytes, log2_places })
+        let index_at = usize::try_from(u64_at(all, 32)?).ok().filter(|&at| at >= HEADER_BYTES)?;
+        let end = index_at.checked_add(PLACE_BYTES << log2_places)?;
+        (end <= all.len()).then_some(Self { bytes, log2_places, index_at })
     }
 
     /// Bytes of it all.
@@ -80,7 +85,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
     /// What a place of the index says: a key, and where its record is and how long. `None` for a free place.
     fn place(&self, number: usize) -> Option<(u64, u32, u32)> {
         let all = self.bytes.as_ref();
-        let place = HEADER_BYTES + number * PLACE_BYTES;
+        let place = self.index_at + number * PLACE_BYTES;
         let (key, at, len) = (u64_at(all, place)?, u32_at(all, place + 8)?, u32_at(all, place + 12)?);
         (at != 0).then_some((key, at, len))
     }
@@ -111,41 +116,112 @@ impl<B: AsRef<[u8]>> Segment<B> {
     }
 }
 
-/// A segment of these records, each with its key; none is in it twice.
-pub fn write<'a>(fingerprint: &Fingerprint, records: impl Iterator<Item = (u64, &'a [u8])>) -> Vec<u8> {
-    let mut seen = HashSet::new();
-    let records: Vec<_> = records
-        .map(|(key, record)| (key, XxHash3_64::oneshot(record), record))
-        .filter(|&(key, checksum, _)| seen.insert((key, checksum)))
-        .take(1 << (MAX_LOG2_PLACES - 1))
-        .collect();
-    let places = (2 * records.len()).next_power_of_two();
-    let log2_places = places.trailing_zeros();
-    let records_at = HEADER_BYTES + places * PLACE_BYTES;
-    let mut all = Vec::with_capacity(
-        records_at + records.iter().map(|(.., record)| CHECKSUM_BYTES + record.len()).sum::<usize>(),
-    );
-    all.extend_from_slice(&MAGIC);
-    all.extend_from_slice(fingerprint);
-    all.extend_from_slice(&u64::from(log2_places).to_le_bytes());
-    all.resize(records_at, 0);
-    for (key, checksum, record) in records {
-        let (Ok(at), Ok(len)) = (u32::try_from(all.len()), u32::try_from(record.len())) else { break };
-        let mut number = first_place(key, log2_places);
-        let place = loop {
-            let place = HEADER_BYTES + number * PLACE_BYTES;
-            if u32_at(&all, place + 8) == Some(0) {
-                break place;
-            }
-            number = (number + 1) & (places - 1);
-        };
-        all[place..place + 8].copy_from_slice(&key.to_le_bytes());
-        all[place + 8..place + 12].copy_from_slice(&at.to_le_bytes());
-        all[place + 12..place + 16].copy_from_slice(&len.to_le_bytes());
-        all.extend_from_slice(&checksum.to_le_bytes());
-        all.extend_from_slice(record);
+/// A segment that is being written, record by record.
+pub struct SegmentWriter<W> {
+    to: W,
+    fingerprint: Fingerprint,
+    len_bytes: u64,
+    /// What its records are, each with its key and its place.
+    fresh: Vec<(u64, u32, u32)>,
+    /// The same for those that are to be found behind these.
+    old: Vec<(u64, u32, u32)>,
+    /// Keys and checksums of all of them.
+    seen: HashSet<(u64, u64)>,
+    /// What the checksums are together.
+    digest: XxHash3_64,
+}
+
+impl<W: Write + Seek> SegmentWriter<W> {
+    /// One at the start of `to`, which is empty.
+    ///
+    /// # Errors
+    /// That of writing.
+    pub fn new(mut to: W, fingerprint: &Fingerprint) -> io::Result<Self> {
+        to.write_all(&[0; HEADER_BYTES])?;
+        Ok(Self {
+            to,
+            fingerprint: *fingerprint,
+            len_bytes: HEADER_BYTES as u64,
+            fresh: Vec::new(),
+            old: Vec::new(),
+            seen: HashSet::new(),
+            digest: XxHash3_64::new(),
+        })
     }
-    all
+
+    /// Its length so far.
+    pub fn len_bytes(&self) -> u64 {
+        self.len_bytes
+    }
+
+    /// Adds a record, with its key, that is to be found before those that were added so far. None is in it twice.
+    ///
+    /// # Errors
+    /// That of writing.
+    pub fn add(&mut self, key: u64, record: &[u8]) -> io::Result<()> {
+        let place = self.append(key, record)?;
+        self.fresh.extend(place);
+        Ok(())
+    }
+
+    /// Adds one that is to be found behind all that were added so far.
+    ///
+    /// # Errors
+    /// That of writing.
+    pub fn add_old(&mut self, key: u64, record: &[u8]) -> io::Result<()> {
+        let place = self.append(key, record)?;
+        self.old.extend(place);
+        Ok(())
+    }
+
+    /// Writes a record, if it is not there and there is room.
+    fn append(&mut self, key: u64, record: &[u8]) -> io::Result<Option<(u64, u32, u32)>> {
+        let (Ok(at), Ok(len)) = (u32::try_from(self.len_bytes), u32::try_from(record.len())) else {
+            return Ok(None);
+        };
+        let checksum = XxHash3_64::oneshot(record);
+        if self.seen.len() >= 1 << (MAX_LOG2_PLACES - 1) || !self.seen.insert((key, checksum)) {
+            return Ok(None);
+        }
+        self.digest.write_u64(key);
+        self.digest.write_u64(checksum);
+        self.to.write_all(&checksum.to_le_bytes())?;
+        self.to.write_all(record)?;
+        self.len_bytes += (CHECKSUM_BYTES + record.len()) as u64;
+        Ok(Some((key, at, len)))
+    }
+
+    /// Makes it whole; gives what it was written to, and a number that tells its records from others.
+    ///
+    /// # Errors
+    /// That of writing.
+    pub fn finish(mut self) -> io::Result<(W, u64)> {
+        let count = self.fresh.len() + self.old.len();
+        let places = (2 * count).next_power_of_two();
+        let log2_places = places.trailing_zeros();
+        let mut index = vec![0; places * PLACE_BYTES];
+        for (key, at, len) in self.fresh.into_iter().rev().chain(self.old) {
+            let mut number = first_place(key, log2_places);
+            let place = loop {
+                let place = number * PLACE_BYTES;
+                if u32_at(&index, place + 8) == Some(0) {
+                    break place;
+                }
+                number = (number + 1) & (places - 1);
+            };
+            index[place..place + 8].copy_from_slice(&key.to_le_bytes());
+            index[place + 8..place + 12].copy_from_slice(&at.to_le_bytes());
+            index[place + 12..place + 16].copy_from_slice(&len.to_le_bytes());
+        }
+        self.to.write_all(&index)?;
+        self.to.seek(SeekFrom::Start(0))?;
+        self.to.write_all(&MAGIC)?;
+        self.to.write_all(&self.fingerprint)?;
+        self.to.write_all(&u64::from(log2_places).to_le_bytes())?;
+        self.to.write_all(&self.len_bytes.to_le_bytes())?;
+        self.to.flush()?;
+        Ok((self.to, self.digest.finish()))
+    }
 }
 
 #[cfg(test)]
@@ -157,7 +233,24 @@ mod tests {
     const OURS: Fingerprint = [7; 16];
 
     fn segment(records: &[(u64, Vec<u8>)]) -> Vec<u8> {
-        write(&OURS, records.iter().map(|(key, record)| (*key, record.as_slice())))
+        let mut writer = SegmentWriter::new(io::Cursor::new(Vec::new()), &OURS).unwrap();
+        for (key, record) in records {
+            writer.add(*key, record).unwrap();
+        }
+        writer.finish().unwrap().0.into_inner()
+    }
+
+    #[test]
+    fn what_was_added_last_is_found_first() {
+        let mut writer = SegmentWriter::new(io::Cursor::new(Vec::new()), &OURS).unwrap();
+        writer.add(1, b"first").unwrap();
+        writer.add_old(1, b"old").unwrap();
+        writer.add_old(1, b"older").unwrap();
+        writer.add(1, b"second").unwrap();
+        writer.add(1, b"first").unwrap();
+        let bytes = writer.finish().unwrap().0.into_inner();
+        let segment = Segment::open(&bytes[..], &OURS).unwrap();
+        assert_eq!(segment.find(1).collect::<Vec<_>>(), [&b"second"[..], b"first", b"old", b"older"]);
     }
 
     proptest! {

@@ -2,13 +2,13 @@
 //! The other thread makes them while nothing is asked of it, and they are found as if they came from the code cache.
 
 use super::list::{HotPlace, Missing, Progress};
-use super::make::{Job, Made, Pages};
+use super::make::{Job, Keep, Product, Task};
 use super::{Pending, Translator, origin};
 use crate::cache::{BlockCache, BlockId};
 use crate::cpu::Cpu;
 use crate::guest::Guest;
 use crate::jit::Origin;
-use crate::jit::code_cache::CodeCache;
+use crate::jit::code_cache::{CodeCache, Recorder};
 use crate::jit::grow::Code;
 use crate::jit::hot::{HotRegion, ReadPage};
 use crate::jit::worker::{Answer, Worker};
@@ -86,7 +86,9 @@ impl Translator {
         }
         let progress = Arc::new(Progress::default());
         let missing = Missing::new(list, read, kept.segments(), progress.clone());
-        worker.spare(Box::new(missing.filter_map(|(region, page)| job::<G>(&region, &page))));
+        let recorder = kept.recorder().clone();
+        let jobs = missing.filter_map(move |(region, page)| job::<G>(&region, &page, &recorder));
+        worker.spare(Box::new(jobs.map(Task::Record)));
         self.ahead = Some(Ahead { name, progress });
     }
 
@@ -111,20 +113,22 @@ impl Translator {
         }
     }
 
-    pub(super) fn arrive(&mut self, answer: Answer<Made>) {
-        if answer.number.is_some() {
-            self.arrived.push_back(answer);
-        } else {
-            self.statistics.background_ns += answer.took_ns;
-            self.statistics.ahead += 1;
-            if let (Some(kept), Some((key, record))) = (&mut self.kept, answer.made.record) {
-                kept.add(key, record);
+    pub(super) fn arrive(&mut self, answer: Answer<Product>) {
+        let Answer { number, made, took_ns } = answer;
+        self.statistics.background_ns += took_ns;
+        match made {
+            Product::Code(made) => self.arrived.extend(number.map(|number| (number, made))),
+            Product::Record(record) => {
+                self.statistics.ahead += 1;
+                if let (Some(kept), Some((key, record))) = (&mut self.kept, record) {
+                    kept.add_fresh(key, record);
+                }
             }
         }
     }
 
-    /// Gives the other thread time to come to the end of the list, so long at most; notes it if it does. Gives the time that
-    /// is left.
+    /// Gives the other thread time to come to the end of the list, so long at most, and notes it if it does. Gives the time
+    /// that is left.
     pub(super) fn finish_ahead(&mut self, time: Duration) -> Duration {
         let Some(Ahead { name, progress }) = &self.ahead else { return time };
         let (name, progress, began) = (*name, progress.clone(), Instant::now());
@@ -133,8 +137,8 @@ impl Translator {
         }
         let was_done = progress.is_done();
         self.receive();
-        if was_done && let Some(kept) = &mut self.kept {
-            kept.mark(name);
+        if was_done && let Some(kept) = &self.kept {
+            kept.recorder().mark(name);
             self.ahead = None;
         }
         time.saturating_sub(began.elapsed())
@@ -160,9 +164,9 @@ impl Translator {
 }
 
 /// What is to be done for a region that is in a page with these contents; `None` if there is no code for it.
-fn job<G: Guest>(region: &HotRegion, page: &[u8]) -> Option<Job> {
+fn job<G: Guest>(region: &HotRegion, page: &[u8], recorder: &Recorder) -> Option<Job> {
     let code = Code::of_page::<G>(page, region)?;
     let (origin, place) = (region.origin(), region.blocks[0].start.into());
-    let pages = Pages::new(page, None);
-    Some(Job::new::<G>(move || code.region::<G>(), origin, place, region.may_grow, Some(pages)))
+    let keep = Keep::new(page, None, recorder);
+    Some(Job::new::<G>(move || code.region::<G>(), origin, place, region.may_grow, Some(keep)))
 }

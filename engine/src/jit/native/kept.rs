@@ -6,7 +6,7 @@ use crate::cache::{BlockCache, BlockId, Recalled};
 use crate::cpu::Cpu;
 use crate::guest::Guest;
 use crate::jit::code_cache::record::Entry;
-use crate::jit::code_cache::{CodeCache, Found};
+use crate::jit::code_cache::{CodeCache, Found, Recorder};
 use crate::jit::generations::{Addition, Numbers, Sites};
 use crate::jit::grow::{Code, Extent};
 use crate::jit::worker::Worker;
@@ -37,14 +37,13 @@ impl Translator {
         cpu: &mut Cpu<G>,
         effort: Duration,
     ) -> io::Result<()> {
-        if !self.lasts() {
-            return Ok(());
-        }
+        let Some(recorder) = self.recorder().cloned() else { return Ok(()) };
         self.collect(cache, cpu);
         let effort = self.finish_ahead(effort);
         let until = thread_ns().saturating_add(effort.as_nanos() as u64);
         let warm = warm_blocks(cache, cpu, WARM, &self.statistics);
-        if warm.is_none() && self.statistics.ahead == 0 {
+        if warm.is_none() && self.statistics.ahead == 0 && !recorder.is_marked() {
+            recorder.discard();
             return Ok(());
         }
         let mut warm = warm.unwrap_or_default();
@@ -75,12 +74,12 @@ impl Translator {
             self.arrive(answer);
             self.collect(cache, cpu);
         }
-        self.kept.as_mut().map_or(Ok(()), CodeCache::save)
+        recorder.save()
     }
 
-    /// Whether what is translated is kept for later runs.
-    pub(super) fn lasts(&self) -> bool {
-        self.kept.as_ref().is_some_and(CodeCache::lasts)
+    /// Where records of what is translated go, if they are kept for later runs.
+    pub(super) fn recorder(&self) -> Option<&Recorder> {
+        self.kept.as_ref().map(CodeCache::recorder).filter(|recorder| recorder.lasts())
     }
 
     /// Whether there is something for code that starts at a place of its page.

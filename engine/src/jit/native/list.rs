@@ -136,7 +136,7 @@ impl Missing {
     /// The number of the next one that nobody has made in this run.
     fn next_number(&mut self) -> Option<usize> {
         let places = self.progress.places.get_or_init(|| {
-            self.regions = hot::decode(std::mem::take(&mut self.encoded)).collect();
+            self.regions = hot::decode(&std::mem::take(&mut self.encoded));
             Places::of(&self.regions)
         });
         let passed = self.progress.passed.load(Ordering::Relaxed);

@@ -3,6 +3,7 @@
 use crate::guest::Guest;
 use crate::ir::region::Region;
 use crate::jit::Origin;
+use crate::jit::code_cache::Recorder;
 use crate::jit::code_cache::record::{self, Entry, First};
 use crate::lower::x64::{Lowered, Lowering, Request};
 
@@ -13,21 +14,38 @@ pub(super) struct Job {
     request: Request<'static>,
     entry: Entry,
     may_grow: bool,
-    /// What its code is part of, if it is to be kept.
-    pages: Option<Pages>,
+    /// Where a record of it goes, if it is to be kept.
+    keep: Option<Keep>,
 }
 
-/// The contents of the pages that a region is part of.
-pub(super) struct Pages {
+/// What it takes to keep what was made of a region.
+pub(super) struct Keep {
+    /// The contents of the pages that it is part of.
     page: Box<[u8]>,
     second: Option<Box<[u8]>>,
+    recorder: Recorder,
 }
+
+/// A job for another thread.
+pub(super) enum Task {
+    /// Code is wanted.
+    Code(Job),
+    /// Only its record is.
+    Record(Job),
+}
+
+/// What became of it.
+pub(super) enum Product {
+    Code(Made),
+    Record(Option<Record>),
+}
+
+/// A record, with its key.
+pub(super) type Record = (u64, Vec<u8>);
 
 /// What was made of a region.
 pub(super) struct Made {
     pub lowered: Lowered,
-    /// For the code cache, with its key.
-    pub record: Option<(u64, Vec<u8>)>,
     /// The first block.
     pub first: First,
     /// Where that is in its page.
@@ -38,21 +56,30 @@ pub(super) struct Made {
     pub insns: u64,
 }
 
-impl Pages {
-    pub fn new(page: &[u8], second: Option<&[u8]>) -> Self {
-        Self { page: page.into(), second: second.map(Into::into) }
+impl Keep {
+    pub fn new(page: &[u8], second: Option<&[u8]>, recorder: &Recorder) -> Self {
+        Self { page: page.into(), second: second.map(Into::into), recorder: recorder.clone() }
+    }
+}
+
+impl Task {
+    /// Does it.
+    pub fn make(self, lowering: &mut Lowering) -> Product {
+        match self {
+            Self::Code(job) => Product::Code(job.make(lowering).0),
+            Self::Record(job) => Product::Record(job.make(lowering).1),
+        }
     }
 }
 
 impl Job {
-    /// A region of a guest that begins at a place of its page. With the contents of its pages, a record for the code cache is
-    /// made, too.
+    /// A region of a guest that begins at a place of its page.
     pub fn new<G: Guest>(
         record: impl FnOnce() -> Region + Send + 'static,
         origin: Origin,
         place: u64,
         may_grow: bool,
-        pages: Option<Pages>,
+        keep: Option<Keep>,
     ) -> Self {
         let request = Request {
             helpers: G::HELPERS,
@@ -62,24 +89,26 @@ impl Job {
             context: origin.context,
         };
         let entry = Entry::of(&origin, place);
-        Self { record: Box::new(record), request, entry, may_grow, pages }
+        Self { record: Box::new(record), request, entry, may_grow, keep }
     }
 
-    /// Does it.
-    pub fn make(self, lowering: &mut Lowering) -> Made {
-        let Self { record, request, entry, may_grow, pages } = self;
+    /// Does it; gives the record, too, if that is kept.
+    pub fn make(self, lowering: &mut Lowering) -> (Made, Option<Record>) {
+        let Self { record, request, entry, may_grow, keep } = self;
         let region = record();
         let lowered = lowering.lower(&region, request);
-        let record = pages.map(|Pages { page, second }| {
-            record::encode(&region, entry, may_grow, &lowered, &page, second.as_deref())
+        let record = keep.map(|Keep { page, second, recorder }| {
+            let (key, record) = record::encode(&region, entry, may_grow, &lowered, &page, second.as_deref());
+            recorder.add(key, &record);
+            (key, record)
         });
-        Made {
+        let made = Made {
             lowered,
-            record,
             first: First::of(&region),
             place: entry.place.into(),
             blocks: region.blocks.len() as u64,
             insns: region.blocks.iter().map(|block| u64::from(block.insns)).sum(),
-        }
+        };
+        (made, record)
     }
 }

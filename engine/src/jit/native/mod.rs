@@ -14,7 +14,7 @@ pub use super::code_cache::CodeCache;
 use super::code_cache::contents;
 use super::generations::{Addition, Full, Generations, LinkState, Numbers, Sites, Size};
 use super::grow::{Code, Extent, SAMPLES};
-use super::worker::{Answer, Worker};
+use super::worker::Worker;
 use super::{End, LEAST_CODE_BYTES, MOST_CODE_BYTES, Origin, TranslatorStatistics, thread_ns};
 use crate::addr::{Gva, Page};
 use crate::cache::{BlockCache, BlockId, Renumbered};
@@ -25,7 +25,7 @@ use crate::ir::block::Block;
 use crate::ir::region::{Region, RegionBlock, ways_out};
 use crate::lower::x64::{Lowering, lower_jump};
 use ahead::{Ahead, Notes};
-use make::{Job, Made, Pages};
+use make::{Job, Keep, Made, Product, Task};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 
@@ -70,11 +70,11 @@ struct Pending {
 pub struct Translator {
     lowering: Lowering,
     /// Another thread that lowers what is needed while the vCPU runs.
-    worker: Option<Worker<Job, Made>>,
+    worker: Option<Worker<Task, Product>>,
     /// What it is at, by number of the job. Answers that have no entry are of no use any more.
     pending: HashMap<u64, Pending>,
     /// Answers of that thread that have not been looked at yet.
-    arrived: VecDeque<Answer<Made>>,
+    arrived: VecDeque<(u64, Made)>,
     polls: u32,
     /// What that thread makes while nothing is asked of it.
     ahead: Option<Ahead>,
@@ -131,7 +131,7 @@ impl Translator {
     /// The host gives no thread.
     pub fn use_thread(&mut self) -> io::Result<()> {
         let mut lowering = Lowering::new();
-        self.worker = Some(Worker::new(move |job: Job| job.make(&mut lowering))?);
+        self.worker = Some(Worker::new(move |task: Task| task.make(&mut lowering))?);
         Ok(())
     }
 
@@ -246,10 +246,10 @@ impl Translator {
         match &mut self.worker {
             Some(worker) if self.pending.len() < MAX_PENDING => {
                 cache.request(pending.id, pending.origin.context);
-                self.pending.insert(worker.request(job), pending);
+                self.pending.insert(worker.request(Task::Code(job)), pending);
             }
             _ => {
-                let made = job.make(&mut self.lowering);
+                let (made, _) = job.make(&mut self.lowering);
                 self.install(cache, cpu, pending, made);
             }
         }
@@ -258,11 +258,13 @@ impl Translator {
     /// What is to be done for a region. It is kept in the code cache if the guest's code is in RAM.
     fn job<G: Guest>(&self, code: Code<G::Insn>, pending: &Pending, cpu: &Cpu<G>) -> Job {
         let &Pending { origin, may_grow, .. } = pending;
-        let is_kept = self.lasts() && !cpu.ram.has_written_code();
-        let pages = if is_kept { contents(&cpu.ram, origin.page, origin.second) } else { None };
-        let pages = pages.map(|(page, second)| Pages::new(page, second));
+        let recorder = self.recorder().filter(|_| !cpu.ram.has_written_code());
+        let keep = recorder.and_then(|recorder| {
+            let (page, second) = contents(&cpu.ram, origin.page, origin.second)?;
+            Some(Keep::new(page, second, recorder))
+        });
         let place = code.starts().next().expect("a block is all code");
-        Job::new::<G>(move || code.region::<G>(), origin, place, may_grow, pages)
+        Job::new::<G>(move || code.region::<G>(), origin, place, may_grow, keep)
     }
 
     fn hurry(&mut self) {
@@ -274,22 +276,12 @@ impl Translator {
     /// Installs what has been lowered.
     fn collect<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
         self.receive();
-        while let Some(answer) = self.arrived.pop_front() {
-            self.take(cache, cpu, answer);
-        }
-    }
-
-    fn take<G: Guest>(
-        &mut self,
-        cache: &mut BlockCache<G::Insn>,
-        cpu: &mut Cpu<G>,
-        Answer { number, made, took_ns }: Answer<Made>,
-    ) {
-        self.statistics.background_ns += took_ns;
-        if let Some(pending) = number.and_then(|number| self.pending.remove(&number)) {
-            cache.forget_request(pending.id, pending.origin.context);
-            if !pending.stale {
-                self.install(cache, cpu, pending, made);
+        while let Some((number, made)) = self.arrived.pop_front() {
+            if let Some(pending) = self.pending.remove(&number) {
+                cache.forget_request(pending.id, pending.origin.context);
+                if !pending.stale {
+                    self.install(cache, cpu, pending, made);
+                }
             }
         }
     }
@@ -300,12 +292,9 @@ impl Translator {
         cache: &mut BlockCache<G::Insn>,
         cpu: &mut Cpu<G>,
         pending: Pending,
-        mut made: Made,
+        made: Made,
     ) {
         let Pending { id, origin, pc, may_grow, .. } = pending;
-        if let (Some(kept), Some((key, record))) = (&mut self.kept, made.record.take()) {
-            kept.add(key, record);
-        }
         if !self.code.has_room(Size::of(&made.lowered)) {
             self.advance(cache, cpu);
         }
@@ -369,7 +358,7 @@ impl Translator {
         let alone = RegionBlock { block: block.clone(), start, insns, weight, ways };
         let origin = Origin { page: Page(0), second: None, mode: cpu.mode(), context: cpu.data_context() };
         let region = Region { blocks: vec![alone] };
-        let made = Job::new::<G>(|| region, origin, start as u64, false, None).make(&mut self.lowering);
+        let made = Job::new::<G>(|| region, origin, start as u64, false, None).make(&mut self.lowering).0;
         let number = self.add(made, origin, BlockId::NONE, false).ok()?;
         // As the run loop does before it runs anything.
         cpu.looked();

@@ -71,7 +71,7 @@ fn instruction(random: &mut Random) -> Vec<u8> {
     let (a, b, alu) = (register(random), register(random), random_alu(random));
     let (bit, condition, byte) = (random.below(2) as u8, random.below(16) as u8, random.below(64) as u8);
     let shift = random.pick(&[0, 1, 4, 5, 7]);
-    match random.below(22) {
+    match random.below(23) {
         0 => two_registers(random, &[alu], a, b),
         1 => memory(random, &[alu | 2], a),
         2 => memory(random, &[alu], a),
@@ -98,6 +98,8 @@ fn instruction(random: &mut Random) -> Vec<u8> {
         19 => vec![0x66, 0x0f, random.pick(&[0xfe, 0xfa, 0xef, 0x76]), 0xc0 | byte],
         // movq between xmm0 and a general register
         20 => vec![0x66, 0x48, 0x0f, random.pick(&[0x6e, 0x7e]), 0xc0 | condition & 3],
+        // crc32 of a byte, or of four or eight
+        21 => [vec![0xf2], two_registers(random, &[0x0f, 0x38, 0xf0 | bit], a, b)].concat(),
         // movdqu between xmm0 and memory
         _ => vec![0xf3, 0x0f, random.pick(&[0x6f, 0x7f]), 0x46, byte],
     }

@@ -20,8 +20,11 @@ fn region(ops: &[Op]) -> Region {
     Region { blocks: vec![RegionBlock { block, start: 0, insns: 1, weight: 256, ways }] }
 }
 
-/// Address, length, writes and step of the windows of a loop, and what is void.
-fn windows(ops: &[Op]) -> Option<(Vec<(i64, i64, bool, i64)>, Vec<usize>)> {
+/// Address, length, writes and step of a window.
+type Shown = (i64, i64, bool, i64);
+
+/// The windows of a loop, and what is void.
+fn windows(ops: &[Op]) -> Option<(Vec<Shown>, Vec<usize>)> {
     let region = region(ops);
     let request =
         Request { helpers: &[], vector_scratch: None, float_environment: None, transient: &[], context: 0 };

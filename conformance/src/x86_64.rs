@@ -31,6 +31,7 @@ use c2w_engine::clock::InstructionClock;
 use c2w_engine::cpu::Cpu;
 use c2w_engine::irq::{Attention, IrqLines};
 use c2w_engine::machine::{Backing, Machine};
+use std::ops::Range;
 
 /// Start of RAM of a [`user_machine`].
 pub const RAM_BASE: Gpa = Gpa(0x1000_0000);
@@ -62,4 +63,28 @@ pub fn user_vcpu(backing: Option<Backing>, ram_bytes: u64) -> Cpu<X86_64> {
     flags::set_rflags(&mut cpu, flags::IF);
     mode::refresh(&mut cpu);
     cpu
+}
+
+/// What differs between two machines: registers, counts, or memory that far from the start of RAM.
+///
+/// # Panics
+/// If there is no such memory.
+pub fn difference(
+    want: &mut Machine<X86_64>,
+    got: &mut Machine<X86_64>,
+    memory: Range<u64>,
+) -> Option<String> {
+    let counts = |machine: &Machine<X86_64>| (machine.cpu.pc, machine.cpu.retired);
+    if counts(want) != counts(got) {
+        return Some(format!("at {:x?} instead of {:x?}", counts(got), counts(want)));
+    }
+    let slots = want.cpu.slots.iter().zip(got.cpu.slots.iter()).enumerate();
+    if let Some((slot, (want, got))) = slots.into_iter().find(|(_, (want, got))| want != got) {
+        return Some(format!("slot {slot} is {got:#x} instead of {want:#x}"));
+    }
+    let bytes = |machine: &Machine<X86_64>| {
+        let bytes = machine.cpu.ram.slice(RAM_BASE.offset(memory.start), memory.end - memory.start);
+        bytes.expect("programs work in RAM").to_vec()
+    };
+    (bytes(want) != bytes(got)).then(|| "memory differs".into())
 }

@@ -4,7 +4,7 @@
 #![cfg(all(unix, target_arch = "x86_64"))]
 
 use c2w_conformance::riscv64::random::Random;
-use c2w_conformance::x86_64::{RAM_BASE, user_machine};
+use c2w_conformance::x86_64::{difference, user_machine};
 use c2w_decoders::x86_64::guest::X86_64;
 use c2w_engine::addr::PAGE_BYTES;
 use c2w_engine::machine::Machine;
@@ -71,7 +71,7 @@ fn instruction(random: &mut Random) -> Vec<u8> {
     let (a, b, alu) = (register(random), register(random), random_alu(random));
     let (bit, condition, byte) = (random.below(2) as u8, random.below(16) as u8, random.below(64) as u8);
     let shift = random.pick(&[0, 1, 4, 5, 7]);
-    match random.below(22) {
+    match random.below(23) {
         0 => two_registers(random, &[alu], a, b),
         1 => memory(random, &[alu | 2], a),
         2 => memory(random, &[alu], a),
@@ -98,6 +98,8 @@ fn instruction(random: &mut Random) -> Vec<u8> {
         19 => vec![0x66, 0x0f, random.pick(&[0xfe, 0xfa, 0xef, 0x76]), 0xc0 | byte],
         // movq between xmm0 and a general register
         20 => vec![0x66, 0x48, 0x0f, random.pick(&[0x6e, 0x7e]), 0xc0 | condition & 3],
+        // crc32 of a byte, or of four or eight
+        21 => [vec![0xf2], two_registers(random, &[0x0f, 0x38, 0xf0 | bit], a, b)].concat(),
         // movdqu between xmm0 and memory
         _ => vec![0xf3, 0x0f, random.pick(&[0x6f, 0x7f]), 0x46, byte],
     }
@@ -106,23 +108,6 @@ fn instruction(random: &mut Random) -> Vec<u8> {
 /// ADD, OR, ADC, SBB, AND, SUB, XOR, CMP, to be read as `memory, register`.
 fn random_alu(random: &mut Random) -> u8 {
     (random.below(8) as u8) << 3 | 1
-}
-
-/// What differs between two machines.
-fn difference(want: &mut Machine<X86_64>, got: &mut Machine<X86_64>) -> Option<String> {
-    let counts = |machine: &Machine<X86_64>| (machine.cpu.pc, machine.cpu.retired);
-    if counts(want) != counts(got) {
-        return Some(format!("at {:x?} instead of {:x?}", counts(got), counts(want)));
-    }
-    let slots = want.cpu.slots.iter().zip(got.cpu.slots.iter()).enumerate();
-    if let Some((slot, (want, got))) = slots.into_iter().find(|(_, (want, got))| want != got) {
-        return Some(format!("slot {slot} is {got:#x} instead of {want:#x}"));
-    }
-    let memory = |machine: &Machine<X86_64>| {
-        let data = machine.cpu.ram.slice(RAM_BASE.offset(0x10_0000), 2 * PAGE_BYTES);
-        data.expect("programs work in RAM").to_vec()
-    };
-    (memory(want) != memory(got)).then(|| "memory differs".into())
 }
 
 #[test]
@@ -149,7 +134,8 @@ fn compare(seeds: std::ops::RangeInclusive<u64>, prepare: impl Fn(&mut Machine<X
             let exit = got.run(budget);
             assert!(got.divergence().is_none(), "program {seed}: {}", got.divergence().unwrap());
             assert_eq!(want.run(got.cpu.retired - want.cpu.retired), exit);
-            if let Some(difference) = difference(&mut want, &mut got) {
+            let memory = 0x10_0000..0x10_0000 + 2 * PAGE_BYTES;
+            if let Some(difference) = difference(&mut want, &mut got, memory) {
                 panic!("program {seed}, after run {run}: {difference}\n{code:02x?}");
             }
         }

@@ -70,6 +70,16 @@ pub struct HelperInfo {
     pub name: &'static str,
     /// What it may do.
     pub effects: HelperEffects,
+    /// What it computes, if that is something that processors have an instruction for.
+    pub function: Option<HelperFunction>,
+}
+
+/// Functions of arguments alone that some processors have an instruction for: their code need not call the helper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HelperFunction {
+    /// Of a checksum, data and a number of bytes, 1, 2, 4 or 8: the CRC-32C with so many low bytes of the data added, bits
+    /// reflected, nothing inverted.
+    Crc32c,
 }
 
 /// One decoded instruction.

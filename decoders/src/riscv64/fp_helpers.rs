@@ -314,7 +314,7 @@ macro_rules! helpers {
             const EFFECTS: HelperEffects =
                 HelperEffects { reads_state: true, writes_state: true, ..HelperEffects::PURE };
             const fn named(name: &'static str) -> HelperInfo {
-                HelperInfo { name, effects: EFFECTS }
+                HelperInfo { name, effects: EFFECTS, function: None }
             }
             [$(
                 named(concat!("f", stringify!($function), ".h")),

@@ -69,7 +69,7 @@ const COUNT: usize = FIRST_FP as usize + fp_helpers::INFO.len();
 
 /// Name and effects of every helper. Numbers between the system and the floating-point helpers are unused.
 pub static HELPERS: [HelperInfo; COUNT] = {
-    let mut table = [HelperInfo { name: "unused", effects: HelperEffects::ALL }; COUNT];
+    let mut table = [HelperInfo { name: "unused", effects: HelperEffects::ALL, function: None }; COUNT];
     let mut i = 0;
     while i < SYSTEM.len() {
         table[i].name = SYSTEM[i].1;

@@ -108,7 +108,7 @@ mod tests {
     use crate::guest::{HelperEffects, HelperId, TrapCause};
     use crate::ir::block::Args;
 
-    const HELPERS: &[HelperInfo] = &[HelperInfo { name: "all", effects: HelperEffects::ALL }];
+    const HELPERS: &[HelperInfo] = &[HelperInfo { name: "all", effects: HelperEffects::ALL, function: None }];
     const INSN: Op = Op::Insn { offset: 0, len_bytes: 4 };
     const SET: Op = Op::Set { slot: Slot(1), value: Value(1) };
     const LOAD: Op = Op::Load { w: Width::W64, addr: Value(1) };

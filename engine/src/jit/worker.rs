@@ -7,8 +7,9 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 /// Jobs that are sent at once: waking the thread costs as much as a tenth of what one takes it.
 const BATCH: usize = 8;
 
-/// Jobs that nobody waits for, which are done while there are no others.
-pub(super) type Spare<J> = Box<dyn Iterator<Item = J> + Send>;
+/// Jobs that nobody waits for, which are done while there are no others. Between two of them, or where the next one turns out
+/// to be none, the others are looked for.
+pub(super) type Spare<J> = Box<dyn Iterator<Item = Option<J>> + Send>;
 
 /// What the thread is told.
 enum Message<J> {
@@ -122,7 +123,8 @@ impl<J, A, W: FnMut(J) -> A> Thread<J, A, W> {
     fn make_spare(&mut self) -> bool {
         let began = thread_ns();
         match self.spare.as_mut().and_then(Iterator::next) {
-            Some(job) => self.make(None, job, began),
+            Some(Some(job)) => self.make(None, job, began),
+            Some(None) => true,
             None => {
                 self.spare = None;
                 true

@@ -176,10 +176,10 @@ impl Guest for Toy {
     type Board = ToyBoard;
     const CONTEXTS: usize = 1;
     const HELPERS: &'static [HelperInfo] = &[
-        HelperInfo { name: "map", effects: HelperEffects::ALL },
-        HelperInfo { name: "wait", effects: HelperEffects::ALL },
-        HelperInfo { name: "enable", effects: HelperEffects::ALL },
-        HelperInfo { name: "return", effects: HelperEffects::ALL },
+        HelperInfo { name: "map", effects: HelperEffects::ALL, function: None },
+        HelperInfo { name: "wait", effects: HelperEffects::ALL, function: None },
+        HelperInfo { name: "enable", effects: HelperEffects::ALL, function: None },
+        HelperInfo { name: "return", effects: HelperEffects::ALL, function: None },
     ];
 
     fn decode(bytes: &[u8], _: Mode) -> Option<Decoded<Insn>> {

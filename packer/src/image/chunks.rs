@@ -10,7 +10,7 @@ use zstd::stream::{read::Decoder, write::Encoder};
 use zstd::zstd_safe::CParameter;
 
 /// Content of a chunk that is written here. Larger ones are hardly smaller altogether.
-pub(super) const CHUNK_BYTES: usize = 1 << 20;
+pub(super) const CHUNK_BYTES: usize = 2 << 20;
 /// Largest chunk that is read.
 const MAX_CHUNK_BYTES: u32 = 8 << 20;
 /// Chunks of a section at most.

@@ -111,7 +111,7 @@ pub enum SectionId {
     RamSnapshot = 5,
     /// vCPU and device states of the snapshot, and where its pages of RAM belong.
     MachineState = 6,
-    /// What a start touches: pages of RAM to fetch ahead.
+    /// What a start needs: pages of RAM to fetch ahead, and code to translate ahead.
     Profile = 7,
     /// Translated WebAssembly. Reserved.
     Wasm = 8,

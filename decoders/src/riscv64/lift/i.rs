@@ -2,6 +2,7 @@
 
 use super::words::{Done, RvEmit};
 use crate::riscv64::decode::Insn;
+use crate::riscv64::regs::SINK;
 use crate::riscv64::trap;
 use c2w_engine::addr::Width::{self, W64};
 use c2w_engine::emit::{Binary, Cond, Emit};
@@ -25,9 +26,12 @@ pub(super) fn auipc<E: Emit>(e: &mut E, i: &Insn) -> Done<E> {
     Ok(())
 }
 
-/// Writes the address of the next instruction.
+/// Writes the address of the next instruction, unless that is for nobody: most jumps and returns.
 #[inline(always)]
 fn link<E: Emit>(e: &mut E, i: &Insn) {
+    if i.rd == SINK {
+        return;
+    }
     let pc = e.pc();
     let len = e.imm(u64::from(i.len_bytes()));
     let next = e.add(W64, pc, len);

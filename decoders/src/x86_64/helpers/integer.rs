@@ -8,7 +8,7 @@ use crate::x86_64::segment::SegmentRegister;
 use crate::x86_64::trap;
 use c2w_engine::cpu::Cpu;
 use c2w_engine::eager::{Stopped, with_words};
-use c2w_engine::guest::{HelperEffects, Trap};
+use c2w_engine::guest::{HelperEffects, HelperFunction, Trap};
 
 /// A function of its arguments that may trap.
 const PURE_TRAPPING: HelperEffects = HelperEffects { traps: true, ..HelperEffects::PURE };
@@ -27,7 +27,7 @@ helpers! { super::FIRST_INTEGER;
     /// (high, low, divisor): the signed quotient of 128 bits, or #DE.
     DivideSigned = "idiv128", PURE_TRAPPING, divide_signed;
     /// (checksum, data, bytes): the checksum with the data added.
-    Crc32 = "crc32", HelperEffects::PURE, crc32;
+    Crc32 = "crc32", HelperEffects::PURE, crc32, HelperFunction::Crc32c;
     /// ([`super::string::Repeat`]): runs a repeated string instruction for a while; 1 if it is not done.
     Repeat = "repeat", HelperEffects::ALL, string::repeat;
     /// (): a random number.

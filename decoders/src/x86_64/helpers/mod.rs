@@ -39,9 +39,10 @@ pub const TRAPPING: HelperEffects =
 pub const CHECKING: HelperEffects =
     HelperEffects { traps: true, reads_state: true, writes_state: false, memory: false };
 
-/// Declares the helpers of one class: `Name = "name in IR", effects, function;`.
+/// Declares the helpers of one class: `Name = "name in IR", effects, function;`, or with what processors have an instruction
+/// for as well.
 macro_rules! helpers {
-    ($first:expr; $($(#[$doc:meta])* $name:ident = $text:literal, $effects:expr, $function:expr;)*) => {
+    ($first:expr; $($(#[$doc:meta])* $name:ident = $text:literal, $effects:expr, $function:expr $(, $known:expr)?;)*) => {
         /// A helper of this class.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u16)]
@@ -56,7 +57,7 @@ macro_rules! helpers {
 
         /// Name and effects of each, from the first number of the class on.
         pub const INFO: &[c2w_engine::guest::HelperInfo] =
-            &[$(c2w_engine::guest::HelperInfo { name: $text, effects: $effects },)*];
+            &[$(c2w_engine::guest::HelperInfo { name: $text, effects: $effects, function: helpers!(@ $($known)?) },)*];
 
         /// Runs the helper with number `index` in this class.
         #[inline(always)]
@@ -70,6 +71,12 @@ macro_rules! helpers {
                 _ => panic!("x86_64 has no helper {index} of this class"),
             }
         }
+    };
+    (@) => {
+        None
+    };
+    (@ $known:expr) => {
+        Some($known)
     };
 }
 use helpers;
@@ -85,7 +92,7 @@ pub static HELPERS: [HelperInfo; COUNT] = {
         (FIRST_VECTOR, vector::INFO),
         (FIRST_FLOAT, float::INFO),
     ];
-    let mut table = [HelperInfo { name: "unused", effects: HelperEffects::ALL }; COUNT];
+    let mut table = [HelperInfo { name: "unused", effects: HelperEffects::ALL, function: None }; COUNT];
     let mut class = 0;
     while class < classes.len() {
         let (first, info) = classes[class];

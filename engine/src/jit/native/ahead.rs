@@ -87,8 +87,8 @@ impl Translator {
         let progress = Arc::new(Progress::default());
         let missing = Missing::new(list, read, kept.segments(), progress.clone());
         let recorder = kept.recorder().clone();
-        let jobs = missing.filter_map(move |(region, page)| job::<G>(&region, &page, &recorder));
-        worker.spare(Box::new(jobs.map(Task::Record)));
+        let job = move |(region, page): (_, Box<[u8]>)| job::<G>(&region, &page, &recorder).map(Task::Record);
+        worker.spare(Box::new(missing.map(move |found| found.and_then(&job))));
         self.ahead = Some(Ahead { name, progress });
     }
 

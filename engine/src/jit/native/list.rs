@@ -169,19 +169,53 @@ impl Missing {
 }
 
 impl Iterator for Missing {
-    /// A region and its page.
-    type Item = (HotRegion, Box<[u8]>);
+    /// A region and its page, or nothing if it need not, or cannot, be made.
+    type Item = Option<(HotRegion, Box<[u8]>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while let Some(number) = self.next_number() {
-            let region = self.regions[number].clone();
-            let Some(page) = self.page(region.page) else { continue };
-            let entry = Entry::of(&region.origin(), region.blocks[0].start.into());
-            if !self.segments.have(entry, &page) {
-                return Some((region, page));
-            }
-        }
-        self.progress.is_done.store(true, Ordering::Release);
-        None
+        let Some(number) = self.next_number() else {
+            self.progress.is_done.store(true, Ordering::Release);
+            return None;
+        };
+        let region = self.regions[number].clone();
+        let entry = Entry::of(&region.origin(), region.blocks[0].start.into());
+        let page = self.page(region.page);
+        Some(page.filter(|page| !self.segments.have(entry, page)).map(|page| (region, page)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::PAGE_BYTES;
+    use crate::jit::code_cache::CodeCache;
+    use crate::jit::hot::HotBlock;
+
+    /// A region in a page of its own.
+    fn region(page: u64, heat: u32) -> HotRegion {
+        let blocks = vec![HotBlock { start: 8, heat }];
+        HotRegion { page: Page(page), mode: Mode(0), context: 0, may_grow: true, blocks }
+    }
+
+    #[test]
+    fn what_is_hot_and_ahead_of_the_vcpu_comes_first() {
+        let regions: Vec<HotRegion> =
+            (0..8).map(|page| region(page, if page % 2 == 0 { HOT } else { 2 })).collect();
+        let progress = Arc::new(Progress::default());
+        let read: ReadPage = Box::new(|page| (page.0 != 5).then(|| vec![0; PAGE_BYTES as usize].into()));
+        let segments = CodeCache::in_memory().segments();
+        let mut missing = Missing::new(hot::encode(regions.iter()), read, segments, progress.clone());
+        let mut next = || missing.next().map(|found| found.map(|(region, _)| region.page.0));
+        assert_eq!(next(), Some(Some(0)));
+        // The vCPU has overtaken this, and had something made itself; what cannot be read is nothing.
+        progress.pass(regions[3].place());
+        progress.take(regions[6].place());
+        assert_eq!([next(), next(), next()], [Some(Some(4)), Some(None), Some(Some(7))]);
+        // It has gone back.
+        progress.pass(regions[0].place());
+        assert_eq!([next(), next(), next()], [2, 1, 3].map(|page| Some(Some(page))));
+        assert!(!progress.is_done());
+        assert_eq!(next(), None);
+        assert!(progress.is_done());
     }
 }

@@ -480,6 +480,15 @@ impl Asm {
         self.encode(Some(0xf3), w == Width::W64, &[0x0f, 0xb8], to.0, from.into(), false, false);
     }
 
+    /// CRC32: adds `w` of a register to a checksum. Needs SSE4.2.
+    pub fn crc32(&mut self, w: Width, sum: Reg, from: Reg) {
+        if w == Width::W16 {
+            self.byte(0x66);
+        }
+        let (wide, byte) = (w == Width::W64, w == Width::W8);
+        self.encode(Some(0xf2), wide, &[0x0f, 0x38, 0xf1 - u8::from(byte)], sum.0, from.into(), false, byte);
+    }
+
     /// Jumps to a label.
     pub fn jmp(&mut self, to: Label) {
         self.byte(0xe9);

@@ -6,6 +6,7 @@ use super::cold;
 use super::plan::{FIRST_VECTOR, Plan, SlotSet, may_change_mode};
 use super::stubs::emit_quick_jump;
 use super::vectors::{read_vector, write_vector};
+use super::windows::Windows;
 use super::{COUNTDOWN, Link, Lowering, Request, field, slot};
 use crate::addr::PAGE_MASK;
 use crate::addr::Width::W64;
@@ -91,14 +92,35 @@ impl<'a> Flow<'a> {
         if index > 0 {
             self.asm().alu_imm(Alu::Sub, W64, COUNTDOWN, insns);
         }
-        self.asm().bind(body);
-        let Lowering { asm, features, sites, plan, block, .. } = &mut *self.lowering;
-        let mut emitter = Emitter::new(asm, plan, *features, self.request, block, sites, self.region, index);
+        let Lowering { asm, plan, windows, .. } = &mut *self.lowering;
+        if windows.find(self.region, index, plan) {
+            Windows::emit_entry(asm);
+            asm.bind(body);
+            let [look, fast] = [(); 2].map(|()| asm.label());
+            self.write(index, Turn::Plain(look));
+            let Lowering { asm, plan, windows, .. } = &mut *self.lowering;
+            asm.bind(look);
+            windows.emit_look(asm, plan, self.request, body);
+            asm.bind(fast);
+            self.write(index, Turn::InWindows(fast));
+        } else {
+            asm.bind(body);
+            self.write(index, Turn::None);
+        }
+    }
+
+    /// Writes a block and how it ends.
+    fn write(&mut self, index: usize, turn: Turn) {
+        let Lowering { asm, features, sites, plan, block, windows, .. } = &mut *self.lowering;
+        let windows = matches!(turn, Turn::InWindows(_)).then_some(&*windows);
+        let (region, request) = (self.region, self.request);
+        let mut emitter = Emitter::new(asm, plan, *features, request, block, sites, region, index, windows);
         emitter.body();
         Ending {
-            looks: may_change_mode(&self.region.blocks[index].block, self.request.helpers),
-            region: self.region,
+            looks: may_change_mode(&region.blocks[index].block, request.helpers),
+            region,
             index,
+            turn,
             bodies: &self.bodies,
             heads: &self.heads,
             outs: &mut self.outs,
@@ -213,12 +235,24 @@ pub(super) fn write_back(asm: &mut Asm, plan: &Plan, dirty: u32) {
     }
 }
 
+/// Which writing of a block this is.
+#[derive(Clone, Copy)]
+enum Turn {
+    /// The only one.
+    None,
+    /// The plain one of two. Between two turns it goes to this label.
+    Plain(Label),
+    /// The one that looks nothing up, and where it starts.
+    InWindows(Label),
+}
+
 /// Writes how a block ends.
 struct Ending<'a> {
     /// The run loop may have to look before anything else runs.
     looks: bool,
     region: &'a Region,
     index: usize,
+    turn: Turn,
     bodies: &'a [Label],
     heads: &'a [Label],
     outs: &'a mut Vec<Out>,
@@ -227,8 +261,19 @@ struct Ending<'a> {
 
 impl Ending<'_> {
     /// What is observed on a way. The run loop may observe everything.
-    fn live_on(&self, way: Way) -> SlotSet {
-        if self.looks { SlotSet::ALL } else { self.plan.live_on(way) }
+    fn live_on(&self, e: &Emitter<'_>, way: Way) -> SlotSet {
+        match e.windows {
+            _ if self.looks => SlotSet::ALL,
+            Some(windows) if way == Way::Block(self.index) => {
+                Plan::live_in_windows(e.block, e.request.helpers, windows)
+            }
+            _ => self.plan.live_on(way),
+        }
+    }
+
+    /// Whether what is written next is the start of a block.
+    fn falls_into(&self, way: Way) -> bool {
+        way == Way::Block(self.index + 1) && !matches!(self.turn, Turn::Plain(_))
     }
 
     fn emit(&mut self, e: &mut Emitter<'_>) {
@@ -236,19 +281,18 @@ impl Ending<'_> {
             Ways::None => {}
             Ways::Indirect => self.indirect(e),
             Ways::One(way) => {
-                e.store_for_way(&self.live_on(way));
+                e.store_for_way(&self.live_on(e, way));
                 self.go(e, way, true);
             }
             Ways::Branch { taken, next } => {
-                let (live_taken, live_next) = (self.live_on(taken), self.live_on(next));
+                let (live_taken, live_next) = (self.live_on(e, taken), self.live_on(e, next));
                 e.store_for_all(|slot| live_taken.contains(slot) && live_next.contains(slot));
                 let Some(&Op::BranchRelative { cond, .. }) = e.block.ops.last() else {
                     unreachable!("a block that branches ends with a branch")
                 };
                 e.locked = 0;
                 let cc = e.condition(cond);
-                let falls_into = |way| way == Way::Block(self.index + 1);
-                if falls_into(taken) {
+                if self.falls_into(taken) {
                     self.branch(e, cc.negated(), (next, &live_next), (taken, &live_taken));
                 } else {
                     self.branch(e, cc, (taken, &live_taken), (next, &live_next));
@@ -312,9 +356,18 @@ impl Ending<'_> {
         match way {
             Way::Block(to) if to <= self.index => {
                 let head = &self.region.blocks[to];
-                e.go_back(head.insns, head.start, self.bodies[to]);
+                match self.turn {
+                    Turn::Plain(look) if to == self.index => e.go_back(head.insns, head.start, look),
+                    Turn::InWindows(fast) if to == self.index => {
+                        e.count_back(head.insns, head.start);
+                        e.next_in_windows(fast);
+                        e.store_for_way(&self.plan.live_on(way));
+                        e.asm.jmp(self.bodies[to]);
+                    }
+                    _ => e.go_back(head.insns, head.start, self.bodies[to]),
+                }
             }
-            Way::Block(to) if last && to == self.index + 1 => {}
+            Way::Block(_) if last && self.falls_into(way) => {}
             Way::Block(to) => e.asm.jmp(self.heads[to]),
             Way::Out(to) => {
                 let label = self.out(e, to, OutKind::On);

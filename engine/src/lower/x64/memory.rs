@@ -89,9 +89,7 @@ impl Emitter<'_> {
 
     /// Where the address of what looks further for a kind of access is.
     fn looks(&self, tag: usize) -> Mem {
-        let looks =
-            if tag == offset_of!(Entry, read) { field!(links.look_read) } else { field!(links.look_write) };
-        Mem { disp: looks.disp + (self.request.context * size_of::<u64>()) as i32, ..looks }
+        looks(self.request.context, tag == offset_of!(Entry, write))
     }
 
     /// Accesses memory; the site does the same, with these operands behind the address. Gives where that goes on.
@@ -100,6 +98,10 @@ impl Emitter<'_> {
             Op::Load { .. } | Op::VectorLoad { .. } => offset_of!(Entry, read),
             _ => offset_of!(Entry, write),
         };
+        if let Some(through) = self.through_window() {
+            access.emit(self.asm, Mem::sum(address.base, through, address.disp));
+            return self.asm.label();
+        }
         let result = if let Access::Load { to, .. } = access { Some(to) } else { None };
         let share = self.share();
         let [found, alone, done] = [(); 3].map(|()| self.asm.label());
@@ -151,6 +153,18 @@ impl Emitter<'_> {
         self.asm.bind(done);
         self.end_share();
         self.cold_access(miss, site, (address.disp != 0).then_some(address), access.extended())
+    }
+
+    /// The register with the distance of the window that the access at hand is in, if there is one.
+    fn through_window(&mut self) -> Option<Reg> {
+        match self.windows?.kept(self.number()) {
+            Kept::Nowhere => None,
+            Kept::Reg(reg) => Some(reg),
+            Kept::Spill(place) => {
+                self.asm.load(W64, Reg::RAX, spill(place));
+                Some(Reg::RAX)
+            }
+        }
     }
 
     fn load(&mut self, v: Value, op: &Op, w: Width, addr: Value) {
@@ -251,6 +265,12 @@ impl Emitter<'_> {
             self.define(v, to);
         }
     }
+}
+
+/// Where the address of what looks further in a context is, for loads or stores.
+pub(super) fn looks(context: usize, writes: bool) -> Mem {
+    let looks = if writes { field!(links.look_write) } else { field!(links.look_read) };
+    Mem { disp: looks.disp + (context * size_of::<u64>()) as i32, ..looks }
 }
 
 /// The place of a context's space number.

@@ -10,6 +10,9 @@
 //!
 //! The same goes for pairs of slots that hold vectors and the vector registers ([`vectors`]).
 //!
+//! Accesses of a block that are near each other share one look at the TLB ([`block`]), and those of a loop that walks through
+//! memory need none for many turns ([`windows`]).
+//!
 //! Registers: RBX points into the vCPU ([`BIAS`]), R15 counts down, RAX and RCX hold nothing between operations.
 
 pub mod asm;
@@ -26,6 +29,7 @@ mod ops;
 mod plan;
 pub mod stubs;
 mod vectors;
+mod windows;
 
 use crate::emit::Slot;
 use crate::guest::HelperInfo;
@@ -246,6 +250,7 @@ pub struct Lowering {
     links: Vec<Link>,
     plan: Plan,
     block: block::Scratch,
+    windows: windows::Windows,
 }
 
 impl Lowering {
@@ -258,6 +263,7 @@ impl Lowering {
             links: Vec::new(),
             plan: Plan::default(),
             block: block::Scratch::default(),
+            windows: windows::Windows::default(),
         }
     }
 

@@ -1,9 +1,10 @@
 //! Operations that compute: what `ir::eval` says, in x86-64 instructions.
 
 use super::asm::{Alu, Cc, Group3, Mem, Reg, Rm, Shift};
-use super::block::Emitter;
+use super::block::{Emitter, common_bits};
 use crate::addr::Width::{self, W8, W16, W32, W64};
 use crate::emit::{Binary, Cond, Unary};
+use crate::guest::{HelperFunction, HelperId};
 use crate::ir::block::{Op, Value};
 
 /// The width that an operation is carried out in: bytes and words as 32 bits, for whose upper half nobody asks.
@@ -282,6 +283,29 @@ impl Emitter<'_> {
         self.define(v, to);
     }
 
+    /// Does what a helper does by an instruction, if there is one for it. Whether it has been done.
+    pub(super) fn helper_in_line(&mut self, v: Value, id: HelperId, args: &[Value]) -> bool {
+        match (self.request.helpers[usize::from(id.0)].function, args) {
+            (Some(HelperFunction::Crc32c), &[sum, data, len_bytes]) if self.features.sse42 => {
+                let len_bytes = self.constant(len_bytes);
+                let Some(w) = Width::ALL.into_iter().find(|w| Some(w.bytes()) == len_bytes) else {
+                    return false;
+                };
+                self.set_bits(v, 32);
+                let to = self.dest(v, None);
+                let (x, y) = (self.fetch(sum), self.fetch(data));
+                // The destination may be the register of the data.
+                self.asm.mov32(Reg::RAX, x);
+                self.asm.crc32(w, Reg::RAX, y);
+                self.asm.mov32(to, Reg::RAX);
+                self.release_operands(args);
+                self.define(v, to);
+                true
+            }
+            _ => false,
+        }
+    }
+
     pub(super) fn unary(&mut self, v: Value, op: Unary, w: Width, a: Value) {
         self.set_bits(v, if op == Unary::Sext { 64 } else { w.bits() });
         match op {
@@ -364,16 +388,8 @@ impl Emitter<'_> {
         let Op::Compare { cond, w, a, b } = *self.block.definition(compare) else {
             unreachable!("only comparisons are compared")
         };
-        if let Some((w, x, y)) = self.tested(compare) {
-            let number = self.immediate(w, y);
-            let x = self.fetch(x);
-            match number {
-                Some(number) => self.asm.test_imm(w, x, number),
-                None => {
-                    let y = self.fetch(y);
-                    self.asm.test(w, x, y);
-                }
-            }
+        if let Some(common) = self.tested(compare) {
+            self.test_common(common);
             return after_test(condition_code(cond));
         }
         let (mut a, mut b) = (a, b);
@@ -415,10 +431,31 @@ impl Emitter<'_> {
         cc
     }
 
+    /// Sets the flags by what two values have in common.
+    fn test_common(&mut self, (w, x, y): (Width, Value, Value)) {
+        let number = self.immediate(w, y);
+        let x = self.fetch(x);
+        match number {
+            // Fewer bytes, and the sign is 0 either way.
+            Some(number) if w == W64 && number >= 0 => self.asm.test_imm(W32, x, number),
+            Some(number) => self.asm.test_imm(w, x, number),
+            None => {
+                let y = self.fetch(y);
+                self.asm.test(w, x, y);
+            }
+        }
+    }
+
     /// Sets the flags by a value that is a condition, and says when it holds.
     pub(super) fn condition(&mut self, cond: Value) -> Cc {
-        if self.is_fused(cond) && matches!(self.block.definition(cond), Op::Compare { .. }) {
-            return self.flags_of(cond);
+        if self.is_fused(cond) {
+            if let Op::Compare { .. } = self.block.definition(cond) {
+                return self.flags_of(cond);
+            }
+            if let Some(common) = common_bits(self.block, cond) {
+                self.test_common(common);
+                return Cc::NE;
+            }
         }
         match self.operand(cond) {
             Rm::Reg(x) => self.asm.test(W64, x, x),
@@ -431,6 +468,7 @@ impl Emitter<'_> {
     pub(super) fn release_condition(&mut self, cond: Value) {
         match *self.block.definition(cond) {
             Op::Compare { .. } if self.is_fused(cond) => self.release_compared(cond),
+            Op::Binary { a, b, .. } if self.is_fused(cond) => self.release_operands(&[a, b]),
             _ => self.release_operands(&[cond]),
         }
     }

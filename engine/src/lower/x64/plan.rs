@@ -2,6 +2,7 @@
 //! needed, and what has to be written back where it is left.
 
 use super::asm::{Mem, Reg, Xmm};
+use super::windows::Windows;
 use super::{Home, Request, VectorHome, boxes, field};
 use crate::emit::{SLOTS, Slot};
 use crate::guest::HelperInfo;
@@ -27,6 +28,8 @@ pub(super) const FIRST_VECTOR: usize = 16;
 const WORTHWHILE: u64 = 2;
 /// Weight of one run of a block for every run of the entry.
 const ONCE: u64 = 256;
+/// How often a loop turns that the entry is the head of, at least: each turn is a run of the entry.
+const TURNS: u64 = 8;
 
 /// A set of slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -139,16 +142,17 @@ struct Summary {
 }
 
 impl Summary {
-    fn of(block: &Block, helpers: &[HelperInfo]) -> Self {
+    /// Of a block in which some operations, by number, are known not to leave.
+    fn of(block: &Block, helpers: &[HelperInfo], is_calm: impl Fn(usize) -> bool) -> Self {
         let (mut kept, mut observed) = (SlotSet::ALL, SlotSet::default());
-        for op in block.ops.iter().rev() {
+        for (at, op) in block.ops.iter().enumerate().rev() {
             match op {
                 Op::Set { slot, .. } => {
                     kept.remove(*slot);
                     observed.remove(*slot);
                 }
                 Op::Get(slot) => observed.insert(*slot),
-                op if is_site(op) => observed = SlotSet::ALL,
+                op if is_site(op) && !is_calm(at) => observed = SlotSet::ALL,
                 _ => {}
             }
         }
@@ -157,6 +161,16 @@ impl Summary {
 }
 
 const NO_HOME: u8 = u8::MAX;
+
+/// The uses of a slot, by weight, beyond which a home pays.
+fn worthwhile(region: &Region) -> u64 {
+    let is_loop = region.blocks.iter().any(|block| {
+        let mut back = false;
+        block.ways.for_each(|way| back |= way == Way::Block(0));
+        back
+    });
+    WORTHWHILE * ONCE / if is_loop { TURNS } else { 1 }
+}
 
 impl Plan {
     /// The register of a slot.
@@ -197,6 +211,7 @@ impl Plan {
     }
 
     fn choose_vector_homes(&mut self, region: &Region, scratch: Option<Slot>) {
+        let worthwhile = worthwhile(region);
         self.vector_slots = SlotSet::default();
         self.vector_homes.clear();
         self.vector_home_of.clear();
@@ -215,7 +230,7 @@ impl Plan {
             .vector_slots
             .slots()
             .map(|Slot(slot)| (uses[usize::from(slot)], slot))
-            .filter(|&(uses, slot)| uses > WORTHWHILE * ONCE && scratch != Some(Slot(slot)))
+            .filter(|&(uses, slot)| uses > worthwhile && scratch != Some(Slot(slot)))
             .collect();
         wanted.sort_by_key(|&(uses, slot)| (std::cmp::Reverse(uses), slot));
         let scratch = scratch.filter(|slot| uses[usize::from(slot.0)] != 0);
@@ -231,6 +246,7 @@ impl Plan {
     }
 
     fn choose_homes(&mut self, region: &Region, transient: &[Slot]) {
+        let worthwhile = worthwhile(region);
         let mut uses = [0u64; SLOTS];
         let mut named = SlotSet::default();
         for block in &region.blocks {
@@ -246,7 +262,7 @@ impl Plan {
         let mut wanted: Vec<(u64, u8)> = named
             .slots()
             .map(|Slot(slot)| (uses[usize::from(slot)], slot))
-            .filter(|&(uses, slot)| uses > WORTHWHILE * ONCE && !transient.contains(&Slot(slot)))
+            .filter(|&(uses, slot)| uses > worthwhile && !transient.contains(&Slot(slot)))
             .collect();
         wanted.sort_by_key(|&(uses, slot)| (std::cmp::Reverse(uses), slot));
         self.homes.clear();
@@ -269,7 +285,8 @@ impl Plan {
         self.live_out.clear();
         self.live_out.resize(count, SlotSet::default());
         self.summaries.clear();
-        self.summaries.extend(region.blocks.iter().map(|block| Summary::of(&block.block, helpers)));
+        self.summaries
+            .extend(region.blocks.iter().map(|block| Summary::of(&block.block, helpers, |_| false)));
         loop {
             let mut changed = false;
             for (index, block) in region.blocks.iter().enumerate().rev() {
@@ -296,6 +313,14 @@ impl Plan {
                 return;
             }
         }
+    }
+
+    /// The slots that are observed at the start of a loop's other writing, behind which everything is if the count is down.
+    pub fn live_in_windows(block: &Block, helpers: &[HelperInfo], windows: &Windows) -> SlotSet {
+        let Summary { kept, observed, .. } = Summary::of(block, helpers, |at| windows.is_calm(at));
+        let mut live = kept;
+        live.join(&observed);
+        live
     }
 
     /// The slots that are observed on a way before they are written. What leaves a loop's way back because the count is

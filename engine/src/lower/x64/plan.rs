@@ -65,7 +65,7 @@ impl SlotSet {
             std::iter::from_fn(move || {
                 let bit = bits.trailing_zeros();
                 bits &= bits.wrapping_sub(1);
-                (bit < u64::BITS).then_some(Slot((64 * word) as u8 + bit as u8))
+                (bit < u64::BITS).then(|| Slot((64 * word) as u8 + bit as u8))
             })
         })
     }

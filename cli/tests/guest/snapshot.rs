@@ -1,6 +1,7 @@
 //! Images with a booted machine in them: what two runs share and what they do not, clocks, damaged snapshots, services,
 //! and machines that are saved while they run.
 
+use super::translation::statistic;
 use crate::ARCH;
 use crate::common::{C2W, C2W_RUN, finish, image, parts, rootfs, scratch};
 use c2w::snapshot::resume::{self, Start};
@@ -385,4 +386,36 @@ fn a_signal_saves_the_machine() {
     assert_eq!(parts(&finish(command, b"two\n")), (0, "got two\n".to_string(), String::new()));
     // Without input there is its end.
     assert_eq!(stdout(&resume(&saved, &[])), "got\n");
+}
+
+/// The image says what its start runs often. It is made once, by as many runs as that takes.
+#[cfg(all(unix, target_arch = "x86_64"))]
+#[test]
+fn what_a_start_needs_is_translated_ahead_of_it() {
+    let has_thread = std::thread::available_parallelism().is_ok_and(|count| count.get() > 1);
+    let cache = tempfile::tempdir_in(scratch()).unwrap();
+    let name = cache.path().to_str().unwrap();
+    let once = |options: &[&str]| {
+        let all = [&["--jit", "native", "--stats"], options, &["--", "echo", "on"]].concat();
+        let (status, stdout, stderr) = parts(&resume(image(), &all));
+        assert_eq!((status, stdout.as_str()), (0, "on\n"), "{stderr}");
+        ["regions translated ahead", "regions from the code cache"].map(|line| statistic(&stderr, line))
+    };
+    let mut runs = 0;
+    let mut ahead = 0;
+    loop {
+        let [made, recalled] = once(&["--code-cache", name]);
+        assert_eq!(recalled > 0, runs > 0);
+        assert!(made > 0 || runs > 0 || !has_thread, "nothing was made ahead");
+        (runs, ahead) = (runs + 1, ahead + made);
+        if made == 0 {
+            break;
+        }
+        assert!(runs < 100, "{ahead} regions were made in {runs} runs");
+    }
+    // It needs no cache, and is checked like any other code.
+    let [made, recalled] = once(&["--code-cache", "off", "--verify"]);
+    assert_eq!((made > 0, recalled), (has_thread, 0));
+    // A machine that boots has other code where the snapshot has this.
+    assert_eq!(once(&["--code-cache", "off", "--cold"]), [0, 0]);
 }

@@ -14,7 +14,7 @@ const ANSWER: &str = "150\nlisted\nxxxxxxxxxx\n";
 
 /// The number that a line of the statistics ends with.
 #[track_caller]
-fn statistic(stderr: &str, name: &str) -> u64 {
+pub fn statistic(stderr: &str, name: &str) -> u64 {
     let line = stderr.lines().find_map(|line| line.strip_prefix("c2w-run: ")?.strip_prefix(name));
     let line = line.unwrap_or_else(|| panic!("no {name:?} in {stderr}"));
     line.trim().parse().unwrap()
@@ -141,37 +141,6 @@ fn code_that_was_translated_before_is_not_even_decoded() {
     ]));
     assert_eq!((status, stdout.as_str()), (0, ANSWER), "{stderr}");
     assert!(statistic(&stderr, "stretches checked") > 1000, "{stderr}");
-}
-
-/// The image says what its start runs often. It is made once, by as many runs as that takes.
-#[cfg(all(unix, target_arch = "x86_64"))]
-#[test]
-fn what_a_start_needs_is_translated_ahead_of_it() {
-    let has_thread = std::thread::available_parallelism().is_ok_and(|count| count.get() > 1);
-    let cache = tempfile::tempdir_in(scratch()).unwrap();
-    let name = cache.path().to_str().unwrap();
-    let once = |options: &[&str]| {
-        let (status, stdout, stderr) = parts(&run(&[options, &["--stats", "--", "echo", "on"]].concat()));
-        assert_eq!((status, stdout.as_str()), (0, "on\n"), "{stderr}");
-        ["regions translated ahead", "regions from the code cache"].map(|line| statistic(&stderr, line))
-    };
-    let mut runs = 0;
-    let mut ahead = 0;
-    loop {
-        let [made, recalled] = once(&["--code-cache", name]);
-        assert_eq!(recalled > 0, runs > 0);
-        assert!(made > 0 || runs > 0 || !has_thread, "nothing was made ahead");
-        (runs, ahead) = (runs + 1, ahead + made);
-        if made == 0 {
-            break;
-        }
-        assert!(runs < 100, "{ahead} regions were made in {runs} runs");
-    }
-    // It needs no cache, and is checked like any other code.
-    let [made, recalled] = once(&["--code-cache", "off", "--verify"]);
-    assert_eq!((made > 0, recalled), (has_thread, 0));
-    // A machine that boots has other code where the snapshot has this.
-    assert_eq!(once(&["--code-cache", "off", "--cold"]), [0, 0]);
 }
 
 #[cfg(all(unix, target_arch = "x86_64"))]

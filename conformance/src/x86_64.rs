@@ -65,6 +65,29 @@ pub fn user_vcpu(backing: Option<Backing>, ram_bytes: u64) -> Cpu<X86_64> {
     cpu
 }
 
+/// Lets a machine that translates go on for about so many instructions, and one that interprets go as far, since translated
+/// code looks at its budget less often but stops between two blocks, too. Gives in what they differ then, or what lock step
+/// has found.
+///
+/// # Panics
+/// If there is no such memory.
+pub fn go_on(
+    want: &mut Machine<X86_64>,
+    got: &mut Machine<X86_64>,
+    budget: u64,
+    memory: Range<u64>,
+) -> Option<String> {
+    let exit = got.run(budget);
+    if let Some(divergence) = got.divergence() {
+        return Some(divergence.to_string());
+    }
+    let wanted = want.run(got.cpu.retired - want.cpu.retired);
+    if wanted != exit {
+        return Some(format!("it ended with {exit:?}, not with {wanted:?}"));
+    }
+    difference(want, got, memory)
+}
+
 /// What differs between two machines: registers, counts, or memory that far from the start of RAM.
 ///
 /// # Panics

@@ -10,7 +10,11 @@ const MOST_BYTES: usize = 64 << 20;
 
 /// Takes in records, from any thread.
 #[derive(Clone)]
-pub struct Recorder(Arc<Mutex<Recording>>);
+pub struct Recorder {
+    /// Later runs find what this one adds. It is asked for each region, and is not to wait for a thread that writes.
+    lasts: bool,
+    recording: Arc<Mutex<Recording>>,
+}
 
 struct Recording {
     /// Where they go; `None` if nowhere.
@@ -27,6 +31,7 @@ struct Recording {
 impl Recorder {
     /// One for a directory.
     pub fn new(directory: Option<Directory>) -> Self {
+        let lasts = directory.is_some();
         let recording = Recording {
             directory,
             known: Vec::new(),
@@ -35,12 +40,12 @@ impl Recorder {
             is_marked: false,
             failed: None,
         };
-        Self(Arc::new(Mutex::new(recording)))
+        Self { lasts, recording: Arc::new(Mutex::new(recording)) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Recording> {
         // A thread that panicked has left records that are whole, or one that nobody finds.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.recording.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records that stand in these segments need not be taken in.
@@ -50,7 +55,7 @@ impl Recorder {
 
     /// Whether later runs find what this one adds.
     pub fn lasts(&self) -> bool {
-        self.lock().directory.is_some()
+        self.lasts
     }
 
     /// Takes in a record, with its key.

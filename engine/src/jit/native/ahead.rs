@@ -87,7 +87,7 @@ impl Translator {
         let progress = Arc::new(Progress::default());
         let missing = Missing::new(list, read, kept.segments(), progress.clone());
         let recorder = kept.recorder().clone();
-        let job = move |(region, page): (_, Box<[u8]>)| job::<G>(&region, &page, &recorder).map(Task::Record);
+        let job = move |(region, page): (_, Box<[u8]>)| job::<G>(&region, page, &recorder).map(Task::Record);
         worker.spare(Box::new(missing.map(move |found| found.and_then(&job))));
         self.ahead = Some(Ahead { name, progress });
     }
@@ -164,8 +164,8 @@ impl Translator {
 }
 
 /// What is to be done for a region that is in a page with these contents; `None` if there is no code for it.
-fn job<G: Guest>(region: &HotRegion, page: &[u8], recorder: &Recorder) -> Option<Job> {
-    let code = Code::of_page::<G>(page, region)?;
+fn job<G: Guest>(region: &HotRegion, page: Box<[u8]>, recorder: &Recorder) -> Option<Job> {
+    let code = Code::of_page::<G>(&page, region)?;
     let (origin, place) = (region.origin(), region.blocks[0].start.into());
     let keep = Keep::new(page, None, recorder);
     Some(Job::new::<G>(move || code.region::<G>(), origin, place, region.may_grow, Some(keep)))

@@ -3,16 +3,13 @@
 
 use crate::addr::Page;
 use crate::guest::Mode;
-use crate::jit::Origin;
 use crate::jit::code_cache::Segments;
 use crate::jit::code_cache::record::Entry;
 use crate::jit::hot::{self, HotRegion, ReadPage};
+use crate::jit::{Origin, THRESHOLD};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-
-/// Runs of a region's entry with which it comes before those that have run less.
-const HOT: u32 = 64;
 
 /// Where a region is entered.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -116,7 +113,7 @@ pub(super) struct Missing {
 /// What comes before what.
 #[derive(Clone, Copy)]
 enum Rank {
-    /// Hot, and ahead of the vCPU.
+    /// Translated because it was hot, and ahead of the vCPU.
     Hot,
     /// Ahead of it.
     Ahead,
@@ -147,7 +144,7 @@ impl Missing {
         }
         for (rank, next) in RANKS.into_iter().zip(&mut self.next) {
             let is_wanted = |&number: &usize| {
-                let is_hot = self.regions[number].blocks[0].heat >= HOT;
+                let is_hot = self.regions[number].blocks[0].heat >= THRESHOLD;
                 (is_hot || !matches!(rank, Rank::Hot)) && places.take(number)
             };
             let found = (*next..self.regions.len()).find(is_wanted);
@@ -159,12 +156,14 @@ impl Missing {
         None
     }
 
-    /// The contents of a page.
-    fn page(&mut self, number: Page) -> Option<Box<[u8]>> {
-        if self.page.as_ref().is_none_or(|(page, _)| *page != number) {
-            self.page = Some((number, (self.read)(number)?));
+    /// The contents of a region's page, if something of it is to be made and can be.
+    fn wanted_page(&mut self, region: &HotRegion) -> Option<Box<[u8]>> {
+        if self.page.as_ref().is_none_or(|(page, _)| *page != region.page) {
+            self.page = Some((region.page, (self.read)(region.page)?));
         }
-        self.page.as_ref().map(|(_, contents)| contents.clone())
+        let (_, page) = self.page.as_ref()?;
+        let entry = Entry::of(&region.origin(), region.blocks[0].start.into());
+        (!self.segments.have(entry, page)).then(|| page.clone())
     }
 }
 
@@ -178,9 +177,7 @@ impl Iterator for Missing {
             return None;
         };
         let region = self.regions[number].clone();
-        let entry = Entry::of(&region.origin(), region.blocks[0].start.into());
-        let page = self.page(region.page);
-        Some(page.filter(|page| !self.segments.have(entry, page)).map(|page| (region, page)))
+        Some(self.wanted_page(&region).map(|page| (region, page)))
     }
 }
 
@@ -200,7 +197,7 @@ mod tests {
     #[test]
     fn what_is_hot_and_ahead_of_the_vcpu_comes_first() {
         let regions: Vec<HotRegion> =
-            (0..8).map(|page| region(page, if page % 2 == 0 { HOT } else { 2 })).collect();
+            (0..8).map(|page| region(page, if page % 2 == 0 { THRESHOLD } else { 2 })).collect();
         let progress = Arc::new(Progress::default());
         let read: ReadPage = Box::new(|page| (page.0 != 5).then(|| vec![0; PAGE_BYTES as usize].into()));
         let segments = CodeCache::in_memory().segments();

@@ -57,8 +57,8 @@ pub(super) struct Made {
 }
 
 impl Keep {
-    pub fn new(page: &[u8], second: Option<&[u8]>, recorder: &Recorder) -> Self {
-        Self { page: page.into(), second: second.map(Into::into), recorder: recorder.clone() }
+    pub fn new(page: Box<[u8]>, second: Option<Box<[u8]>>, recorder: &Recorder) -> Self {
+        Self { page, second, recorder: recorder.clone() }
     }
 }
 

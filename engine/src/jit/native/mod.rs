@@ -261,7 +261,7 @@ impl Translator {
         let recorder = self.recorder().filter(|_| !cpu.ram.has_written_code());
         let keep = recorder.and_then(|recorder| {
             let (page, second) = contents(&cpu.ram, origin.page, origin.second)?;
-            Some(Keep::new(page, second, recorder))
+            Some(Keep::new(page.into(), second.map(Into::into), recorder))
         });
         let place = code.starts().next().expect("a block is all code");
         Job::new::<G>(move || code.region::<G>(), origin, place, may_grow, keep)

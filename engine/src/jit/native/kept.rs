@@ -172,6 +172,7 @@ impl Translator {
             self.statistics.recalled += 1;
             self.statistics.recalled_insns += u64::from(made.insns);
         }
+        self.provide();
         Some(number)
     }
 }

@@ -4,4 +4,5 @@
 pub mod board;
 pub mod formats;
 pub mod riscv64;
+pub mod snapshot;
 pub mod x86_64;

@@ -41,7 +41,8 @@ pub fn reseed(machine: &mut Machine<X86_64>, entropy: &[u8]) {
 mod tests {
     use super::*;
     use crate::board::BoardParts;
-    use crate::x86_64::boot::{BootFiles, MIN_MEMORY_BYTES, MachineConfig, machine};
+    use crate::boot::MachineConfig;
+    use crate::x86_64::boot::{BootFiles, MIN_MEMORY_BYTES, machine};
     use c2w_devices::backend::char::{CharHost, char_channel};
     use c2w_engine::clock::InstructionClock;
     use c2w_engine::irq::Attention;

@@ -208,7 +208,17 @@ impl<G: Guest> Cpu<G> {
 
     /// Names all that the code of an address depends on besides the translation of its page.
     pub fn context_tag(&self) -> u64 {
-        self.tlb.tag(self.fetch_context) | u64::from(self.mode.0) << 12 | (self.data_context as u64) << 28
+        self.tlb.tag(self.fetch_context) | self.own_tag()
+    }
+
+    /// The same for links from page to page.
+    pub fn far_tag(&self) -> u64 {
+        self.tlb.far_tag(self.fetch_context) | self.own_tag()
+    }
+
+    /// What is not the TLB's of both.
+    fn own_tag(&self) -> u64 {
+        u64::from(self.mode.0) << 12 | (self.data_context as u64) << 28
     }
 
     /// Guest time now.

@@ -85,6 +85,8 @@ pub struct Vcpu {
     pub(crate) looks_left: i64,
     /// How many ways out to other pages may still be gone by the jump cache before one is worth being linked.
     pub(crate) far_left: i64,
+    /// What `context_tag` is for links of native code to other pages.
+    pub(crate) far_tag: u64,
     /// Addresses that native code needs.
     pub links: Links,
     /// What a helper is called with.

@@ -330,7 +330,7 @@ impl Generations {
         self.unit_mut(to).incoming.push(link);
     }
 
-    /// Lets a way out to another page lead to a unit while the context tag is this one and its own page has this address.
+    /// Lets a way out to another page lead to a unit while the tag for such links is this one and its own page has this address.
     pub fn connect_far(&mut self, link: u32, to: u32, tag: u64, page_base: Gva) {
         if let Some(conditions) = self.link(link).far {
             self.connect(link, to);

@@ -13,11 +13,17 @@ pub const JUMP_ENTRIES: usize = 1 << 16;
 pub const JUMP_FACTOR: u32 = 0x85eb_ca6b;
 /// How far the product is shifted down.
 pub const JUMP_DROP: u32 = u32::BITS - JUMP_ENTRIES.trailing_zeros();
-/// Bits of the filters that tell which pages may have entries. A kernel's thousand pages of code leave most of them clear:
-/// a page of data that seems to have an entry costs all of them.
+/// Bits of the filters that tell which pages ways out of other pages may lead to. A kernel's thousand pages of code leave most
+/// of them clear: a page of data that seems to be one of them costs all ways.
 const FILTER_BITS: u64 = 1 << 15;
 /// Words of one.
 const FILTER_WORDS: usize = (FILTER_BITS / 64) as usize;
+/// Lists of entries by page, a power of two.
+const LISTS: usize = 2048;
+/// Pairs of entries that a list has room for.
+const LISTED: usize = 64;
+/// The length of a list that has no room for all.
+const FULL: u8 = LISTED as u8 + 1;
 
 /// Number of an address's own entry in the jump cache; the one with the lowest bit changed is its other one, where what
 /// was in its own before goes.
@@ -47,34 +53,87 @@ const NO_JUMP: JumpEntry = JumpEntry { pc: 0, tag: 0, code: 0, _unused: 0 };
 pub struct Jumps {
     /// By [`jump_place`].
     pub entries: [JumpEntry; JUMP_ENTRIES],
-    /// For each context of fetches, the bits of every page that may have an entry which is not out of date, by
-    /// [`filter_places`].
-    pages: [[u64; FILTER_WORDS]; MAX_CONTEXTS],
+    /// For each context of fetches, which entries are of which pages, so that a page can be forgotten without the others: by
+    /// [`list_of`], pairs of entries.
+    lists: [[[u16; LISTED]; LISTS]; MAX_CONTEXTS],
+    /// How long they are, or [`FULL`].
+    lens: [[u8; LISTS]; MAX_CONTEXTS],
+    /// For each context of fetches, the bits of every page that ways out of other pages may lead to by links that are not
+    /// out of date, by [`filter_places`].
+    far: [[u64; FILTER_WORDS]; MAX_CONTEXTS],
 }
 
 impl Jumps {
     /// Forgets everything.
     pub fn forget(&mut self) {
         self.entries.fill(NO_JUMP);
-        self.pages.as_flattened_mut().fill(0);
+        self.lens.as_flattened_mut().fill(0);
+        self.far.as_flattened_mut().fill(0);
     }
 
     /// All entries of a context of fetches are out of date: their tags will not come again.
     pub fn outdated(&mut self, context: usize) {
-        self.pages[context].fill(0);
+        self.lens[context].fill(0);
+    }
+
+    /// The links of a context of fetches that lead to other pages are out of date.
+    pub fn links_outdated(&mut self, context: usize) {
+        self.far[context].fill(0);
     }
 
     /// Notes where the code of an address is that is fetched in a context.
     pub fn note(&mut self, pc: Gva, context: usize, tag: u64, code: u64) {
         let own = jump_place(pc.0);
+        let entry = &mut self.entries[own];
+        if (entry.pc, entry.tag) == (pc.0, tag) {
+            entry.code = code;
+            return;
+        }
         // What is of no use now does not drive out what may be.
-        if self.entries[own].pc != pc.0 && self.entries[own].tag == tag {
+        if entry.pc != pc.0 && entry.tag == tag {
             self.entries[own ^ 1] = self.entries[own];
         }
         self.entries[own] = JumpEntry { pc: pc.0, tag, code, _unused: 0 };
-        for (word, bit) in filter_places(pc) {
-            self.pages[context][word] |= bit;
+        let (list, pair) = (list_of(pc), (own / 2) as u16);
+        let len = &mut self.lens[context][list];
+        match self.lists[context][list].split_at_mut_checked((*len).into()) {
+            Some((listed, _)) if listed.contains(&pair) => {}
+            Some((_, [free, ..])) => {
+                *free = pair;
+                *len += 1;
+            }
+            _ => *len = FULL,
         }
+    }
+
+    /// Forgets the entries of a page in a context of fetches, and perhaps some of other contexts.
+    pub fn forget_page(&mut self, context: usize, page: Gva) {
+        let forget = |entry: &mut JumpEntry| {
+            if entry.pc >> PAGE_SHIFT == page.0 >> PAGE_SHIFT {
+                *entry = NO_JUMP;
+            }
+        };
+        let list = list_of(page);
+        match self.lists[context][list].get(..self.lens[context][list].into()) {
+            Some(listed) => {
+                for &pair in listed {
+                    self.entries[2 * usize::from(pair)..][..2].iter_mut().for_each(forget);
+                }
+            }
+            None => self.entries.iter_mut().for_each(forget),
+        }
+    }
+
+    /// Notes that a way out of another page is linked to an address that is fetched in a context.
+    pub fn note_link(&mut self, context: usize, to: Gva) {
+        for (word, bit) in filter_places(to) {
+            self.far[context][word] |= bit;
+        }
+    }
+
+    /// Whether links of other pages may lead to this page in a context of fetches.
+    pub fn may_have_links(&self, context: usize, page: Gva) -> bool {
+        filter_places(page).iter().all(|&(word, bit)| self.far[context][word] & bit != 0)
     }
 
     /// Lets an address lead to other code where it led to this.
@@ -87,16 +146,19 @@ impl Jumps {
             }
         }
     }
+}
 
-    /// Whether an address of this page may be known in a context of fetches.
-    pub fn may_know(&self, context: usize, page: Gva) -> bool {
-        filter_places(page).iter().all(|&(word, bit)| self.pages[context][word] & bit != 0)
-    }
+/// What is multiplied with the number of a page to spread it: the golden ratio.
+const PAGE_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The list that entries of a page are in.
+fn list_of(gva: Gva) -> usize {
+    ((gva.0 >> PAGE_SHIFT).wrapping_mul(PAGE_FACTOR) >> (u64::BITS - LISTS.trailing_zeros())) as usize
 }
 
 /// Two bits of a filter for a page.
 fn filter_places(gva: Gva) -> [(usize, u64); 2] {
-    let product = (gva.0 >> PAGE_SHIFT).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let product = (gva.0 >> PAGE_SHIFT).wrapping_mul(PAGE_FACTOR);
     [product >> 48, product >> 32].map(|number| {
         let number = number % FILTER_BITS;
         ((number / 64) as usize, 1 << (number % 64))
@@ -142,29 +204,56 @@ mod tests {
         let mut tlb = OwnTlb::new();
         let jumps = &mut tlb.jumps;
         for page in 0..1500u64 {
-            jumps.note(Gva(0xffff_ffff_8100_0000 + (page << PAGE_SHIFT)), 0, 1, 7);
+            jumps.note_link(0, Gva(0xffff_ffff_8100_0000 + (page << PAGE_SHIFT)));
         }
         for first in [0x40_0000u64, 0x7fff_f000_0000, 0xffff_8880_0000_0000] {
             let pages = (0..4096).map(|page| Gva(first + (page << PAGE_SHIFT)));
-            let count = pages.filter(|&page| jumps.may_know(0, page)).count();
+            let count = pages.filter(|&page| jumps.may_have_links(0, page)).count();
             assert!(count < 100, "{first:#x}: {count}");
         }
     }
 
     #[test]
-    fn pages_with_entries_are_known() {
+    fn links_are_known_by_page_and_context() {
         let mut tlb = OwnTlb::new();
         let jumps = &mut tlb.jumps;
-        jumps.note(Gva(0x1ffe), 2, 1, 7);
-        assert_eq!(jumps.entries[jump_place(0x1ffe)].code, 7);
-        assert!(jumps.may_know(2, Gva(0x1234)) && !jumps.may_know(2, Gva(0x3000)));
-        assert!(!jumps.may_know(1, Gva(0x1234)));
-        jumps.outdated(1);
-        assert!(jumps.may_know(2, Gva(0x1234)));
-        jumps.outdated(2);
-        assert!(!jumps.may_know(2, Gva(0x1234)));
-        jumps.note(Gva(0x1ffe), 2, 1, 7);
+        jumps.note_link(2, Gva(0x1ffe));
+        assert!(jumps.may_have_links(2, Gva(0x1234)) && !jumps.may_have_links(2, Gva(0x3000)));
+        assert!(!jumps.may_have_links(1, Gva(0x1234)));
+        jumps.links_outdated(1);
+        assert!(jumps.may_have_links(2, Gva(0x1234)));
+        jumps.links_outdated(2);
+        assert!(!jumps.may_have_links(2, Gva(0x1234)));
+        jumps.note_link(2, Gva(0x1ffe));
         jumps.forget();
-        assert!(!jumps.may_know(2, Gva(0x1234)) && jumps.entries[jump_place(0x1ffe)].tag != 1);
+        assert!(!jumps.may_have_links(2, Gva(0x1234)));
+    }
+
+    #[test]
+    fn a_page_is_forgotten_without_the_others() {
+        let mut tlb = OwnTlb::new();
+        let jumps = &mut tlb.jumps;
+        // As many as a list has room for, and more; the pages next to it have some, too.
+        for count in [3, LISTED as u64, 40 * LISTED as u64] {
+            let page =
+                |page: u64| (0..count).map(move |n| page << PAGE_SHIFT | (n * 64 + page * 8) % 4096 | n / 64);
+            let all = [0x4000, 0x4001, 0x4002].map(page);
+            for pc in all.clone().into_iter().flatten() {
+                jumps.note(Gva(pc), 1, 1, pc);
+            }
+            let known = |jumps: &Jumps, pc: u64| {
+                let own = jump_place(pc);
+                [own, own ^ 1]
+                    .iter()
+                    .any(|&place| jumps.entries[place].pc == pc && jumps.entries[place].tag == 1)
+            };
+            let before = all.clone().map(|mut page| page.any(|pc| known(jumps, pc)));
+            assert_eq!(before, [true; 3]);
+            jumps.forget_page(1, Gva(0x400_1000));
+            let after = all.map(|mut page| page.any(|pc| known(jumps, pc)));
+            assert_eq!(after, [true, false, true]);
+            jumps.forget();
+            assert!(!known(jumps, 0x400_0000));
+        }
     }
 }

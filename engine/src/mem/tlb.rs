@@ -102,8 +102,10 @@ pub struct Tlb {
     pub(crate) contexts: [[Entry; ENTRIES]; MAX_CONTEXTS],
     /// Where the code of virtual addresses is.
     pub(crate) jumps: Jumps,
-    /// For each context of fetches, what changes whenever its translations of code may have been forgotten.
+    /// For each context of fetches, what changes whenever all of its translations of code may have been forgotten.
     generations: [u32; MAX_CONTEXTS],
+    /// The same for when those of pages may have been that links of other pages lead to.
+    far_generations: [u32; MAX_CONTEXTS],
     /// The address space.
     space: Space,
     /// Shared contexts, as bits.
@@ -176,10 +178,19 @@ impl Tlb {
         self.space
     }
 
-    /// Names the translations that are in force for fetches in a context: the same only as long as those of code are. Never
-    /// 0; bits 27 to 12 and 29 to 28 are for others to use.
+    /// Names the translations that are in force for fetches in a context: the same only as long as those of code are, but for
+    /// pages of which the jump cache has been made to forget. Never 0; bits 27 to 12 and 29 to 28 are for others to use.
     pub fn tag(&self, context: usize) -> u64 {
-        u64::from(self.generations[context]) << 32 | (context as u64) << 30 | self.spaces[context].0 | 1
+        self.tag_of(context, self.generations[context])
+    }
+
+    /// The same for links from page to page, which are not forgotten one by one.
+    pub fn far_tag(&self, context: usize) -> u64 {
+        self.tag_of(context, self.far_generations[context])
+    }
+
+    fn tag_of(&self, context: usize, generation: u32) -> u64 {
+        u64::from(generation) << 32 | (context as u64) << 30 | self.spaces[context].0 | 1
     }
 
     /// Forgets where the code of addresses is; translations stay.
@@ -190,6 +201,12 @@ impl Tlb {
     fn forget_code_in(&mut self, context: usize) {
         self.generations[context] = self.generations[context].wrapping_add(1);
         self.jumps.outdated(context);
+        self.forget_links_in(context);
+    }
+
+    fn forget_links_in(&mut self, context: usize) {
+        self.far_generations[context] = self.far_generations[context].wrapping_add(1);
+        self.jumps.links_outdated(context);
     }
 
     /// Switches to another address space; entries of the old one stay, except for local ones of shared contexts.
@@ -334,8 +351,9 @@ impl Tlb {
         // Code that ends in this page may start in the one before.
         let pages = [gva, Gva(gva.0.wrapping_sub(PAGE_BYTES))];
         for context in 0..MAX_CONTEXTS {
-            if pages.iter().any(|&page| self.jumps.may_know(context, page)) {
-                self.forget_code_in(context);
+            pages.iter().for_each(|&page| self.jumps.forget_page(context, page));
+            if pages.iter().any(|&page| self.jumps.may_have_links(context, page)) {
+                self.forget_links_in(context);
             }
             forget_page(&mut self.contexts[context], gva);
         }
@@ -445,6 +463,7 @@ pub struct Translation {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::mem::jumps::jump_place;
     use crate::vcpu;
     use std::ops::{Deref, DerefMut};
 
@@ -553,18 +572,26 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn code_of_a_page_is_forgotten_in_the_contexts_that_know_it() {
+    fn code_of_a_page_is_forgotten_without_that_of_others() {
         let mut tlb = OwnTlb::new();
+        let tags = |tlb: &Tlb| [0, 1].map(|context| (tlb.tag(context), tlb.far_tag(context)));
+        let known = |tlb: &Tlb, pc: u64| tlb.jumps.entries[jump_place(pc)].pc == pc;
         let tag = tlb.tag(1);
-        tlb.jumps.note(Gva(0x1010), 1, tag, 7);
-        let tags = |tlb: &Tlb| [0, 1].map(|context| tlb.tag(context));
+        for pc in [0x1010, 0x5010] {
+            tlb.jumps.note(Gva(pc), 1, tag, 7);
+        }
         let before = tags(&tlb);
         tlb.flush_page(Gva(0x9000));
+        assert!(known(&tlb, 0x1010) && known(&tlb, 0x5010));
+        // What starts in a page may end in the next.
+        tlb.flush_page(Gva(0x2000));
+        assert!(!known(&tlb, 0x1010) && known(&tlb, 0x5010));
         assert_eq!(tags(&tlb), before);
+        // Links that may lead there are out of date, all of them.
+        tlb.jumps.note_link(1, Gva(0x1010));
         tlb.flush_page(Gva(0x2000));
         let after = tags(&tlb);
-        assert!(after[0] == before[0] && after[1] != before[1]);
-        // What is out of date already does not count.
+        assert!(after[0] == before[0] && after[1].0 == before[1].0 && after[1].1 != before[1].1);
         tlb.flush_page(Gva(0x1000));
         assert_eq!(tags(&tlb), after);
     }

@@ -438,7 +438,7 @@ impl Translator {
 
     /// Lets a way out lead to a unit, which the vCPU is about to run. Gives whether the jump cache is to know it, too, for when
     /// the way's conditions do not hold.
-    fn link<G: Guest>(&mut self, cpu: &Cpu<G>, link: u32, to: u32) -> bool {
+    fn link<G: Guest>(&mut self, cpu: &mut Cpu<G>, link: u32, to: u32) -> bool {
         let &LinkState { from, to: place, far, .. } = self.code.link(link);
         if far.is_none() {
             self.link_near(link, to);
@@ -446,7 +446,9 @@ impl Translator {
         }
         if self.code.unit(from).live && self.code.unit(to).live {
             let page_base = Gva(cpu.pc.0.wrapping_sub_signed(place));
-            self.code.connect_far(link, to, cpu.context_tag(), page_base);
+            let context = cpu.fetch_context();
+            self.code.connect_far(link, to, cpu.far_tag(), page_base);
+            cpu.tlb.jumps.note_link(context, cpu.pc);
         }
         true
     }

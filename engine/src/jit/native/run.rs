@@ -51,7 +51,7 @@ impl Translator {
         let left = (limit.saturating_sub(cpu.retired) as i64).max(insns);
         let vcpu = cpu.vcpu();
         let end = cpu.retired.wrapping_add(left as u64);
-        let (page_base, began) = (cpu.pc.0 & !PAGE_MASK, cpu.retired);
+        let (page_base, far_tag, began) = (cpu.pc.0 & !PAGE_MASK, cpu.far_tag(), cpu.retired);
         let mut run = Run { cpu, vcpu, code: &self.code, end, left: None, statistics: &mut self.statistics };
         let argument = (&raw mut run).cast::<u8>();
         // SAFETY: the vCPU is that of `run.cpu`, which is borrowed exclusively; none of its other fields than these are
@@ -60,6 +60,7 @@ impl Translator {
         unsafe {
             (*vcpu.as_ptr()).links = self.code.memory.links(call_out::<G>, call_helper::<G>, argument);
             (*vcpu.as_ptr()).context_tag = tag;
+            (*vcpu.as_ptr()).far_tag = far_tag;
             (*vcpu.as_ptr()).page_base = page_base;
             (*vcpu.as_ptr()).countdown = left - insns;
             (*vcpu.as_ptr()).withheld = 0;
@@ -185,6 +186,7 @@ impl<G: Guest> Run<'_, G> {
             // SAFETY: generated code waits, and nobody borrows these fields of the vCPU.
             unsafe {
                 (*vcpu).context_tag = cpu.context_tag();
+                (*vcpu).far_tag = cpu.far_tag();
                 (*vcpu).moved = 1;
             }
         }

@@ -188,7 +188,7 @@ fn far(asm: &mut Asm, links: &mut Vec<Link>, to: i64, page: i32) {
     asm.mov_imm64(Reg::RAX, 0);
     let conditions = asm.len() - 8;
     asm.mov_imm64(Reg::RCX, 0);
-    asm.alu(Alu::Cmp, W64, Reg::RAX, field!(context_tag));
+    asm.alu(Alu::Cmp, W64, Reg::RAX, field!(far_tag));
     asm.jcc(Cc::NE, slow);
     asm.alu(Alu::Cmp, W64, Reg::RCX, field!(page_base));
     asm.jcc(Cc::NE, slow);

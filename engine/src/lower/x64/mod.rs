@@ -107,7 +107,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// Bytes of the conditions of a jump to another page: an eight-byte number that the context tag has to be, which is none
+    /// Bytes of the conditions of a jump to another page: an eight-byte number that the vCPU's `far_tag` has to be, which is none
     /// while it is 0, and behind another instruction's operation code one that the address of this page has to be.
     pub const FAR_BYTES: usize = FAR_BASE + 8;
 }

@@ -2,8 +2,8 @@
 //!
 //! Entries carry a tag that names all that the code of an address depends on besides the translation of its page.
 
-use super::tlb::MAX_CONTEXTS;
-use crate::addr::{Gva, PAGE_SHIFT};
+use super::tlb::{MAX_CONTEXTS, SPACE_MASK};
+use crate::addr::{Gva, PAGE_MASK, PAGE_SHIFT, Page};
 
 /// Entries of the jump cache, a power of two: a compiler that is compiled for has tens of thousands of places that it
 /// returns to. Those that are not used cost nothing.
@@ -42,11 +42,13 @@ pub struct JumpEntry {
     pub tag: u64,
     /// What a host jumps to: an address or a table index.
     pub code: u64,
-    _unused: u64,
+    /// One more than the number of the page of guest-physical memory that the code was made from; 0 if it was not made from
+    /// one alone, or that is not known.
+    page: u64,
 }
 
 /// An entry that no look-up finds: no context tag is 0. Memory is full of them before it is touched.
-const NO_JUMP: JumpEntry = JumpEntry { pc: 0, tag: 0, code: 0, _unused: 0 };
+const NO_JUMP: JumpEntry = JumpEntry { pc: 0, tag: 0, code: 0, page: 0 };
 
 /// The jump cache. One that knows nothing is zeros.
 #[repr(C)]
@@ -58,6 +60,10 @@ pub struct Jumps {
     lists: [[[u16; LISTED]; LISTS]; MAX_CONTEXTS],
     /// How long they are, or [`FULL`].
     lens: [[u8; LISTS]; MAX_CONTEXTS],
+    /// For each list the page and the space in which entries of other spaces were taken over last.
+    taken_over: [[u64; LISTS]; MAX_CONTEXTS],
+    /// Contexts with entries that may be of other address spaces.
+    switched: [bool; MAX_CONTEXTS],
     /// For each context of fetches, the bits of every page that ways out of other pages may lead to by links that are not
     /// out of date, by [`filter_places`].
     far: [[u64; FILTER_WORDS]; MAX_CONTEXTS],
@@ -74,6 +80,12 @@ impl Jumps {
     /// All entries of a context of fetches are out of date: their tags will not come again.
     pub fn outdated(&mut self, context: usize) {
         self.lens[context].fill(0);
+        self.switched[context] = false;
+    }
+
+    /// What is fetched in a context is in another address space from now on.
+    pub fn switched(&mut self, context: usize) {
+        self.switched[context] = true;
     }
 
     /// The links of a context of fetches that lead to other pages are out of date.
@@ -86,14 +98,14 @@ impl Jumps {
         let own = jump_place(pc.0);
         let entry = &mut self.entries[own];
         if (entry.pc, entry.tag) == (pc.0, tag) {
-            entry.code = code;
+            *entry = JumpEntry { pc: pc.0, tag, code, page: 0 };
             return;
         }
         // What is of no use now does not drive out what may be.
         if entry.pc != pc.0 && entry.tag == tag {
             self.entries[own ^ 1] = self.entries[own];
         }
-        self.entries[own] = JumpEntry { pc: pc.0, tag, code, _unused: 0 };
+        self.entries[own] = JumpEntry { pc: pc.0, tag, code, page: 0 };
         let (list, pair) = (list_of(pc), (own / 2) as u16);
         let len = &mut self.lens[context][list];
         match self.lists[context][list].split_at_mut_checked((*len).into()) {
@@ -103,6 +115,34 @@ impl Jumps {
                 *len += 1;
             }
             _ => *len = FULL,
+        }
+    }
+
+    /// The same for code that was made from this page of guest-physical memory alone. Where this page was mapped at the same
+    /// address in other address spaces, what was known of it there is known here now, and no longer there.
+    pub fn note_in_page(&mut self, pc: Gva, context: usize, tag: u64, code: u64, page: Page) {
+        self.note(pc, context, tag, code);
+        self.entries[jump_place(pc.0)].page = page.0 + 1;
+        if self.switched[context] {
+            self.take_over(pc, context, tag, page);
+        }
+    }
+
+    #[inline(never)]
+    fn take_over(&mut self, pc: Gva, context: usize, tag: u64, page: Page) {
+        let list = list_of(pc);
+        let what = pc.0 & !PAGE_MASK | tag & SPACE_MASK;
+        if std::mem::replace(&mut self.taken_over[context][list], what) == what {
+            return;
+        }
+        let pairs = self.lists[context][list].get(..self.lens[context][list].into()).unwrap_or_default();
+        for &pair in pairs {
+            for entry in &mut self.entries[2 * usize::from(pair)..][..2] {
+                let differs_by_space = (entry.tag ^ tag) & !SPACE_MASK == 0;
+                if entry.page == page.0 + 1 && (entry.pc ^ pc.0) & !PAGE_MASK == 0 && differs_by_space {
+                    entry.tag = tag;
+                }
+            }
         }
     }
 
@@ -255,5 +295,33 @@ mod tests {
             jumps.forget();
             assert!(!known(jumps, 0x400_0000));
         }
+    }
+
+    #[test]
+    fn a_page_that_is_the_same_in_another_space_is_known_there_at_once() {
+        let mut tlb = OwnTlb::new();
+        let jumps = &mut tlb.jumps;
+        let [tag, other_space, other_mode] = [1 | 8, 1 | 16, 1 | 16 | 1 << 12];
+        let known = |jumps: &Jumps, pc: u64, tag: u64| {
+            let entry = jumps.entries[jump_place(pc)];
+            (entry.pc, entry.tag) == (pc, tag)
+        };
+        for (pc, page) in [(0x5010, 7), (0x5020, 7), (0x5030, 8), (0x6010, 7)] {
+            jumps.note_in_page(Gva(pc), 1, tag, 1, Page(page));
+        }
+        jumps.note(Gva(0x5040), 1, tag, 1);
+        jumps.switched(1);
+        // In another mode it would be other code.
+        jumps.note_in_page(Gva(0x5050), 1, other_mode, 1, Page(7));
+        assert!(known(jumps, 0x5010, tag));
+        jumps.note_in_page(Gva(0x5050), 1, other_space, 1, Page(7));
+        assert!(known(jumps, 0x5010, other_space) && known(jumps, 0x5020, other_space));
+        // Another page, another address, and what depends on more than its page.
+        assert!([0x5030, 0x6010, 0x5040].iter().all(|&pc| known(jumps, pc, tag)));
+        // What is out of date is not taken over.
+        jumps.outdated(1);
+        jumps.switched(1);
+        jumps.note_in_page(Gva(0x5060), 1, tag, 1, Page(7));
+        assert!(known(jumps, 0x5010, other_space));
     }
 }

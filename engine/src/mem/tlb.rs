@@ -19,6 +19,8 @@ pub const MAX_CONTEXTS: usize = 4;
 const NO_TAG: u64 = PAGE_MASK;
 /// The lowest bit of the space number: above the alignment bits of an 8-byte access.
 const SPACE_SHIFT: u32 = 3;
+/// The bits of a tag that hold the space number.
+pub(crate) const SPACE_MASK: u64 = PAGE_MASK & !((1 << SPACE_SHIFT) - 1);
 /// Number of address spaces that can be told apart; the space number is below this.
 pub const SPACES: u64 = (1 << (PAGE_SHIFT - SPACE_SHIFT)) - 1;
 
@@ -220,6 +222,7 @@ impl Tlb {
                 self.forget_locals(context);
             } else {
                 self.spaces[context] = space;
+                self.jumps.switched(context);
             }
         }
     }

@@ -29,21 +29,18 @@ impl Translator {
     /// Runs a unit, which the vCPU's pc leads to, until it leaves.
     pub fn run<G: Guest>(&mut self, cpu: &mut Cpu<G>, number: u32, limit: u64) -> End {
         let tag = cpu.context_tag();
-        let entry = self.code.memory.address(self.code.unit(number).entry);
-        match std::mem::replace(&mut self.waiting, Waiting::Nothing) {
-            Waiting::Nothing => {}
-            Waiting::Jump(pc) if pc == cpu.pc => {
-                let context = cpu.fetch_context();
-                cpu.tlb.jumps.note(pc, context, tag, entry);
+        let is_noted = match std::mem::replace(&mut self.waiting, Waiting::Nothing) {
+            Waiting::Jump(pc) => pc == cpu.pc,
+            Waiting::Link(link, pc) => pc == cpu.pc && self.link(cpu, link, number),
+            Waiting::Nothing => false,
+        };
+        if is_noted {
+            let Unit { origin, entry, .. } = *self.code.unit(number);
+            let (pc, context, code) = (cpu.pc, cpu.fetch_context(), self.code.memory.address(entry));
+            match origin.second {
+                None => cpu.tlb.jumps.note_in_page(pc, context, tag, code, origin.page),
+                Some(_) => cpu.tlb.jumps.note(pc, context, tag, code),
             }
-            Waiting::Jump(_) => {}
-            Waiting::Link(link, pc) if pc == cpu.pc => {
-                if self.link(cpu, link, number) {
-                    let context = cpu.fetch_context();
-                    cpu.tlb.jumps.note(pc, context, tag, entry);
-                }
-            }
-            Waiting::Link(..) => {}
         }
         let unit = self.code.unit(number);
         let (start, insns) = (unit.start, unit.insns);

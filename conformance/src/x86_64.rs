@@ -29,7 +29,10 @@ use c2w_decoders::x86_64::{flags, mode};
 use c2w_engine::addr::{Gpa, Gva};
 use c2w_engine::clock::InstructionClock;
 use c2w_engine::cpu::Cpu;
+use c2w_engine::host::wasmtime::{self, Space};
 use c2w_engine::irq::{Attention, IrqLines};
+use c2w_engine::jit::any::AnyTranslator;
+use c2w_engine::jit::compiled::CompiledTranslator;
 use c2w_engine::machine::{Backing, Machine};
 use std::ops::Range;
 
@@ -46,6 +49,21 @@ pub fn user_machine(image: &[u8]) -> Machine<X86_64> {
     let mut cpu = user_vcpu(None, USER_RAM_BYTES);
     cpu.ram.write(RAM_BASE, image).expect("the image fits RAM");
     Machine::new(cpu)
+}
+
+/// The same, translating to wasm what has run `threshold` times, at once.
+///
+/// # Panics
+/// If the image does not fit, or there is no memory for RAM.
+pub fn wasm_user_machine(image: &[u8], threshold: u32) -> Machine<X86_64> {
+    let space = Space::new(USER_RAM_BYTES).expect("the host has memory for RAM");
+    let mut cpu = user_vcpu(Some(space.backing()), USER_RAM_BYTES);
+    cpu.ram.write(RAM_BASE, image).expect("the image fits RAM");
+    let mut machine = Machine::new(cpu);
+    let host = wasmtime::Host::new(&space).expect("wasmtime starts");
+    let translator = CompiledTranslator::new(host, threshold, false);
+    machine.translate_by(AnyTranslator::Wasm(Box::new(translator)));
+    machine
 }
 
 /// The vCPU of such a machine, with this much RAM.
@@ -65,9 +83,12 @@ pub fn user_vcpu(backing: Option<Backing>, ram_bytes: u64) -> Cpu<X86_64> {
     cpu
 }
 
-/// Lets a machine that translates go on for about so many instructions, and one that interprets go as far, since translated
-/// code looks at its budget less often but stops between two blocks, too. Gives in what they differ then, or what lock step
-/// has found.
+/// How often each of two machines goes on until both have come equally far.
+const ATTEMPTS: usize = 100;
+
+/// Lets a machine that translates go on for about so many instructions, and one that interprets go as far. Translated code looks
+/// at its budget less often, and may stop inside of what the interpreter does at once: who is behind goes on. Gives in what
+/// they differ then, or what lock step has found.
 ///
 /// # Panics
 /// If there is no such memory.
@@ -77,13 +98,20 @@ pub fn go_on(
     budget: u64,
     memory: Range<u64>,
 ) -> Option<String> {
-    let exit = got.run(budget);
-    if let Some(divergence) = got.divergence() {
-        return Some(divergence.to_string());
-    }
-    let wanted = want.run(got.cpu.retired - want.cpu.retired);
-    if wanted != exit {
-        return Some(format!("it ended with {exit:?}, not with {wanted:?}"));
+    let mut budget = budget;
+    for _ in 0..ATTEMPTS {
+        let exit = got.run(budget);
+        if let Some(divergence) = got.divergence() {
+            return Some(divergence.to_string());
+        }
+        let wanted = want.run(got.cpu.retired - want.cpu.retired);
+        if wanted != exit {
+            return Some(format!("it ended with {exit:?}, not with {wanted:?}"));
+        }
+        budget = want.cpu.retired - got.cpu.retired;
+        if budget == 0 {
+            break;
+        }
     }
     difference(want, got, memory)
 }

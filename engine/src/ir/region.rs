@@ -112,8 +112,8 @@ impl Region {
     }
 
     /// Whether a block that leads to itself is likely to do so many times when it is entered: it is left as often, and entered
-    /// no more often than what leads to it runs. Nobody knows what leads to the region's first block, or how often what is out
-    /// of the region runs.
+    /// no more often than what leads to it runs. Nobody knows what leads to the region's first block, how often what is out of
+    /// the region runs, or how often another loop is entered.
     pub fn turns_often(&self, index: usize) -> bool {
         let block = &self.blocks[index];
         let (mut entered, mut left) = (0, 0);
@@ -127,6 +127,7 @@ impl Region {
         block.ways.for_each(|way| {
             if let Way::Block(to) = way
                 && to != index
+                && !self.is_loop(to)
             {
                 left = u64::from(self.blocks[to].weight);
             }

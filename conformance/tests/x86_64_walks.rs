@@ -4,7 +4,7 @@
 #![cfg(all(unix, target_arch = "x86_64"))]
 
 use c2w_conformance::riscv64::random::Random;
-use c2w_conformance::x86_64::{RAM_BASE, go_on, user_machine, wasm_user_machine};
+use c2w_conformance::x86_64::{RAM_BASE, go_on_anywhere, user_machine, wasm_user_machine};
 use c2w_decoders::x86_64::guest::X86_64;
 use c2w_decoders::x86_64::regs;
 use c2w_engine::machine::Machine;
@@ -178,7 +178,7 @@ fn compare(seeds: std::ops::RangeInclusive<u64>, translating: impl Fn(&[u8]) -> 
             let most = random.pick(&[10, 500, 5000]);
             let budget = 1 + random.below(most);
             let memory = if run % 16 == 0 || run + 1 == RUNS { DATA..DATA + DATA_BYTES } else { 0..0 };
-            if let Some(difference) = go_on(&mut want, &mut got, budget, memory) {
+            if let Some(difference) = go_on_anywhere(&mut want, &mut got, budget, memory) {
                 panic!("program {seed}, after run {run}: {difference}\n{code:02x?}");
             }
         }

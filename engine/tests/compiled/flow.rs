@@ -408,9 +408,7 @@ fn walks() -> impl Strategy<Value = Insn> {
     let r = || select(&OTHERS[..]);
     let pair = || select(&[8u8, 10][..]);
     let length = || select(&[4u8, 8, 16][..]);
-    let at = || {
-        select(&WALKERS[..]).prop_map(|register| At { register, anywhere: true, aligned: false })
-    };
+    let at = || select(&WALKERS[..]).prop_map(|register| At { register, anywhere: true, aligned: false });
     prop_oneof![
         4 => (w(), r(), at()).prop_map(|(w, d, at)| Insn::Load(w, d, at)),
         4 => (w(), at(), r()).prop_map(|(w, at, a)| Insn::Store(w, at, a)),

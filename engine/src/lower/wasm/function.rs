@@ -423,8 +423,7 @@ impl<'a> Lowering<'a> {
         }
         let entry = self.entries[to];
         let is_enough = self.state.is_enough_for(&entry);
-        let plain =
-            is_enough && self.told_head(to).is_none() && !self.must_look && !self.knows_less_than(to);
+        let plain = is_enough && self.told_head(to).is_none() && !self.must_look && !self.knows_less_than(to);
         plain.then(|| self.depth_on_way(to))
     }
 

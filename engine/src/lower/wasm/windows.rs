@@ -49,7 +49,9 @@ impl Lowering<'_> {
     pub(super) fn loop_with_windows(&mut self, block: usize) -> bool {
         let mut vectors = SlotSet::EMPTY;
         for op in self.region.blocks.iter().flat_map(|block| &block.block.ops) {
-            op.for_each_vector(|Slot(first)| [first, first | 1].map(Slot).into_iter().for_each(|slot| vectors.insert(slot)));
+            op.for_each_vector(|Slot(first)| {
+                [first, first | 1].map(Slot).into_iter().for_each(|slot| vectors.insert(slot))
+            });
         }
         let mut found = windows::Windows::default();
         if !found.find(self.region, block, &|slot| vectors.contains(slot)) {
@@ -188,7 +190,10 @@ impl Lowering<'_> {
             let mut put = self.code.put();
             put.local_set(turns);
             if window.step > 0 {
-                put.i32_const((PAGE_BYTES as i64 - window.len_bytes) as i32).local_get(turns).i32_sub().local_set(turns);
+                put.i32_const((PAGE_BYTES as i64 - window.len_bytes) as i32)
+                    .local_get(turns)
+                    .i32_sub()
+                    .local_set(turns);
             }
             put.local_get(turns).i32_const(window.step.unsigned_abs() as i32).i32_div_u().local_tee(turns);
             put.local_get(room).local_get(turns).local_get(room).i32_lt_u().select().local_set(room);
@@ -218,5 +223,58 @@ impl Lowering<'_> {
 impl Windows {
     fn locals(&self) -> impl Iterator<Item = u32> {
         self.places.iter().copied().chain([self.limit, self.turns])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Target, lower};
+    use super::*;
+    use crate::addr::Width::W64;
+    use crate::emit::Binary;
+    use crate::ir::block::{Block, Op};
+    use crate::ir::region::{Region, RegionBlock, Way, Ways};
+    use crate::lower::calls::CallOut;
+    use crate::lower::layout::Layout;
+    use crate::lower::links::{Plan, links};
+
+    /// The module of a loop that reads memory and moves on by 8 as often as this for each time that it is left.
+    fn module(weight: u32) -> Vec<u8> {
+        let slot = Slot(3);
+        let ops = vec![
+            Op::Insn { offset: 0, len_bytes: 4 },
+            Op::Get(slot),
+            Op::Load { w: W64, addr: Value(1) },
+            Op::Const(8),
+            Op::Binary { op: Binary::Add, w: W64, a: Value(1), b: Value(3) },
+            Op::Set { slot, value: Value(4) },
+            Op::BranchRelative { cond: Value(2), displacement: 0 },
+        ];
+        let after = vec![Op::Insn { offset: 0, len_bytes: 4 }, Op::JumpRelative { displacement: 0x100 }];
+        let block = |ops: Vec<Op>, start, weight, ways| {
+            let block = Block { ops, args: Vec::new(), len_bytes: 4 };
+            RegionBlock { block, start, insns: 1, weight, ways }
+        };
+        let ways = Ways::Branch { taken: Way::Block(0), next: Way::Block(1) };
+        let blocks = vec![block(ops, 0, weight, ways), block(after, 4, 1, Ways::One(Way::Out(0x104)))];
+        let region = Region { blocks };
+        let layout = Layout { vcpu: 0x1000, links: 0x10_0000 };
+        let target = Target { layout, helpers: &[], float_environment: None };
+        let plan = Plan { data_context: 0, links: links(&region), first_link: 0, jumps: Vec::new() };
+        lower(&region, &target, &plan)
+    }
+
+    fn count(module: &[u8], code: [u8; 2]) -> usize {
+        module.windows(2).filter(|bytes| **bytes == code).count()
+    }
+
+    /// Behind the operation code of a loop is that it has no result, behind that of a call which function is called.
+    #[test]
+    fn a_loop_that_walks_is_written_twice_and_calls_out_in_one_writing() {
+        let [often, rarely] = [100, 1].map(module);
+        const LOOP: [u8; 2] = [0x03, 0x40];
+        const LOAD: [u8; 2] = [0x10, CallOut::Load as u8];
+        assert_eq!((count(&often, LOOP), count(&rarely, LOOP)), (2, 1));
+        assert_eq!((count(&often, LOAD), count(&rarely, LOAD)), (1, 1));
     }
 }

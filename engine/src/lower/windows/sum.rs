@@ -119,7 +119,6 @@ impl Walk<'_> {
     /// The same for a sum.
     pub fn step_of(&self, sum: &Sum) -> Option<i64> {
         let mut terms = sum.terms.iter().flatten();
-        terms
-            .try_fold(0i64, |all, &(slot, shift)| all.checked_add(self.step(slot)?.checked_mul(1 << shift)?))
+        terms.try_fold(0i64, |all, &(slot, shift)| all.checked_add(self.step(slot)?.checked_mul(1 << shift)?))
     }
 }

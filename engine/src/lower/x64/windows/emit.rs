@@ -3,13 +3,13 @@
 use super::{ROOM_PLACE, Windows};
 use crate::addr::Width::{W32, W64};
 use crate::addr::{PAGE_BYTES, PAGE_MASK};
+use crate::lower::windows::{MOST, PATIENCE, Sum, TURNS, WORTHWHILE, Window};
 use crate::lower::x64::asm::{Alu, Asm, Cc, Group3, Label, Reg, Shift};
 use crate::lower::x64::block::spill;
 use crate::lower::x64::cold::Kept;
 use crate::lower::x64::memory::{ALONE, looks};
 use crate::lower::x64::plan::Plan;
 use crate::lower::x64::{Request, field, slot};
-use crate::lower::windows::{MOST, PATIENCE, Sum, TURNS, WORTHWHILE, Window};
 use crate::vcpu::SPILLS;
 
 /// Number of the place that counts turns down to the next look.
@@ -73,39 +73,39 @@ impl Windows {
 
 /// EDX = how many more turns stay in the page, or less, of the address in RDX.
 fn emit_turns(window: &Window, asm: &mut Asm) {
-        asm.alu_imm(Alu::And, W32, Reg::RDX, PAGE_MASK as i32);
-        if window.step > 0 {
-            asm.group3(Group3::Neg, W32, Reg::RDX);
-            asm.alu_imm(Alu::Add, W32, Reg::RDX, PAGE_BYTES as i32 - window.len_bytes as i32);
-        }
-        let step = window.step.unsigned_abs();
-        if step.is_power_of_two() {
-            asm.shift_imm(Shift::Shr, W32, Reg::RDX, step.trailing_zeros() as u8);
-        } else {
-            // Rounded down twice, it is never too much.
-            asm.imul_imm(W32, Reg::RDX, Reg::RDX, ((1 << 16) / step) as i32);
-            asm.shift_imm(Shift::Shr, W32, Reg::RDX, 16);
-        }
+    asm.alu_imm(Alu::And, W32, Reg::RDX, PAGE_MASK as i32);
+    if window.step > 0 {
+        asm.group3(Group3::Neg, W32, Reg::RDX);
+        asm.alu_imm(Alu::Add, W32, Reg::RDX, PAGE_BYTES as i32 - window.len_bytes as i32);
+    }
+    let step = window.step.unsigned_abs();
+    if step.is_power_of_two() {
+        asm.shift_imm(Shift::Shr, W32, Reg::RDX, step.trailing_zeros() as u8);
+    } else {
+        // Rounded down twice, it is never too much.
+        asm.imul_imm(W32, Reg::RDX, Reg::RDX, ((1 << 16) / step) as i32);
+        asm.shift_imm(Shift::Shr, W32, Reg::RDX, 16);
+    }
 }
 
 /// RCX = the sum, of what slots hold now.
 fn emit_sum(sum: &Sum, asm: &mut Asm, plan: &Plan) {
-        if sum.of_code {
-            asm.load(W64, Reg::RCX, field!(page_base));
-        } else {
-            asm.mov_imm(Reg::RCX, 0);
+    if sum.of_code {
+        asm.load(W64, Reg::RCX, field!(page_base));
+    } else {
+        asm.mov_imm(Reg::RCX, 0);
+    }
+    for (of, shift) in sum.terms.into_iter().flatten() {
+        match plan.home(of) {
+            Some(home) => asm.mov(Reg::RAX, home),
+            None => asm.load(W64, Reg::RAX, slot(of)),
         }
-        for (of, shift) in sum.terms.into_iter().flatten() {
-            match plan.home(of) {
-                Some(home) => asm.mov(Reg::RAX, home),
-                None => asm.load(W64, Reg::RAX, slot(of)),
-            }
-            if shift != 0 {
-                asm.shift_imm(Shift::Shl, W64, Reg::RAX, shift);
-            }
-            asm.alu(Alu::Add, W64, Reg::RCX, Reg::RAX);
+        if shift != 0 {
+            asm.shift_imm(Shift::Shl, W64, Reg::RAX, shift);
         }
-        if sum.number != 0 {
-            asm.alu_imm(Alu::Add, W64, Reg::RCX, sum.number as i32);
-        }
+        asm.alu(Alu::Add, W64, Reg::RCX, Reg::RAX);
+    }
+    if sum.number != 0 {
+        asm.alu_imm(Alu::Add, W64, Reg::RCX, sum.number as i32);
+    }
 }

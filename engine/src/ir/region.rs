@@ -7,7 +7,7 @@
 use super::block::{Block, Op};
 
 /// How often a block leads to itself for each time that it is entered, at least, if it does so many times.
-const REPEATED: u64 = 8;
+pub(crate) const REPEATED: u64 = 8;
 
 /// A block of a region.
 #[derive(Clone, Debug)]

@@ -255,12 +255,12 @@ impl<'a, I: Copy> Gathering<'a, I> {
         }
     }
 
-    /// Blocks that are translated have not been counted since. One of them that leads to itself got there before what leads to
-    /// it: it is taken to run without end.
+    /// Blocks that are translated have not been counted since: those that turned many times are taken to run without end.
     fn heat_up_repeated(&mut self) {
         for ((part, &start), &id) in self.code.parts.iter_mut().zip(&self.code.starts).zip(&self.ids) {
             part.ways.for_each(|way| {
-                if way == Way::Out(start) && self.cache.block(id).translated(self.context).is_some() {
+                let block = self.cache.block(id);
+                if way == Way::Out(start) && block.translated(self.context).is_some() && block.turns_often() {
                     part.heat = u32::MAX;
                 }
             });

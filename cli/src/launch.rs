@@ -3,7 +3,7 @@
 use crate::clock::HostClock;
 use crate::console::ConsoleTail;
 use crate::container::RunOptions;
-use crate::jit::JitOptions;
+use crate::jit::{JitOptions, Prepared};
 use crate::snapshot::Process;
 use crate::snapshot::resume::{self, Reason, Start};
 use crate::timeline::Timeline;
@@ -12,6 +12,7 @@ use crate::volume::Volume;
 use anyhow::{Context, Result, anyhow, bail};
 use c2w_agent::{PORT_NAME, ProcessId};
 use c2w_decoders::board::{BoardParts, VIRTIO_SLOTS};
+use c2w_decoders::boot::MachineConfig;
 use c2w_decoders::formats::{self, Architecture};
 use c2w_decoders::riscv64::boot::Firmware;
 use c2w_decoders::{riscv64, x86_64};
@@ -235,28 +236,24 @@ pub fn linux(arch: Arch, files: LinuxFiles, parts: Parts) -> Result<Box<dyn Comp
 }
 
 fn riscv64_machine(files: LinuxFiles, firmware: Firmware, parts: Parts) -> Result<Box<dyn Computer>> {
-    use riscv64::boot::{BootFiles, MachineConfig, machine};
     let LinuxFiles { kernel, initrd, cmdline } = files;
-    let Parts { console, virtio, memory_bytes, attention, jit } = parts;
-    let files = BootFiles { firmware, kernel: Some(kernel), initrd, cmdline };
-    let jit = jit.reserve(memory_bytes)?;
-    let config = MachineConfig {
-        memory_bytes,
-        backing: jit.backing(),
-        parts: BoardParts { console, wall_clock: Box::new(unix_ns), virtio },
-        clock: Box::new(HostClock::default()),
-        attention,
-        rng_seed: rng_seed()?,
-    };
-    let machine = machine(&files, config)?;
+    let files = riscv64::boot::BootFiles { firmware, kernel: Some(kernel), initrd, cmdline };
+    let (config, jit) = config(parts)?;
+    let machine = riscv64::boot::machine(&files, config)?;
     jit.apply(machine, files.kernel.as_deref().unwrap_or_default())
 }
 
 fn x86_64_machine(files: LinuxFiles, parts: Parts) -> Result<Box<dyn Computer>> {
-    use x86_64::boot::{BootFiles, MachineConfig, machine};
     let LinuxFiles { kernel, initrd, cmdline } = files;
+    let files = x86_64::boot::BootFiles { kernel, initrd, cmdline };
+    let (config, jit) = config(parts)?;
+    let machine = x86_64::boot::machine(&files, config)?;
+    jit.apply(machine, &files.kernel)
+}
+
+/// The machine around what boots, and what translates for it.
+fn config(parts: Parts) -> Result<(MachineConfig, Prepared)> {
     let Parts { console, virtio, memory_bytes, attention, jit } = parts;
-    let files = BootFiles { kernel, initrd, cmdline };
     let jit = jit.reserve(memory_bytes)?;
     let config = MachineConfig {
         memory_bytes,
@@ -266,8 +263,7 @@ fn x86_64_machine(files: LinuxFiles, parts: Parts) -> Result<Box<dyn Computer>> 
         attention,
         rng_seed: rng_seed()?,
     };
-    let machine = machine(&files, config)?;
-    jit.apply(machine, &files.kernel)
+    Ok((config, jit))
 }
 
 /// Entropy for the guest kernel's random number generator.

@@ -5,8 +5,9 @@
 //! everywhere.
 
 use anyhow::{Context, Result, ensure};
+use c2w_decoders::boot::MachineConfig;
 use c2w_decoders::riscv64::board::BoardParts;
-use c2w_decoders::riscv64::boot::{self, BootFiles, Firmware, MachineConfig};
+use c2w_decoders::riscv64::boot::{self, BootFiles, Firmware};
 use c2w_devices::backend::char::{CharHost, char_channel};
 use c2w_engine::clock::InstructionClock;
 use c2w_engine::irq::Attention;

@@ -2,6 +2,8 @@
 //! board.
 
 pub mod board;
+pub mod boot;
 pub mod formats;
 pub mod riscv64;
+pub mod snapshot;
 pub mod x86_64;

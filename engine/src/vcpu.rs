@@ -6,7 +6,8 @@
 
 use crate::emit::SLOTS;
 use crate::mem::tlb::{MAX_CONTEXTS, Tlb};
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use crate::mem::zeroed::Zeroed;
+use std::alloc::{Layout, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
@@ -114,30 +115,18 @@ const LAYOUT: Layout = match Layout::new::<Vcpu>().align_to(64) {
 };
 
 /// Memory from the global allocator.
-struct HeapBacking(NonNull<Vcpu>);
+struct HeapBacking(Zeroed);
 
-// SAFETY: the pointer is owned by this value alone, like a Box's.
-unsafe impl Send for HeapBacking {}
-
-// SAFETY: allocated with this layout in `new`, as zeros, freed only in `drop`, never exposed as a Rust reference by this type.
+// SAFETY: allocated with `LAYOUT`, as zeros, lives as long as the value, and is never exposed as a Rust reference by this type.
 unsafe impl VcpuBacking for HeapBacking {
     fn place(&self) -> NonNull<Vcpu> {
-        self.0
+        self.0.start().cast()
     }
 }
 
 impl HeapBacking {
     fn new() -> Self {
-        // SAFETY: `LAYOUT` has a non-zero size.
-        let place = unsafe { alloc_zeroed(LAYOUT) };
-        Self(NonNull::new(place.cast()).unwrap_or_else(|| handle_alloc_error(LAYOUT)))
-    }
-}
-
-impl Drop for HeapBacking {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout and not freed before.
-        unsafe { dealloc(self.0.as_ptr().cast(), LAYOUT) }
+        Self(Zeroed::new(LAYOUT).unwrap_or_else(|| handle_alloc_error(LAYOUT)))
     }
 }
 

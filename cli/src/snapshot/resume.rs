@@ -13,6 +13,7 @@ use crate::volume::Volume;
 use anyhow::{Context, Result, bail};
 use c2w_agent::Session;
 use c2w_decoders::board::BoardParts;
+use c2w_decoders::snapshot::RestoreParts;
 use c2w_decoders::{riscv64, x86_64};
 use c2w_engine::host::mapped::Piece;
 use c2w_engine::mem::ram::Ram;
@@ -140,22 +141,19 @@ fn restore(image: &Image, saved: Saved, options: &RunOptions, timeline: &mut Tim
     timeline.mark("memory is mapped");
     let Wired { attention, serial, serial_host, port_host, virtio } = wired;
     let board = BoardParts { console: Box::new(serial), wall_clock: Box::new(launch::unix_ns), virtio };
+    let parts = |ram_base, now_ns| {
+        let (ram, clock) = (Ram::with_backing(ram_base, ram), Box::new(HostClock::from(now_ns)));
+        RestoreParts { ram, vcpu, board, clock, attention }
+    };
     let computer: Box<dyn Computer> = match (arch, saved.machine) {
         (Arch::Riscv64, MachineState::Riscv64(state)) => {
-            use riscv64::snapshot::{RestoreParts, restore};
-            let clock = Box::new(HostClock::from(state.now_ns));
-            let ram = Ram::with_backing(riscv64::board::RAM_BASE, ram);
-            let parts = RestoreParts { ram, vcpu, board, clock, attention };
-            let machine = restore(parts, &state)?;
-            jit.apply(machine, &kernel)?
+            let parts = parts(riscv64::board::RAM_BASE, state.now_ns);
+            jit.apply(riscv64::snapshot::restore(parts, &state)?, &kernel)?
         }
         (Arch::X86_64, MachineState::X86_64(state)) => {
-            use x86_64::snapshot::{RestoreParts, reseed, restore};
-            let clock = Box::new(HostClock::from(state.now_ns));
-            let ram = Ram::with_backing(x86_64::board::map::RAM_BASE, ram);
-            let parts = RestoreParts { ram, vcpu, board, clock, attention };
-            let mut machine = restore(parts, &state)?;
-            reseed(&mut machine, &launch::rng_seed()?);
+            let parts = parts(x86_64::board::map::RAM_BASE, state.now_ns);
+            let mut machine = x86_64::snapshot::restore(parts, &state)?;
+            x86_64::snapshot::reseed(&mut machine, &launch::rng_seed()?);
             jit.apply(machine, &kernel)?
         }
         _ => bail!("it is of a machine of another architecture"),

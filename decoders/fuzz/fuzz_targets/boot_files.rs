@@ -3,6 +3,7 @@
 #![no_main]
 
 use c2w_decoders::board::BoardParts;
+use c2w_decoders::boot::MachineConfig;
 use c2w_decoders::riscv64::boot::Firmware;
 use c2w_decoders::{formats, riscv64, x86_64};
 use c2w_devices::backend::char::NullChar;
@@ -14,8 +15,15 @@ use libfuzzer_sys::fuzz_target;
 
 const MEMORY_BYTES: u64 = 8 << 20;
 
-fn parts() -> BoardParts {
-    BoardParts { console: Box::new(NullChar), wall_clock: Box::new(|| 0), virtio: Vec::new() }
+fn config() -> MachineConfig {
+    MachineConfig {
+        memory_bytes: MEMORY_BYTES,
+        backing: None,
+        parts: BoardParts { console: Box::new(NullChar), wall_clock: Box::new(|| 0), virtio: Vec::new() },
+        clock: Box::new(InstructionClock::new(100)),
+        attention: Attention::default(),
+        rng_seed: Vec::new(),
+    }
 }
 
 fn start<G: Guest>(machine: Result<Machine<G>, impl ToString>) {
@@ -26,29 +34,13 @@ fn start<G: Guest>(machine: Result<Machine<G>, impl ToString>) {
 }
 
 fn start_riscv64(firmware: Firmware, kernel: Option<Vec<u8>>) {
-    use riscv64::boot::{BootFiles, MachineConfig, machine};
-    let config = MachineConfig {
-        memory_bytes: MEMORY_BYTES,
-        backing: None,
-        parts: parts(),
-        clock: Box::new(InstructionClock::new(100)),
-        attention: Attention::default(),
-        rng_seed: Vec::new(),
-    };
-    start(machine(&BootFiles { firmware, kernel, ..BootFiles::default() }, config));
+    use riscv64::boot::{BootFiles, machine};
+    start(machine(&BootFiles { firmware, kernel, ..BootFiles::default() }, config()));
 }
 
 fn start_x86_64(kernel: Vec<u8>) {
-    use x86_64::boot::{BootFiles, MachineConfig, machine};
-    let config = MachineConfig {
-        memory_bytes: MEMORY_BYTES,
-        backing: None,
-        parts: parts(),
-        clock: Box::new(InstructionClock::new(100)),
-        attention: Attention::default(),
-        rng_seed: Vec::new(),
-    };
-    start(machine(&BootFiles { kernel, ..BootFiles::default() }, config));
+    use x86_64::boot::{BootFiles, machine};
+    start(machine(&BootFiles { kernel, ..BootFiles::default() }, config()));
 }
 
 fuzz_target!(|data: &[u8]| {

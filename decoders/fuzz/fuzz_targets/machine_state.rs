@@ -4,6 +4,7 @@
 #![no_main]
 
 use c2w_decoders::board::BoardParts;
+use c2w_decoders::snapshot::RestoreParts;
 use c2w_decoders::{riscv64, x86_64};
 use c2w_devices::backend::block::MemoryBlock;
 use c2w_devices::backend::char::NullChar;
@@ -104,7 +105,7 @@ fuzz_target!(|input: &[u8]| {
     }
     let attention = Attention::default();
     if guest == 0 {
-        use riscv64::snapshot::{MachineState, RestoreParts, restore, save};
+        use riscv64::snapshot::{MachineState, restore, save};
         let Ok(state) = postcard::from_bytes::<MachineState>(&bytes) else { return };
         let Some(devices) = devices(Some(&state.board.virtio)) else { return };
         let ram = Ram::new(riscv64::board::RAM_BASE, RAM_BYTES);
@@ -113,7 +114,7 @@ fuzz_target!(|input: &[u8]| {
             save(&run(machine));
         }
     } else {
-        use x86_64::snapshot::{MachineState, RestoreParts, restore, save};
+        use x86_64::snapshot::{MachineState, restore, save};
         let Ok(state) = postcard::from_bytes::<MachineState>(&bytes) else { return };
         let Some(devices) = devices(Some(&state.board.virtio)) else { return };
         let ram = Ram::new(x86_64::board::map::RAM_BASE, RAM_BYTES);

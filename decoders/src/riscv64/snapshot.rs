@@ -1,54 +1,14 @@
 //! The state of a whole machine without its RAM, and the machine that goes on from it.
 
-use super::board::{BoardParts, BoardRestoreError, BoardState, RAM_BASE, VirtBoard};
+use super::board::{BoardState, RAM_BASE, VirtBoard};
 use super::guest::Riscv64;
-use c2w_engine::clock::Clock;
+use crate::snapshot::{self, MachineRestoreError, RestoreParts};
 use c2w_engine::cpu::Cpu;
-use c2w_engine::irq::{Attention, IrqLines};
+use c2w_engine::irq::IrqLines;
 use c2w_engine::machine::Machine;
-use c2w_engine::mem::ram::Ram;
-use c2w_engine::snapshot::{CpuState, CpuStateError};
-use c2w_engine::vcpu::VcpuBacking;
-use serde::{Deserialize, Serialize};
 
-/// The state of a machine between two runs. Its RAM is saved next to it, as bytes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct MachineState {
-    /// Guest time when it was saved: the clock of the restored machine goes on from there.
-    pub now_ns: u64,
-    /// The vCPU.
-    pub cpu: CpuState<Riscv64>,
-    /// The board with its devices.
-    pub board: BoardState,
-}
-
-/// What the host provides to a restored machine.
-pub struct RestoreParts {
-    /// RAM with its saved contents, at [`RAM_BASE`].
-    pub ram: Ram,
-    /// Where the vCPU is; without it, in memory of the host's.
-    pub vcpu: Option<Box<dyn VcpuBacking>>,
-    /// Back ends and the virtio devices, each restored from its state in [`BoardState::virtio`].
-    pub board: BoardParts,
-    /// Guest time, not before [`MachineState::now_ns`].
-    pub clock: Box<dyn Clock>,
-    /// The flag that the back ends set.
-    pub attention: Attention,
-}
-
-/// Why a saved machine cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum MachineRestoreError {
-    /// RAM is elsewhere.
-    #[error("the saved memory does not start at {RAM_BASE}")]
-    OtherRam,
-    /// The board.
-    #[error(transparent)]
-    Board(#[from] BoardRestoreError),
-    /// The vCPU.
-    #[error(transparent)]
-    Cpu(#[from] CpuStateError),
-}
+/// The state of a machine between two runs.
+pub type MachineState = snapshot::MachineState<Riscv64, BoardState>;
 
 /// The state of `machine`, which is between two runs.
 pub fn save(machine: &Machine<Riscv64>) -> MachineState {
@@ -58,10 +18,8 @@ pub fn save(machine: &Machine<Riscv64>) -> MachineState {
 
 /// The saved machine.
 pub fn restore(parts: RestoreParts, state: &MachineState) -> Result<Machine<Riscv64>, MachineRestoreError> {
+    parts.check_ram(RAM_BASE)?;
     let RestoreParts { ram, vcpu, board, clock, attention } = parts;
-    if ram.base() != RAM_BASE {
-        return Err(MachineRestoreError::OtherRam);
-    }
     let lines = IrqLines::new(&attention);
     let board = VirtBoard::restore(board, &lines, &attention, &state.board)?;
     let mut cpu = Cpu::with_backing(vcpu, Riscv64::new(0), ram, board, lines, attention, clock);
@@ -72,11 +30,14 @@ pub fn restore(parts: RestoreParts, state: &MachineState) -> Result<Machine<Risc
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::board::BoardParts;
     use crate::riscv64::asm::assemble;
     use crate::riscv64::testing;
     use c2w_devices::backend::char::{CharHost, char_channel};
     use c2w_engine::addr::{Gpa, Gva};
     use c2w_engine::clock::InstructionClock;
+    use c2w_engine::irq::Attention;
+    use c2w_engine::mem::ram::Ram;
 
     fn parts(contents: &[u8]) -> (RestoreParts, CharHost) {
         let attention = Attention::default();

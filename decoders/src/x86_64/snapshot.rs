@@ -1,57 +1,17 @@
 //! The state of a whole machine without its RAM, and the machine that goes on from it.
 
 use super::board::map::{DEVICES, RAM_BASE};
-use super::board::{BoardParts, BoardRestoreError, BoardState, PcBoard};
+use super::board::{BoardState, PcBoard};
 use super::boot::seed_words;
 use super::guest::X86_64;
 use super::state::State;
-use c2w_engine::clock::Clock;
+use crate::snapshot::{self, MachineRestoreError, RestoreParts};
 use c2w_engine::cpu::Cpu;
-use c2w_engine::irq::{Attention, IrqLines};
+use c2w_engine::irq::IrqLines;
 use c2w_engine::machine::Machine;
-use c2w_engine::mem::ram::Ram;
-use c2w_engine::snapshot::{CpuState, CpuStateError};
-use c2w_engine::vcpu::VcpuBacking;
-use serde::{Deserialize, Serialize};
 
-/// The state of a machine between two runs. Its RAM is saved next to it, as bytes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct MachineState {
-    /// Guest time when it was saved: the clock of the restored machine goes on from there.
-    pub now_ns: u64,
-    /// The vCPU.
-    pub cpu: CpuState<X86_64>,
-    /// The board with its devices.
-    pub board: BoardState,
-}
-
-/// What the host provides to a restored machine.
-pub struct RestoreParts {
-    /// RAM with its saved contents, at [`RAM_BASE`].
-    pub ram: Ram,
-    /// Where the vCPU is; without it, in memory of the host's.
-    pub vcpu: Option<Box<dyn VcpuBacking>>,
-    /// Back ends and the virtio devices, each restored from its state in [`BoardState::virtio`].
-    pub board: BoardParts,
-    /// Guest time, not before [`MachineState::now_ns`].
-    pub clock: Box<dyn Clock>,
-    /// The flag that the back ends set.
-    pub attention: Attention,
-}
-
-/// Why a saved machine cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum MachineRestoreError {
-    /// RAM is elsewhere.
-    #[error("the saved memory does not start at {RAM_BASE}")]
-    OtherRam,
-    /// The board.
-    #[error(transparent)]
-    Board(#[from] BoardRestoreError),
-    /// The vCPU.
-    #[error(transparent)]
-    Cpu(#[from] CpuStateError),
-}
+/// The state of a machine between two runs.
+pub type MachineState = snapshot::MachineState<X86_64, BoardState>;
 
 /// The state of `machine`, which is between two runs.
 pub fn save(machine: &Machine<X86_64>) -> MachineState {
@@ -61,10 +21,8 @@ pub fn save(machine: &Machine<X86_64>) -> MachineState {
 
 /// The saved machine.
 pub fn restore(parts: RestoreParts, state: &MachineState) -> Result<Machine<X86_64>, MachineRestoreError> {
+    parts.check_ram(RAM_BASE)?;
     let RestoreParts { ram, vcpu, board, clock, attention } = parts;
-    if ram.base() != RAM_BASE {
-        return Err(MachineRestoreError::OtherRam);
-    }
     let lines = IrqLines::new(&attention);
     let board = PcBoard::restore(board, &lines, &state.board)?;
     let ram = ram.with_hole(DEVICES);
@@ -82,9 +40,13 @@ pub fn reseed(machine: &mut Machine<X86_64>, entropy: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::x86_64::boot::{BootFiles, MIN_MEMORY_BYTES, MachineConfig, machine};
+    use crate::board::BoardParts;
+    use crate::boot::MachineConfig;
+    use crate::x86_64::boot::{BootFiles, MIN_MEMORY_BYTES, machine};
     use c2w_devices::backend::char::{CharHost, char_channel};
     use c2w_engine::clock::InstructionClock;
+    use c2w_engine::irq::Attention;
+    use c2w_engine::mem::ram::Ram;
 
     const NS_PER_INSN: u64 = 10;
 
@@ -181,6 +143,6 @@ mod tests {
         let ram = Ram::new(c2w_engine::addr::Gpa(4096), MIN_MEMORY_BYTES);
         let (board, clock) = (board(&attention).0, clock());
         let parts = RestoreParts { ram, vcpu: None, board, clock, attention };
-        assert!(matches!(restore(parts, &state), Err(MachineRestoreError::OtherRam)));
+        assert!(matches!(restore(parts, &state), Err(MachineRestoreError::OtherRam(_))));
     }
 }

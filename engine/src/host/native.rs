@@ -1,5 +1,6 @@
 //! Native code on x86-64: what all of it shares, memory in parts that are emptied one by one, and the way in.
 
+pub use super::code_memory::Wanted;
 use super::code_memory::{ALIGNMENT, CodeMemory};
 use crate::emit::Slot;
 use crate::lower::x64::asm::Asm;
@@ -70,6 +71,11 @@ impl NativeCode {
         self.memory.write(at, code);
         self.free.start = at + code.len();
         Some(at)
+    }
+
+    /// Memory of the part that another thread had better make present before it is used.
+    pub fn wanted(&mut self) -> Option<Wanted> {
+        self.memory.wanted()
     }
 
     /// Makes the four-byte displacement at `at` lead to `to`, both numbers of bytes in this memory.

@@ -73,15 +73,23 @@ pub(super) struct LinkState {
 pub(super) enum Sites {
     /// As they were lowered.
     Lowered(Vec<Site>),
-    /// From the code cache; taken apart when the first one is needed.
-    Kept(KeptSites, OnceCell<Vec<Site>>),
+    /// From the code cache; each is taken apart when it is needed.
+    Kept { kept: KeptSites, count: usize, needed: OnceCell<Box<[OnceCell<Box<Site>>]>> },
 }
 
 impl Sites {
-    fn get(&self) -> &[Site] {
+    /// So many from the code cache.
+    pub fn kept(kept: KeptSites, count: usize) -> Self {
+        Self::Kept { kept, count, needed: OnceCell::new() }
+    }
+
+    fn get(&self, number: usize) -> &Site {
         match self {
-            Sites::Lowered(sites) => sites,
-            Sites::Kept(kept, sites) => sites.get_or_init(|| kept.decode()),
+            Sites::Lowered(sites) => &sites[number],
+            Sites::Kept { kept, count, needed } => {
+                let needed = needed.get_or_init(|| vec![OnceCell::new(); *count].into_boxed_slice());
+                needed[number].get_or_init(|| Box::new(kept.decode(number)))
+            }
         }
     }
 }
@@ -193,7 +201,7 @@ impl Generations {
     pub fn site(&self, number: u32) -> (&Site, &Unit) {
         let (generation, index) = Self::place(number);
         let unit = self.unit(self.all[generation].sites[index]);
-        (&unit.sites.get()[(number - unit.first_site) as usize], unit)
+        (unit.sites.get((number - unit.first_site) as usize), unit)
     }
 
     /// The ways out of a unit.
@@ -442,7 +450,7 @@ impl<L: Iterator + Clone> Addition<'_, L> {
         let described = match &self.sites {
             Sites::Lowered(sites) => sites.as_slice(),
             // Few are ever taken apart.
-            Sites::Kept(..) => &[],
+            Sites::Kept { .. } => &[],
         };
         let tables = tables(described, self.site_count, links, &self.homes, &self.vector_homes);
         Size { code: self.code.len(), tables, sites: self.site_count, links }

@@ -6,3 +6,4 @@ pub mod jumps;
 pub mod ram;
 pub mod spaces;
 pub mod tlb;
+pub(crate) mod zeroed;

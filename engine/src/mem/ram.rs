@@ -5,8 +5,9 @@
 //! holds a write tag for such a page.
 
 use super::journal::{Difference, Journal};
+use super::zeroed::Zeroed;
 use crate::addr::{Gpa, PAGE_BYTES, PAGE_SHIFT, Page};
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::alloc::Layout;
 use std::ops::Range;
 use std::ptr::NonNull;
 
@@ -35,24 +36,17 @@ pub unsafe trait RamBacking: Send {
     fn len_bytes(&self) -> usize;
 }
 
-/// Zeroed memory from the global allocator, which every host has. Large requests are lazily zeroed by the
-/// host's system allocator, so untouched guest pages cost nothing; but only without an alignment of their own, for
-/// which the allocator would write every byte. So a page more is asked for, and the start aligned here.
+/// Memory from the global allocator.
 struct HeapBacking {
-    allocation: NonNull<u8>,
-    layout: Layout,
-    base: NonNull<u8>,
+    memory: Zeroed,
     len_bytes: usize,
 }
 
-// SAFETY: the pointers are owned by this value alone, like a Box's.
-unsafe impl Send for HeapBacking {}
-
-// SAFETY: inside what was allocated with `layout` in `new`, freed only in `drop`, never exposed as a Rust reference
-// by this type.
+// SAFETY: `memory` lives as long as the value, is this long and aligned so (`new`), and is never exposed as a Rust reference by
+// this type.
 unsafe impl RamBacking for HeapBacking {
     fn base(&self) -> NonNull<u8> {
-        self.base
+        self.memory.start()
     }
     fn len_bytes(&self) -> usize {
         self.len_bytes
@@ -63,20 +57,8 @@ impl HeapBacking {
     /// `None` if the host has not got that much.
     fn new(len_bytes: u64) -> Option<Self> {
         let len_bytes = usize::try_from(len_bytes).ok()?;
-        let layout = Layout::from_size_align(len_bytes.checked_add(PAGE_BYTES as usize)?, 1).ok()?;
-        // SAFETY: `layout` has a non-zero size.
-        let allocation = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        let skip = allocation.as_ptr().align_offset(PAGE_BYTES as usize);
-        // SAFETY: less than a page is skipped, and a page more than `len_bytes` was allocated.
-        let base = unsafe { allocation.add(skip) };
-        Some(Self { allocation, layout, base, len_bytes })
-    }
-}
-
-impl Drop for HeapBacking {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout and not freed before.
-        unsafe { dealloc(self.allocation.as_ptr(), self.layout) }
+        let layout = Layout::from_size_align(len_bytes, PAGE_BYTES as usize).ok()?;
+        Some(Self { memory: Zeroed::new(layout)?, len_bytes })
     }
 }
 

@@ -8,16 +8,16 @@ pub mod kernel;
 mod layout;
 pub mod linux;
 
-use super::board::{BoardParts, RAM_BASE, VIRTIO_SLOTS, VirtBoard};
+use super::board::{RAM_BASE, VIRTIO_SLOTS, VirtBoard};
 use super::fdt::{self, FdtConfig};
 use super::guest::{HartState, Riscv64, resume};
 use super::htif::{Htif, HtifState};
 use super::{regs, sbi};
+use crate::boot::MachineConfig;
 use c2w_devices::virtio::VirtioDevice;
 use c2w_engine::addr::{Gpa, Gva, PAGE_BYTES};
-use c2w_engine::clock::Clock;
 use c2w_engine::cpu::Cpu;
-use c2w_engine::irq::{Attention, IrqLines};
+use c2w_engine::irq::IrqLines;
 use c2w_engine::machine::{Backing, Machine};
 use kernel::{Program, ProgramError};
 use layout::Layout;
@@ -53,22 +53,6 @@ pub struct BootFiles {
     pub initrd: Option<Vec<u8>>,
     /// Kernel command line.
     pub cmdline: String,
-}
-
-/// The machine around what boots.
-pub struct MachineConfig {
-    /// Length of RAM, a multiple of 4096 from [`MIN_MEMORY_BYTES`] to [`MAX_MEMORY_BYTES`].
-    pub memory_bytes: u64,
-    /// Where RAM, of just that length, and vCPU are; without it, in memory of the host's.
-    pub backing: Option<Backing>,
-    /// The serial port's other end, the time of day and the virtio devices, at most [`VIRTIO_SLOTS`].
-    pub parts: BoardParts,
-    /// Guest time.
-    pub clock: Box<dyn Clock>,
-    /// The flag that the back ends in `parts` set.
-    pub attention: Attention,
-    /// Entropy for the kernel's random number generator; may be empty.
-    pub rng_seed: Vec<u8>,
 }
 
 /// Why a machine cannot be built.

@@ -1,10 +1,12 @@
 //! Machines from files: what is refused, where things end up, and small programs that run to their end.
 
 use super::*;
+use crate::board::BoardParts;
 use crate::riscv64::asm::assemble;
 use crate::riscv64::regs::Privilege;
 use c2w_devices::backend::char::{CharHost, char_channel};
 use c2w_engine::clock::InstructionClock;
+use c2w_engine::irq::Attention;
 use c2w_engine::machine::Exit;
 use c2w_engine::mem::device::Request;
 

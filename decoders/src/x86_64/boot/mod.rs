@@ -16,15 +16,15 @@ mod tests;
 mod vcpu;
 
 use super::board::map::{DEVICES, RAM_BASE};
-use super::board::{BoardParts, PcBoard, VIRTIO_SLOTS, acpi};
+use super::board::{PcBoard, VIRTIO_SLOTS, acpi};
 use super::guest::X86_64;
 use super::regs;
+use crate::boot::MachineConfig;
 use bzimage::{ENTRY_64_OFFSET, SetupHeader};
 use c2w_devices::virtio::VirtioDevice;
 use c2w_engine::addr::{Gpa, PAGE_BYTES};
-use c2w_engine::clock::Clock;
 use c2w_engine::cpu::Cpu;
-use c2w_engine::irq::{Attention, IrqLines};
+use c2w_engine::irq::IrqLines;
 use c2w_engine::machine::{Backing, Machine};
 use kernel::{Program, ProgramError, Protocol};
 use layout::{ACPI_BASE, HIGH_START, Layout};
@@ -47,22 +47,6 @@ pub struct BootFiles {
     pub initrd: Option<Vec<u8>>,
     /// Kernel command line.
     pub cmdline: String,
-}
-
-/// The machine around what boots.
-pub struct MachineConfig {
-    /// Length of RAM, a multiple of 4096 from [`MIN_MEMORY_BYTES`] to [`MAX_MEMORY_BYTES`].
-    pub memory_bytes: u64,
-    /// Where RAM, of just that length, and vCPU are; without it, in memory of the host's.
-    pub backing: Option<Backing>,
-    /// The serial port's other end, the time of day and the virtio devices, at most [`VIRTIO_SLOTS`].
-    pub parts: BoardParts,
-    /// Guest time.
-    pub clock: Box<dyn Clock>,
-    /// The flag that the back ends in `parts` set.
-    pub attention: Attention,
-    /// Entropy, half of it for the kernel's random number generator and half for RDRAND; may be empty.
-    pub rng_seed: Vec<u8>,
 }
 
 /// Why a machine cannot be built.

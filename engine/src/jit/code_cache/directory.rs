@@ -243,7 +243,6 @@ impl Directory {
         // changed (this module's invariant).
         let bytes = unsafe { Mmap::map(&file) }.ok()?;
         let segment = Segment::open(bytes, &self.fingerprint)?;
-        segment.fetch_index();
         Some((segment, file))
     }
 

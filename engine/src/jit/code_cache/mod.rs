@@ -80,12 +80,12 @@ impl Holder {
 }
 
 impl KeptSites {
-    /// Takes them apart.
+    /// Takes the one of this number apart.
     ///
     /// # Panics
     /// If a record is not what its checksum says that this build wrote.
-    pub fn decode(&self) -> Vec<Site> {
-        record::decode_sites(&self.holder.bytes()[self.range.clone()])
+    pub fn decode(&self, number: usize) -> Site {
+        record::decode_site(&self.holder.bytes()[self.range.clone()], number)
             .expect("a whole record has whole sites")
     }
 }

@@ -143,7 +143,7 @@ pub struct Made<'a> {
     pub site_count: u32,
     /// Where in the code their numbers stand: four bytes each.
     site_numbers: &'a [u8],
-    /// [`Site`]s, encoded.
+    /// [`Site`]s, encoded by [`encode_sites`].
     sites: &'a [u8],
     /// Ways out: where the jump is, where it leads while it is not linked, where it leads in the guest, and where its
     /// conditions are or 0; four bytes each.
@@ -199,15 +199,27 @@ impl<'a> Made<'a> {
             .collect()
     }
 
-    /// What calls out, encoded: [`decode_sites`] takes it apart.
+    /// What calls out, encoded: [`decode_site`] takes it apart.
     pub fn sites(&self) -> &'a [u8] {
         self.sites
     }
 }
 
-/// Takes sites apart.
-pub fn decode_sites(sites: &[u8]) -> Option<Vec<Site>> {
-    postcard::from_bytes(sites).ok()
+/// Encodes sites one by one, behind where each of them starts: few are ever taken apart.
+fn encode_sites(sites: &[Site]) -> Vec<u8> {
+    let mut bytes = vec![0; 4 * sites.len()];
+    for (number, site) in sites.iter().enumerate() {
+        let start = bytes.len() as u32;
+        bytes[4 * number..][..4].copy_from_slice(&start.to_le_bytes());
+        bytes = postcard::to_extend(site, bytes).expect("memory is all that encoding needs");
+    }
+    bytes
+}
+
+/// The site of this number.
+pub fn decode_site(sites: &[u8], number: usize) -> Option<Site> {
+    let start = sites.get(4 * number..)?.first_chunk().copied().map(u32::from_le_bytes)?;
+    Some(postcard::take_from_bytes(sites.get(start as usize..)?).ok()?.0)
 }
 
 /// The ranges of a page that a region's blocks take, and how much of the next page its entry takes.
@@ -254,7 +266,6 @@ pub fn encode(
     let homes: Vec<u8> = lowered.homes.iter().flat_map(|home| [home.slot.0, home.reg.0]).collect();
     let vector_home = |home: &VectorHome| [home.slot.0, home.reg.0, home.is_scratch.into()];
     let vector_homes: Vec<u8> = lowered.vector_homes.iter().flat_map(vector_home).collect();
-    let sites = postcard::to_stdvec(&lowered.sites).expect("memory is all that encoding needs");
     let made = Made {
         first: First::of(region),
         insns: region.blocks.iter().map(|block| block.insns).sum(),
@@ -264,7 +275,7 @@ pub fn encode(
         start: lowered.start as u32,
         site_count: lowered.sites.len() as u32,
         site_numbers: &bytes_of(&lowered.site_numbers),
-        sites: &sites,
+        sites: &encode_sites(&lowered.sites),
         links: &bytes_of(&links),
         homes: &homes,
         vector_homes: &vector_homes,

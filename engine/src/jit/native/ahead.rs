@@ -124,6 +124,7 @@ impl Translator {
                     kept.add_fresh(key, record);
                 }
             }
+            Product::Memory => {}
         }
     }
 

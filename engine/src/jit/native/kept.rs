@@ -11,7 +11,6 @@ use crate::jit::generations::{Addition, Numbers, Sites};
 use crate::jit::grow::{Code, Extent};
 use crate::jit::worker::Worker;
 use crate::jit::{Origin, thread_ns, warm_blocks};
-use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::io;
 use std::time::Duration;
@@ -151,7 +150,7 @@ impl Translator {
             start: made.start as usize,
             first: made.first,
             place,
-            sites: Sites::Kept(sites, OnceCell::new()),
+            sites: Sites::kept(sites, made.site_count as usize),
             site_count: made.site_count as usize,
             links: made.links(),
             homes: made.homes(),
@@ -172,6 +171,7 @@ impl Translator {
             self.statistics.recalled += 1;
             self.statistics.recalled_insns += u64::from(made.insns);
         }
+        self.provide();
         Some(number)
     }
 }

@@ -1,6 +1,7 @@
 //! Making code of a region: what can be done on any thread.
 
 use crate::guest::Guest;
+use crate::host::native::Wanted;
 use crate::ir::region::Region;
 use crate::jit::Origin;
 use crate::jit::code_cache::Recorder;
@@ -32,12 +33,15 @@ pub(super) enum Task {
     Code(Job),
     /// Only its record is.
     Record(Job),
+    /// Memory is, for code to come.
+    Memory(Wanted),
 }
 
 /// What became of it.
 pub(super) enum Product {
     Code(Made),
     Record(Option<Record>),
+    Memory,
 }
 
 /// A record, with its key.
@@ -68,6 +72,10 @@ impl Task {
         match self {
             Self::Code(job) => Product::Code(job.make(lowering).0),
             Self::Record(job) => Product::Record(job.make(lowering).1),
+            Self::Memory(wanted) => {
+                wanted.make_present();
+                Product::Memory
+            }
         }
     }
 }

@@ -339,11 +339,22 @@ impl Translator {
             may_grow,
         };
         let number = self.code.add(addition, origin, block)?;
+        self.provide();
         self.statistics.regions += 1;
         self.statistics.blocks += blocks;
         self.statistics.insns += insns;
         self.statistics.code_bytes += lowered.code.len() as u64;
         Ok(number)
+    }
+
+    /// Lets the other thread make memory present that code to come will take.
+    fn provide(&mut self) {
+        if let Some(worker) = &mut self.worker
+            && let Some(wanted) = self.code.memory.wanted()
+        {
+            worker.request(Task::Memory(wanted));
+            worker.hurry();
+        }
     }
 
     /// Translates a block on its own and runs it once, as [`crate::eager::run_ir`] does: what is compared with that. Other

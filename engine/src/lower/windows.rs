@@ -5,7 +5,8 @@
 //! in one page, that says how many turns leave it there, and so many are made by the other writing. Its accesses neither
 //! look anything up nor call out. Then one turn is made by the plain writing, whatever it meets, and so on.
 //!
-//! Invariant: between a look and the last turn that it was made for nothing runs that could change the TLB.
+//! Invariant: between a look and the last turn that it was made for nothing runs that could change the TLB. An operation that
+//! only computes may call out for that.
 //!
 //! Here is which loops have windows, and which these are. How they are written is each lowering's.
 
@@ -132,11 +133,6 @@ impl Windows {
     /// Number of the window of an access.
     pub fn of(&self, at: usize) -> Option<usize> {
         Some(usize::from(self.of[at])).filter(|&number| number < self.list.len())
-    }
-
-    /// Whether an operation does not leave here.
-    pub fn is_calm(&self, at: usize) -> bool {
-        self.of[at] != NONE
     }
 
     /// Whether an operation does nothing here.

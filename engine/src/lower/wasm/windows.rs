@@ -13,8 +13,10 @@
 //! end
 //! ```
 //!
-//! A local for each window has the place of its first byte in linear memory, and moves as it does. The countdown also counts
-//! these turns: another one may be made while it is not below a limit that the look has set.
+//! A local for each window has the place of its first byte in linear memory, and moves as it does, so that addresses need not be
+//! computed. The countdown also counts these turns: another one may be made while it is not below a limit that the look has
+//! set, which is never so low that a turn would not be counted in full. What calls out in them is floating-point operations
+//! on unusual numbers, which reach no memory.
 
 use super::code::aligned;
 use super::function::{Frame, Lowering};

@@ -54,7 +54,7 @@ impl Windows {
 
     /// Whether an operation does not leave here.
     pub fn is_calm(&self, at: usize) -> bool {
-        self.found.is_calm(at)
+        self.found.of(at).is_some() || self.found.is_void(at)
     }
 
     /// Whether an operation does nothing here.

@@ -145,7 +145,9 @@ impl Lowering<'_> {
         for (window, &place) in windows.found.list.iter().zip(&windows.places) {
             self.look_window_up(window, place, room, plain);
         }
-        self.code.put().local_get(room).i32_const(WORTHWHILE).i32_lt_u();
+        // With little room, the next look is where a page has been left: after a fixed number of turns it might be as near the end
+        // of the next page.
+        self.code.put().local_get(room).local_tee(turns).i32_const(WORTHWHILE).i32_lt_u();
         self.code.rarely_br_if(plain);
         // As many turns as there is room for, but not more than are left.
         let (countdown, insns) = (self.countdown, i64::from(self.region.blocks[windows.block].insns));

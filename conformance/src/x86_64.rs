@@ -29,7 +29,10 @@ use c2w_decoders::x86_64::{flags, mode};
 use c2w_engine::addr::{Gpa, Gva};
 use c2w_engine::clock::InstructionClock;
 use c2w_engine::cpu::Cpu;
+use c2w_engine::host::wasmtime::{self, Space};
 use c2w_engine::irq::{Attention, IrqLines};
+use c2w_engine::jit::any::AnyTranslator;
+use c2w_engine::jit::compiled::CompiledTranslator;
 use c2w_engine::machine::{Backing, Machine};
 use std::ops::Range;
 
@@ -46,6 +49,21 @@ pub fn user_machine(image: &[u8]) -> Machine<X86_64> {
     let mut cpu = user_vcpu(None, USER_RAM_BYTES);
     cpu.ram.write(RAM_BASE, image).expect("the image fits RAM");
     Machine::new(cpu)
+}
+
+/// The same, translating to wasm what has run `threshold` times, at once.
+///
+/// # Panics
+/// If the image does not fit, or there is no memory for RAM.
+pub fn wasm_user_machine(image: &[u8], threshold: u32) -> Machine<X86_64> {
+    let space = Space::new(USER_RAM_BYTES).expect("the host has memory for RAM");
+    let mut cpu = user_vcpu(Some(space.backing()), USER_RAM_BYTES);
+    cpu.ram.write(RAM_BASE, image).expect("the image fits RAM");
+    let mut machine = Machine::new(cpu);
+    let host = wasmtime::Host::new(&space).expect("wasmtime starts");
+    let translator = CompiledTranslator::new(host, threshold, false);
+    machine.translate_by(AnyTranslator::Wasm(Box::new(translator)));
+    machine
 }
 
 /// The vCPU of such a machine, with this much RAM.
@@ -85,6 +103,24 @@ pub fn go_on(
     if wanted != exit {
         return Some(format!("it ended with {exit:?}, not with {wanted:?}"));
     }
+    difference(want, got, memory)
+}
+
+/// The same of programs that nothing interrupts, where translated code may stop between any two instructions.
+///
+/// # Panics
+/// If there is no such memory.
+pub fn go_on_anywhere(
+    want: &mut Machine<X86_64>,
+    got: &mut Machine<X86_64>,
+    budget: u64,
+    memory: Range<u64>,
+) -> Option<String> {
+    got.run(budget);
+    if let Some(divergence) = got.divergence() {
+        return Some(divergence.to_string());
+    }
+    want.interpret_to(got.cpu.retired);
     difference(want, got, memory)
 }
 

@@ -4,7 +4,7 @@
 #![cfg(all(unix, target_arch = "x86_64"))]
 
 use c2w_conformance::riscv64::random::Random;
-use c2w_conformance::x86_64::{RAM_BASE, go_on, user_machine};
+use c2w_conformance::x86_64::{RAM_BASE, go_on_anywhere, user_machine, wasm_user_machine};
 use c2w_decoders::x86_64::guest::X86_64;
 use c2w_decoders::x86_64::regs;
 use c2w_engine::machine::Machine;
@@ -12,6 +12,8 @@ use c2w_engine::machine::Machine;
 const PROGRAMS: u64 = 300;
 /// Those that are checked in lock step, too.
 const CHECKED_PROGRAMS: u64 = 80;
+/// How often a block is run before it is translated.
+const TRANSLATE_AFTER: u32 = 2;
 /// Runs of each program.
 const RUNS: usize = 300;
 /// Where programs have their data, from the start of RAM, and how much of it they may touch.
@@ -123,29 +125,52 @@ fn instruction(random: &mut Random, walks: [Walk; 2]) -> Vec<u8> {
     }
 }
 
+fn native(code: &[u8]) -> Machine<X86_64> {
+    let mut machine = user_machine(code);
+    assert!(machine.translate(TRANSLATE_AFTER), "this host runs generated code");
+    machine
+}
+
+fn wasm(code: &[u8]) -> Machine<X86_64> {
+    wasm_user_machine(code, TRANSLATE_AFTER)
+}
+
+fn checked(mut machine: Machine<X86_64>) -> Machine<X86_64> {
+    machine.verify();
+    machine
+}
+
 #[test]
 fn translated_walks_go_as_interpreted_ones() {
-    compare(1..=PROGRAMS, |_| {});
+    compare(1..=PROGRAMS, native);
+}
+
+#[test]
+fn walks_in_wasm_go_as_interpreted_ones() {
+    compare(1..=PROGRAMS, wasm);
 }
 
 /// What lock step does and takes back again changes nothing, and it finds nothing.
 #[test]
 fn checked_walks_go_as_interpreted_ones() {
-    compare(1..=CHECKED_PROGRAMS, Machine::verify);
+    compare(1..=CHECKED_PROGRAMS, |code| checked(native(code)));
 }
 
-fn compare(seeds: std::ops::RangeInclusive<u64>, prepare: impl Fn(&mut Machine<X86_64>)) {
+#[test]
+fn checked_walks_in_wasm_go_as_interpreted_ones() {
+    compare(1..=CHECKED_PROGRAMS, |code| checked(wasm(code)));
+}
+
+fn compare(seeds: std::ops::RangeInclusive<u64>, translating: impl Fn(&[u8]) -> Machine<X86_64>) {
     for seed in seeds {
         let mut random = Random(seed);
         let code = program(&mut random);
-        let (mut want, mut got) = (user_machine(&code), user_machine(&code));
+        let (mut want, mut got) = (user_machine(&code), translating(&code));
         let data: Vec<u8> = (0..DATA_BYTES).map(|_| random.draw() as u8).collect();
         for machine in [&mut want, &mut got] {
             machine.cpu.ram.write(RAM_BASE.offset(DATA), &data).expect("data is in RAM");
             machine.cpu.slots[usize::from(regs::MXCSR.0)] = ALL_MASKED;
         }
-        assert!(got.translate(2), "this host runs generated code");
-        prepare(&mut got);
         for run in 0..RUNS {
             if random.below(8) == 0 {
                 got.cpu.tlb.flush();
@@ -153,7 +178,7 @@ fn compare(seeds: std::ops::RangeInclusive<u64>, prepare: impl Fn(&mut Machine<X
             let most = random.pick(&[10, 500, 5000]);
             let budget = 1 + random.below(most);
             let memory = if run % 16 == 0 || run + 1 == RUNS { DATA..DATA + DATA_BYTES } else { 0..0 };
-            if let Some(difference) = go_on(&mut want, &mut got, budget, memory) {
+            if let Some(difference) = go_on_anywhere(&mut want, &mut got, budget, memory) {
                 panic!("program {seed}, after run {run}: {difference}\n{code:02x?}");
             }
         }

@@ -7,6 +7,7 @@
 use crate::addr::{Gpa, Gva, PAGE_BYTES, PAGE_MASK, Page};
 use crate::cpu::Cpu;
 use crate::guest::{Guest, Mode, Trap};
+use crate::ir::region::REPEATED;
 use crate::keys::KeyHasher;
 use crate::mem::tlb::MAX_CONTEXTS;
 use std::collections::HashMap;
@@ -85,6 +86,8 @@ pub struct Block {
     requested: u8,
     /// How often the interpreter has run it.
     heat: u32,
+    /// How often it did so at once after that.
+    turns: u32,
     /// Context of data accesses that it did so in.
     context: u8,
     /// It was come to from elsewhere than from its page.
@@ -108,6 +111,7 @@ impl Block {
             fresh: 0,
             requested: 0,
             heat: 0,
+            turns: 0,
             context: 0,
             entered: false,
             samples: 0,
@@ -118,6 +122,11 @@ impl Block {
     #[inline]
     pub fn heat(&self) -> u32 {
         self.heat
+    }
+
+    /// Whether it is a loop that turns many times when it is entered, as far as the interpreter has run it.
+    pub fn turns_often(&self) -> bool {
+        u64::from(self.heat) >= REPEATED * u64::from(self.heat - self.turns)
     }
 
     /// Context of data accesses in which the interpreter ran it last.
@@ -182,6 +191,8 @@ pub struct BlockCache<I> {
     front: Box<[u32]>,
     index: HashMap<u64, u32, KeyHasher>,
     pages: HashMap<Page, Vec<u32>, KeyHasher>,
+    /// The block that was run last of those that are counted.
+    heated: BlockId,
     /// Blocks that were not decoded when they were made.
     recalled: usize,
     decoded: u64,
@@ -207,6 +218,7 @@ impl<I: Copy> Default for BlockCache<I> {
             front: vec![0; FRONT_ENTRIES].into_boxed_slice(),
             index: HashMap::with_capacity_and_hasher(ROOM_BLOCKS / 2, KeyHasher),
             pages: HashMap::with_hasher(KeyHasher),
+            heated: BlockId::NONE,
             recalled: 0,
             decoded: 0,
             invalidated_pages: 0,
@@ -246,6 +258,9 @@ impl<I: Copy> BlockCache<I> {
         let block = &mut self.blocks[id.0 as usize];
         block.context = context as u8;
         block.heat = block.heat.saturating_add(1);
+        if std::mem::replace(&mut self.heated, id) == id && block.heat > 1 {
+            block.turns = block.turns.saturating_add(1);
+        }
         block.heat
     }
 
@@ -300,7 +315,7 @@ impl<I: Copy> BlockCache<I> {
             && block.translated(context).is_some_and(is_dropped)
         {
             block.translated[context] = NONE;
-            block.heat = 0;
+            (block.heat, block.turns) = (0, 0);
         }
     }
 
@@ -309,7 +324,7 @@ impl<I: Copy> BlockCache<I> {
         for block in &mut self.blocks {
             block.translated = [NONE; MAX_CONTEXTS];
             block.requested = 0;
-            block.heat = 0;
+            (block.heat, block.turns) = (0, 0);
         }
     }
 

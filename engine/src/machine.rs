@@ -10,7 +10,7 @@ use crate::guest::Guest;
 use crate::jit::any::AnyTranslator;
 use crate::jit::call_out::Leave;
 use crate::jit::hot::{HotRegion, ReadPage};
-use crate::jit::verify::{Divergence, Verifier, VerifierStatistics};
+use crate::jit::verify::{Divergence, Verifier, VerifierStatistics, interpret_to};
 use crate::jit::{CODE_BYTES, CodeCache, End, Translator, TranslatorStatistics};
 use crate::mem::device::{Board, Request};
 use crate::mem::ram::{Ram, RamBacking};
@@ -242,6 +242,12 @@ impl<G: Guest> Machine<G> {
                 return Exit::Budget;
             }
         }
+    }
+
+    /// Interprets until exactly so many instructions have retired, or as far as that goes without a look at anything else than
+    /// guest code: nothing traps, or overwrites code.
+    pub fn interpret_to(&mut self, retired: u64) {
+        interpret_to(&mut self.cpu, &mut self.cache, retired);
     }
 
     /// Sees to everything that is not guest code: written code, devices, timers, requests, interrupts.

@@ -6,6 +6,9 @@
 
 use super::block::{Block, Op};
 
+/// How often a block leads to itself for each time that it is entered, at least, if it does so many times.
+pub(crate) const REPEATED: u64 = 8;
+
 /// A block of a region.
 #[derive(Clone, Debug)]
 pub struct RegionBlock {
@@ -99,5 +102,37 @@ impl Region {
             });
         }
         heads
+    }
+
+    /// Whether a block leads to itself.
+    pub fn is_loop(&self, index: usize) -> bool {
+        let mut leads = false;
+        self.blocks[index].ways.for_each(|way| leads |= way == Way::Block(index));
+        leads
+    }
+
+    /// Whether a block that leads to itself is likely to do so many times when it is entered: it is left as often, and entered
+    /// no more often than what leads to it runs. Nobody knows what leads to the region's first block, how often what is out of
+    /// the region runs, or how often another loop is entered.
+    pub fn turns_often(&self, index: usize) -> bool {
+        let block = &self.blocks[index];
+        let (mut entered, mut left) = (0, 0);
+        for (from, before) in self.blocks.iter().enumerate() {
+            before.ways.for_each(|way| {
+                if from != index && way == Way::Block(index) {
+                    entered += u64::from(before.weight);
+                }
+            });
+        }
+        block.ways.for_each(|way| {
+            if let Way::Block(to) = way
+                && to != index
+                && !self.is_loop(to)
+            {
+                left = u64::from(self.blocks[to].weight);
+            }
+        });
+        let bounds = [(index != 0).then_some(entered), (left != 0).then_some(left)];
+        bounds.into_iter().flatten().min().is_none_or(|times| u64::from(block.weight) >= REPEATED * times)
     }
 }

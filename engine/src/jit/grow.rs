@@ -62,6 +62,7 @@ pub fn grow_over_jumps<G: Guest>(
         }
         done += 1;
     }
+    gathering.heat_up_repeated();
     gathering.code.region_over_jumps::<G>()
 }
 
@@ -251,6 +252,18 @@ impl<'a, I: Copy> Gathering<'a, I> {
                 let block = self.cache.block(id);
                 block.translated(self.context).is_none() && block.heat() >= least_heat
             }
+        }
+    }
+
+    /// Blocks that are translated have not been counted since: those that turned many times are taken to run without end.
+    fn heat_up_repeated(&mut self) {
+        for ((part, &start), &id) in self.code.parts.iter_mut().zip(&self.code.starts).zip(&self.ids) {
+            part.ways.for_each(|way| {
+                let block = self.cache.block(id);
+                if way == Way::Out(start) && block.translated(self.context).is_some() && block.turns_often() {
+                    part.heat = u32::MAX;
+                }
+            });
         }
     }
 

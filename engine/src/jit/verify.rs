@@ -138,7 +138,7 @@ struct Reached {
 
 /// How an interpreted stretch ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Interpreted {
+pub(crate) enum Interpreted {
     /// After so many instructions.
     Count,
     /// An instruction trapped.
@@ -446,7 +446,11 @@ fn interpret<G: Guest>(cpu: &mut Cpu<G>, cache: &mut BlockCache<G::Insn>, reache
 }
 
 /// Interprets until so many instructions have retired.
-fn interpret_to<G: Guest>(cpu: &mut Cpu<G>, cache: &mut BlockCache<G::Insn>, retired: u64) -> Interpreted {
+pub(crate) fn interpret_to<G: Guest>(
+    cpu: &mut Cpu<G>,
+    cache: &mut BlockCache<G::Insn>,
+    retired: u64,
+) -> Interpreted {
     while cpu.retired < retired {
         let most = retired - cpu.retired;
         match interpret_block(cpu, cache, most) {

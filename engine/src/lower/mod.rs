@@ -10,5 +10,6 @@ mod moves;
 mod shape;
 mod slots;
 pub mod wasm;
+mod windows;
 #[cfg(target_arch = "x86_64")]
 pub mod x64;

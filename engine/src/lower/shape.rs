@@ -2,7 +2,9 @@
 //!
 //! Strongly connected blocks are a loop. Its heads are the blocks that are entered from outside; without the ways to them
 //! what is left of the loop has a shape of its own. A loop with several heads, which no structured program has, is
-//! entered through a dispatcher at its start. Everything else is a forward way, out of enough nested blocks.
+//! entered through a dispatcher at its start. A block that leads to itself many times is a loop of its own even where it is
+//! the head of a larger one, so that its turns neither pass that one's dispatcher nor keep what only that one needs.
+//! Everything else is a forward way, out of enough nested blocks.
 
 use crate::ir::region::{Region, Way, Ways};
 
@@ -17,7 +19,7 @@ pub(super) enum Part {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Loop {
-    /// Blocks that are entered from outside; a single one is the first part of the body.
+    /// Blocks that are entered from outside; a single one is the first part of the body, or the head of that.
     pub heads: Vec<usize>,
     pub body: Vec<Part>,
 }
@@ -63,11 +65,16 @@ pub(super) fn shape(region: &Region, jumps: &[usize]) -> Vec<Part> {
         }
     }
     let blocks: Vec<usize> = (0..ways.len()).filter(|&block| reached[block]).collect();
-    Graph { ways: &ways, cut: vec![false; ways.len()] }.parts(&blocks)
+    let mut repeats: Vec<bool> =
+        (0..region.blocks.len()).map(|block| region.is_loop(block) && region.turns_often(block)).collect();
+    repeats.resize(ways.len(), false);
+    Graph { ways: &ways, repeats, cut: vec![false; ways.len()] }.parts(&blocks)
 }
 
 struct Graph<'a> {
     ways: &'a [Vec<usize>],
+    /// Blocks that lead to themselves many times.
+    repeats: Vec<bool>,
     /// Ways to these do not count: they are heads of a loop around what is looked at.
     cut: Vec<bool>,
 }
@@ -91,10 +98,10 @@ impl Graph<'_> {
     }
 
     fn part(&mut self, mut component: Vec<usize>) -> Part {
-        if let &[block] = &component[..]
-            && (self.cut[block] || !self.ways[block].contains(&block))
-        {
-            return Part::Block(block);
+        if let &[block] = &component[..] {
+            let is_loop = self.repeats[block] || !self.cut[block] && self.ways[block].contains(&block);
+            let alone = Part::Block(block);
+            return if is_loop { Part::Loop(Loop { heads: component, body: vec![alone] }) } else { alone };
         }
         component.sort_unstable();
         let entered = |head: &usize| {
@@ -168,6 +175,17 @@ mod tests {
             },
         });
         Region { blocks: blocks.collect() }
+    }
+
+    #[test]
+    fn a_block_that_repeats_is_a_loop_in_the_loop_that_it_is_the_head_of() {
+        let mut region = region(&[&[0, 1], &[0, 2], &[]]);
+        assert_eq!(text(&shape(&region, &[])), "[0](0 1) 2");
+        region.blocks[0].weight = 8;
+        assert_eq!(text(&shape(&region, &[])), "[0]([0](0) 1) 2");
+        region = self::region(&[&[1, 2], &[1, 2], &[1, 3], &[]]);
+        region.blocks[1].weight = 8;
+        assert_eq!(text(&shape(&region, &[])), "0 [1, 2](2 [1](1)) 3");
     }
 
     fn text(parts: &[Part]) -> String {

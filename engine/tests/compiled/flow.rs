@@ -3,7 +3,7 @@
 use crate::builder::Builder;
 use crate::expressions::numbers;
 use crate::setup::{region, vcpu};
-use crate::toy::{RAM, RAM_PAGES, Toy, UNDEFINED, machine};
+use crate::toy::{RAM, RAM_PAGES, Toy, UNDEFINED, machine, map};
 use c2w_engine::addr::{Gpa, Gva, PAGE_BYTES, Width};
 use c2w_engine::cpu::Cpu;
 use c2w_engine::eager::{BlockEnd, run_ir};
@@ -39,6 +39,7 @@ enum Insn {
     LoadReserved(Width, u8, At),
     StoreConditional(Width, u8, At, u8),
     TrapIf(u8, u8),
+    Walk(u8, i64),
     Vector(VectorOp, u8, [u8; 3]),
     VectorLoad(u8, u8, At),
     VectorStore(u8, At, u8),
@@ -220,6 +221,12 @@ impl Insn {
                 let cond = to.push(Op::Compare { cond: Cond::Eq, w: Width::W8, a, b: seven });
                 to.push(Op::TrapIf { cond, cause: UNDEFINED, value });
             }
+            Insn::Walk(a, step) => {
+                let w = Width::W64;
+                let (before, step) = (get(to, a), to.push(Op::Const(step as u64)));
+                let value = to.push(Op::Binary { op: Binary::Add, w, a: before, b: step });
+                set(to, a, value);
+            }
             Insn::Vector(op, imm, pairs) => {
                 let [to_pair, a, b] = pairs.map(Slot);
                 to.push(Op::Vector { op, imm, to: to_pair, a, b });
@@ -388,6 +395,78 @@ fn memory(cpu: &Cpu<Toy>) -> &[u8] {
     cpu.ram.slice(Gpa(RAM), RAM_PAGES * PAGE_BYTES).unwrap()
 }
 
+/// Registers that loops walk through memory with, those that they compute with, the one that counts turns down, and one that is
+/// 0.
+const WALKERS: [u8; 2] = [0, 1];
+const OTHERS: [u8; 2] = [2, 5];
+const TURNS: u8 = 3;
+const ZERO: u8 = 4;
+
+/// Instructions of a loop that walks through memory, which do not write what it walks with.
+fn walks() -> impl Strategy<Value = Insn> {
+    let w = || select(&Width::ALL[..]);
+    let r = || select(&OTHERS[..]);
+    let pair = || select(&[8u8, 10][..]);
+    let length = || select(&[4u8, 8, 16][..]);
+    let at = || select(&WALKERS[..]).prop_map(|register| At { register, anywhere: true, aligned: false });
+    prop_oneof![
+        4 => (w(), r(), at()).prop_map(|(w, d, at)| Insn::Load(w, d, at)),
+        4 => (w(), at(), r()).prop_map(|(w, at, a)| Insn::Store(w, at, a)),
+        1 => (w(), at(), r()).prop_map(|(w, at, a)| Insn::Modify(w, at, a)),
+        2 => (length(), pair(), at()).prop_map(|(length, to, at)| Insn::VectorLoad(length, to, at)),
+        2 => (length(), at(), pair()).prop_map(|(length, at, from)| Insn::VectorStore(length, at, from)),
+        2 => (select(&VECTOR_OPS[..]), any::<u8>(), [pair(), pair(), pair()])
+            .prop_map(|(op, imm, pairs)| Insn::Vector(op, imm, pairs)),
+        2 => (select(Binary::ALL), w(), r(), r(), r()).prop_map(|(op, w, d, a, b)| Insn::Binary(op, w, d, a, b)),
+        5 => (select(&WALKERS[..]), select(&[-24i64, -8, -1, 1, 8, 16, 40][..]))
+            .prop_map(|(a, step)| Insn::Walk(a, step)),
+    ]
+}
+
+/// Compiles a region and enters it with each budget in turn: it leaves what the interpreter does. `pages` are those of RAM in the
+/// order in which they are mapped, if they are.
+fn check(
+    region: &Region,
+    jumps: Vec<usize>,
+    pages: &[u64],
+    registers: [u64; REGISTERS as usize],
+    budgets: Vec<u64>,
+) -> Result<(), TestCaseError> {
+    let (mut cpu, mut host) = vcpu(RAM_PAGES * PAGE_BYTES);
+    let mut reference = machine(&[]).cpu;
+    let image = memory(&reference).to_vec();
+    cpu.ram.write(Gpa(RAM), &image).unwrap();
+    for cpu in [&mut cpu, &mut reference] {
+        cpu.slots[..registers.len()].copy_from_slice(&registers);
+        cpu.guest.trap_pc = 0x0123_4567;
+        let first = RAM / PAGE_BYTES;
+        pages.iter().zip(first..).for_each(|(page, at)| map(cpu, at, first + page));
+    }
+    let plan = Plan { jumps: jumps.clone(), ..host.plan(region, 0).unwrap() };
+    let code = host.install(&host.compiler().compile(region, plan).unwrap()).unwrap();
+    for budget in budgets {
+        cpu.pc = Gva(RAM);
+        let before = cpu.retired;
+        let left = host.enter(&mut cpu, code, budget).unwrap();
+        let retired = cpu.retired - before;
+        // Only heads of loops look; blocks in between are run to the next.
+        let longest: u32 = region.blocks.iter().map(|block| block.insns).sum();
+        prop_assert!(retired <= budget + u64::from(longest));
+        let trap = interpret(&mut reference, (region, &jumps), retired, matches!(left, Left::Trapped(_)));
+        match left {
+            Left::Trapped(got) => prop_assert_eq!(trap, Some(got)),
+            Left::Countdown | Left::Jump | Left::Unlinked(_) | Left::Interpret => prop_assert_eq!(trap, None),
+        }
+        prop_assert_eq!(cpu.pc, reference.pc, "{:?}", left);
+        prop_assert_eq!(cpu.retired, reference.retired);
+        prop_assert_eq!(&cpu.slots[..12], &reference.slots[..12], "{:?}", left);
+        prop_assert!(memory(&cpu) == memory(&reference));
+        prop_assert_eq!(cpu.reservation, reference.reservation);
+        prop_assert_eq!(&cpu.guest, &reference.guest);
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
@@ -398,36 +477,21 @@ proptest! {
         budgets in prop::collection::vec(0..400u64, 1..4),
     ) {
         let region = build(&program);
-        let jumps: Vec<usize> = (0..region.blocks.len()).filter(|&block| jumps[block]).collect();
-        let (mut cpu, mut host) = vcpu(RAM_PAGES * PAGE_BYTES);
-        let mut reference = machine(&[]).cpu;
-        let image = memory(&reference).to_vec();
-        cpu.ram.write(Gpa(RAM), &image).unwrap();
-        for cpu in [&mut cpu, &mut reference] {
-            cpu.slots[..6].copy_from_slice(&registers);
-            cpu.guest.trap_pc = 0x0123_4567;
-        }
-        let plan = Plan { jumps: jumps.clone(), ..host.plan(&region, 0).unwrap() };
-        let code = host.install(&host.compiler().compile(&region, plan).unwrap()).unwrap();
-        for budget in budgets {
-            cpu.pc = Gva(RAM);
-            let before = cpu.retired;
-            let left = host.enter(&mut cpu, code, budget).unwrap();
-            let retired = cpu.retired - before;
-            // Only heads of loops look; blocks in between are run to the next.
-            let longest: u32 = region.blocks.iter().map(|block| block.insns).sum();
-            prop_assert!(retired <= budget + u64::from(longest));
-            let trap = interpret(&mut reference, (&region, &jumps), retired, matches!(left, Left::Trapped(_)));
-            match left {
-                Left::Trapped(got) => prop_assert_eq!(trap, Some(got)),
-                Left::Countdown | Left::Jump | Left::Unlinked(_) | Left::Interpret => prop_assert_eq!(trap, None),
-            }
-            prop_assert_eq!(cpu.pc, reference.pc, "{:?}", left);
-            prop_assert_eq!(cpu.retired, reference.retired);
-            prop_assert_eq!(&cpu.slots[..12], &reference.slots[..12], "{:?}", left);
-            prop_assert!(memory(&cpu) == memory(&reference));
-            prop_assert_eq!(cpu.reservation, reference.reservation);
-            prop_assert_eq!(&cpu.guest, &reference.guest);
-        }
+        let jumps = (0..region.blocks.len()).filter(|&block| jumps[block]).collect();
+        check(&region, jumps, &[], registers, budgets)?;
+    }
+
+    #[test]
+    fn loops_that_walk_through_memory_do_what_the_interpreter_does(
+        mut insns in prop::collection::vec(walks(), 1..10),
+        starts in prop::array::uniform2(RAM..RAM + RAM_PAGES * PAGE_BYTES),
+        others in prop::array::uniform2(numbers()),
+        turns in 1..3000u64,
+        pages in Just((0..RAM_PAGES).collect::<Vec<_>>()).prop_shuffle(),
+        budgets in prop::collection::vec(0..20_000u64, 1..4),
+    ) {
+        insns.push(Insn::Walk(TURNS, -1));
+        let region = build(&[(insns, End::Branch(Cond::Ne, Width::W64, TURNS, ZERO, 0, 1))]);
+        check(&region, Vec::new(), &pages, [starts[0], starts[1], others[0], turns, 0, others[1]], budgets)?;
     }
 }

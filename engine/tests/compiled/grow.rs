@@ -3,9 +3,11 @@
 use crate::host::vcpu;
 use crate::loops::{LOOP, run, statistics};
 use crate::toy::{HANDLER, Op, RAM, Toy, insn};
-use c2w_engine::addr::{Gpa, PAGE_BYTES};
+use c2w_engine::addr::{Gpa, Gva, PAGE_BYTES};
+use c2w_engine::cache::BlockCache;
 use c2w_engine::jit::any::AnyTranslator;
 use c2w_engine::jit::compiled::CompiledTranslator;
+use c2w_engine::jit::grow::grow_over_jumps;
 use c2w_engine::machine::Machine;
 
 /// A machine with the loop, which compiles at once what runs a second time.
@@ -48,4 +50,46 @@ fn old_and_new_code_of_a_loop_go_together_when_it_is_written() {
         m.cpu.ram.write(Gpa(RAM + 3), &[first]).unwrap();
         m.cpu.ram.write(Gpa(RAM + 11), &[second]).unwrap();
     }
+}
+
+/// A block that leads to the next one, one that leads to itself, and one that leads back to the first.
+const NEST: [[u8; 4]; 6] = [
+    insn(Op::Addi, 2, 2, 1),
+    insn(Op::Jump, 0, 0, 1),
+    insn(Op::Addi, 3, 3, 1),
+    insn(Op::BranchNe, 3, 1, -1),
+    insn(Op::BranchNe, 1, 0, -4),
+    insn(Op::Break, 0, 0, 0),
+];
+
+/// Whether the inner loop is taken to turn often where the region of the first block is made, after it has made so many turns
+/// for each of the outer one, and then as many of those while it was translated.
+fn inner_turns_often(turns: u32, while_translated: u32) -> bool {
+    let (mut cpu, _) = vcpu(64 * PAGE_BYTES);
+    cpu.ram.write(Gpa(RAM), NEST.as_flattened()).unwrap();
+    let mut cache = BlockCache::default();
+    let [first, inner, last] = [0, 8, 16].map(|at| cache.find(&mut cpu, Gva(RAM + at)).unwrap());
+    for _ in 0..10 {
+        cache.heat_up(first, 0);
+        for _ in 0..turns {
+            cache.heat_up(inner, 0);
+        }
+        cache.heat_up(last, 0);
+    }
+    if while_translated != 0 {
+        cache.set_translated(inner, 0, 0);
+    }
+    for _ in 0..while_translated {
+        cache.heat_up(first, 0);
+        cache.heat_up(last, 0);
+    }
+    let (region, _) = grow_over_jumps::<Toy>(&cache, first, 0);
+    let inner = region.blocks.iter().position(|block| block.start == 8).expect("the region reaches it");
+    region.turns_often(inner)
+}
+
+#[test]
+fn a_loop_turns_as_often_as_it_did_when_it_was_counted() {
+    let found = [(20, 0), (20, 1000), (2, 0), (2, 1000)].map(|(turns, more)| inner_turns_often(turns, more));
+    assert_eq!(found, [true, true, false, false]);
 }

@@ -86,7 +86,10 @@ impl Flow<'_> {
     }
 
     fn loop_(&mut self, part: &Part, inner: &Loop) {
-        let &[head] = &inner.heads[..] else { return self.unknowing(inner) };
+        // A loop that begins with another one begins with what that one keeps.
+        let (&[head], [Part::Block(_), ..]) = (&inner.heads[..], &inner.body[..]) else {
+            return self.unknowing(inner);
+        };
         let before = self.arriving.clone();
         let mut kept = self.loop_needs(head, part);
         for _ in 0..ROUNDS {

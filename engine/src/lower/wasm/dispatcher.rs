@@ -3,13 +3,13 @@
 
 use super::abi::{ENTRY, JUMP, LOOKING, MEMORY, MODULE, TABLE};
 use super::code::aligned;
-use super::memory::{load, store};
+use super::memory::{load, push_other_entry, store, unaligned};
 use super::memory_type;
-use crate::addr::{PAGE_MASK, PAGE_SHIFT, Width};
+use crate::addr::{PAGE_MASK, Width};
 use crate::lower::calls::{CONTEXT_SHIFT, CallOut};
-use crate::lower::layout::{ENTRY_MASK, ENTRY_SHIFT, JUMP_MASK, JUMP_SHIFT, Layout, Tag};
+use crate::lower::layout::{ENTRY_SHIFT, JUMP_MASK, JUMP_SHIFT, Layout, Tag};
 use crate::mem::jumps::{JUMP_DROP, JUMP_FACTOR};
-use crate::mem::tlb::{ENTRIES, MAX_CONTEXTS, OTHER_PLACE, SKEW_MASK, SKEW_SHIFT, SKEW_TO, Space};
+use crate::mem::tlb::{ENTRIES, MAX_CONTEXTS, Space};
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, EntityType, ExportKind, ExportSection, Function, FunctionSection,
     GlobalSection, GlobalType, ImportSection, MemArg, MemorySection, Module, RefType, TableType, TypeSection,
@@ -90,11 +90,7 @@ fn access(layout: &Layout, call: CallOut, host: u32) -> Function {
     put.local_get(SITE).i32_wrap_i64().i32_const(CONTEXT_SHIFT as i32).i32_shr_u();
     put.i32_const(MAX_CONTEXTS as i32 - 1).i32_and().local_set(CONTEXT);
     // The entry's distance from the first one of all contexts.
-    let (own_shift, skew_shift) = (PAGE_SHIFT - ENTRY_SHIFT, SKEW_SHIFT - SKEW_TO - ENTRY_SHIFT);
-    put.local_get(ADDRESS).i64_const(own_shift.into()).i64_shr_u();
-    put.local_get(ADDRESS).i64_const(skew_shift.into()).i64_shr_u();
-    put.i64_const((SKEW_MASK as i64) << (SKEW_TO + ENTRY_SHIFT)).i64_and().i64_xor().i32_wrap_i64();
-    put.i32_const(ENTRY_MASK as i32).i32_and().i32_const((OTHER_PLACE as i32) << ENTRY_SHIFT).i32_xor();
+    push_other_entry(&mut put, ADDRESS);
     put.local_get(CONTEXT).i32_const((ENTRIES << ENTRY_SHIFT) as i32).i32_mul().i32_add();
     put.local_tee(ENTRY).i64_load(field(layout.tag(0, tag)));
     // The page of the last byte is that of the first.
@@ -116,10 +112,10 @@ fn access(layout: &Layout, call: CallOut, host: u32) -> Function {
         put.end().local_get(ENTRY);
         if call == CallOut::Store {
             put.local_get(VALUE);
-            store(&mut put, w);
+            store(&mut put, w, unaligned());
             put.i64_const(0);
         } else {
-            load(&mut put, w);
+            load(&mut put, w, unaligned());
         }
         put.return_();
     }

@@ -5,6 +5,7 @@ use super::code::Code;
 use super::floats::Floats;
 use super::memory::may_ask;
 use super::uses::Uses;
+use super::windows::Windows;
 use crate::emit::{SLOTS, Slot};
 use crate::guest::HelperInfo;
 use crate::ir::block::{Block, Op, Value};
@@ -40,6 +41,10 @@ pub(super) enum Frame {
     Block(Vec<usize>),
     /// The start of a loop with these heads.
     Loop(Vec<usize>),
+    /// Behind the end the windows of the loop around it are looked up.
+    Look,
+    /// The start of a loop's writing in windows.
+    InWindows,
     /// Any other nesting.
     Other,
     /// Behind the end a jump target is looked up.
@@ -88,6 +93,8 @@ pub(super) struct Lowering<'a> {
     /// What is known of numbers where each block begins.
     pub(super) known: Vec<Known>,
     pub(super) frames: Vec<Frame>,
+    /// Those of the loop being written, if it has some.
+    pub(super) windows: Option<Windows>,
     /// For each block that is one of a loop's several heads, which.
     head_number: Vec<Option<u32>>,
     is_head: Vec<bool>,
@@ -128,6 +135,7 @@ impl<'a> Lowering<'a> {
             entries: Vec::new(),
             known: Vec::new(),
             frames: Vec::new(),
+            windows: None,
             head_number: vec![None; region.blocks.len() + 1],
             is_head: vec![false; region.blocks.len() + 1],
             head: None,
@@ -187,7 +195,9 @@ impl<'a> Lowering<'a> {
             if let Part::Loop(inner) = part {
                 for (number, &head) in inner.heads.iter().enumerate() {
                     self.is_head[head] = true;
-                    self.head_number[head] = (inner.heads.len() > 1).then_some(number as u32);
+                    if inner.heads.len() > 1 {
+                        self.head_number[head] = Some(number as u32);
+                    }
                 }
                 self.find_heads(&inner.body);
             }
@@ -234,6 +244,11 @@ impl<'a> Lowering<'a> {
     }
 
     fn loop_(&mut self, inner: &Loop) {
+        if let [Part::Block(block)] = inner.body[..]
+            && self.loop_with_windows(block)
+        {
+            return;
+        }
         self.code.put().loop_(BlockType::Empty);
         self.frames.push(Frame::Loop(inner.heads.clone()));
         self.sequence(&inner.body, inner.heads.len() > 1);
@@ -269,7 +284,7 @@ impl<'a> Lowering<'a> {
         )
     }
 
-    fn block(&mut self, number: usize) {
+    pub(super) fn block(&mut self, number: usize) {
         let region = self.region;
         self.block = &region.blocks[number];
         self.state = self.entries[number];
@@ -281,7 +296,7 @@ impl<'a> Lowering<'a> {
         self.uses = Uses::new(ops, self.helpers);
         self.places.clear();
         self.places.resize(ops.ops.len(), Place::Nowhere);
-        self.count_down(self.is_head[number]);
+        self.count_down(self.is_head[number] && !self.is_in_windows());
         if self.is_head[number] {
             self.look_at_head();
         }
@@ -297,7 +312,7 @@ impl<'a> Lowering<'a> {
                 }
             } else if op.is_terminator() {
                 break;
-            } else {
+            } else if !self.is_void(at) {
                 self.op(Value(at as u32), op);
             }
             self.release_ended(&ends[at]);
@@ -403,11 +418,13 @@ impl<'a> Lowering<'a> {
     /// The label of a way that asks for nothing but a branch.
     fn plain_branch(&self, way: Way) -> Option<u32> {
         let Way::Block(to) = way else { return None };
+        if self.turns_in_windows(to) {
+            return None;
+        }
         let entry = self.entries[to];
         let is_enough = self.state.is_enough_for(&entry);
-        let plain =
-            is_enough && self.head_number[to].is_none() && !self.must_look && !self.knows_less_than(to);
-        plain.then(|| self.depth_of(to))
+        let plain = is_enough && self.told_head(to).is_none() && !self.must_look && !self.knows_less_than(to);
+        plain.then(|| self.depth_on_way(to))
     }
 
     /// Takes a way.
@@ -419,7 +436,10 @@ impl<'a> Lowering<'a> {
                     self.leave_if_asked(Some(self.region.blocks[to].start));
                 }
                 self.pass_to(to);
-                let depth = self.depth_of(to);
+                if self.turns_in_windows(to) {
+                    self.next_in_windows();
+                }
+                let depth = self.depth_on_way(to);
                 self.code.put().br(depth);
             }
             Way::Out(offset) => {
@@ -449,10 +469,20 @@ impl<'a> Lowering<'a> {
         if self.knows_less_than(to) {
             self.demand_look();
         }
-        if let Some(number) = self.head_number[to] {
+        if let Some(number) = self.told_head(to) {
             let local = self.head_local();
             self.code.put().i32_const(number as i32).local_set(local);
         }
+    }
+
+    /// What a dispatcher on the way to a block is told.
+    fn told_head(&self, to: usize) -> Option<u32> {
+        let mut frames = self.frames.iter().rev();
+        let heads = frames.find_map(|frame| match frame {
+            Frame::Block(heads) | Frame::Loop(heads) if heads.contains(&to) => Some(heads.len()),
+            _ => None,
+        });
+        self.head_number[to].filter(|_| heads != Some(1))
     }
 
     pub(super) fn leave_depth(&self) -> u32 {

@@ -7,8 +7,9 @@ use crate::guest::{HelperEffects, HelperId};
 use crate::ir::block::{Args, Op, Value};
 use crate::ir::ops::{Amo, Cond};
 use crate::lower::calls::{CallOut, Site, what_access, what_amo, what_plain_access};
-use crate::lower::layout::{Demand, ENTRY_FROM_ADDRESS, ENTRY_MASK, Tag};
+use crate::lower::layout::{Demand, ENTRY_FROM_ADDRESS, ENTRY_MASK, ENTRY_SHIFT, Tag};
 use crate::lower::slots::SlotSet;
+use crate::mem::tlb::{OTHER_PLACE, SKEW_MASK, SKEW_SHIFT, SKEW_TO};
 use wasm_encoder::{BlockType, InstructionSink, MemArg, ValType};
 
 /// An operand that is read more than once.
@@ -31,7 +32,7 @@ impl Lowering<'_> {
         match *op {
             Op::Load { w, addr } => self.read(value, CallOut::Load, Tag::Read, w, addr),
             Op::LoadToModify { w, addr } => self.read(value, CallOut::LoadToModify, Tag::Write, w, addr),
-            Op::Store { w, addr, value } => self.write_memory(w, addr, value),
+            Op::Store { w, addr, value: stored } => self.write_memory(value, w, addr, stored),
             Op::CheckCrossingWrite { addr, len_bytes } => self.check_crossing_write(addr, len_bytes),
             Op::Amo { op, w, addr, value: operand } => self.amo(value, op, w, addr, operand),
             Op::CompareExchange { w, addr, expected, new } => {
@@ -109,8 +110,8 @@ impl Lowering<'_> {
         let tag = aligned(self.layout.tag(self.data_context, tag), 3);
         let last = len_bytes - 1;
         let mut put = self.code.put();
-        put.local_get(addr.local).i64_const(i64::from(ENTRY_FROM_ADDRESS)).i64_shr_u().i32_wrap_i64();
-        put.i32_const(ENTRY_MASK as i32).i32_and().local_tee(entry).i64_load(tag).local_get(addr.local);
+        push_own_entry(&mut put, addr.local);
+        put.local_tee(entry).i64_load(tag).local_get(addr.local);
         match demand {
             // The page of the last byte is that of the first.
             Demand::Inside if last != 0 => {
@@ -144,10 +145,14 @@ impl Lowering<'_> {
     }
 
     fn read(&mut self, value: Value, call: CallOut, tag: Tag, w: Width, addr: Value) {
+        if let Some(at) = self.push_window(value, addr) {
+            load(&mut self.code.put(), w, at);
+            return self.keep(value);
+        }
         let result = BlockType::Result(ValType::I64);
         let looked = self.look_up(w.bytes(), addr, tag, Demand::Inside, result);
         self.push_linear(&looked);
-        load(&mut self.code.put(), w);
+        load(&mut self.code.put(), w, unaligned());
         self.begin_miss();
         self.rare_call_out(call, what_plain_access(w, self.data_context), |this| {
             this.code.put().local_get(looked.addr.local).i64_const(0);
@@ -156,7 +161,11 @@ impl Lowering<'_> {
         self.keep(value);
     }
 
-    fn write_memory(&mut self, w: Width, addr: Value, value: Value) {
+    fn write_memory(&mut self, at: Value, w: Width, addr: Value, value: Value) {
+        if let Some(at) = self.push_window(at, addr) {
+            self.push_i64(value);
+            return store(&mut self.code.put(), w, at);
+        }
         // A constant is as good as a local.
         let is_constant = matches!(self.places[value.0 as usize], Place::Const(_));
         let held = if is_constant { None } else { Some(self.hold_value(value)) };
@@ -169,7 +178,7 @@ impl Lowering<'_> {
         let looked = self.look_up(w.bytes(), addr, Tag::Write, Demand::Inside, BlockType::Empty);
         self.push_linear(&looked);
         push(self);
-        store(&mut self.code.put(), w);
+        store(&mut self.code.put(), w, unaligned());
         self.begin_miss();
         self.rare_call_out(CallOut::Store, what_plain_access(w, self.data_context), |this| {
             this.code.put().local_get(looked.addr.local);
@@ -253,10 +262,10 @@ impl Lowering<'_> {
         let linear = self.code.temporary(ValType::I32);
         self.push_linear(&looked);
         self.code.put().local_tee(linear);
-        load(&mut self.code.put(), w);
+        load(&mut self.code.put(), w, unaligned());
         self.code.put().local_set(old).local_get(linear);
         replaced(self);
-        store(&mut self.code.put(), w);
+        store(&mut self.code.put(), w, unaligned());
         self.begin_miss();
         call(self, looked.addr.local);
         self.code.put().local_set(old);
@@ -345,25 +354,39 @@ pub(super) fn may_ask(effects: HelperEffects) -> bool {
     effects.writes_state || effects.memory
 }
 
-/// An access to RAM, of any alignment.
-pub(super) fn unaligned() -> MemArg {
-    MemArg { offset: 0, align: 0, memory_index: 0 }
+/// Pushes how far from the first TLB entry of a context that at the own place of a page is, of which a local has an address.
+pub(super) fn push_own_entry(put: &mut InstructionSink<'_>, addr: u32) {
+    put.local_get(addr).i64_const(i64::from(ENTRY_FROM_ADDRESS)).i64_shr_u().i32_wrap_i64();
+    put.i32_const(ENTRY_MASK as i32).i32_and();
 }
 
-pub(super) fn load(put: &mut InstructionSink<'_>, w: Width) {
+/// The same for a page's other place.
+pub(super) fn push_other_entry(put: &mut InstructionSink<'_>, addr: u32) {
+    put.local_get(addr).i64_const(i64::from(ENTRY_FROM_ADDRESS)).i64_shr_u();
+    put.local_get(addr).i64_const(i64::from(SKEW_SHIFT - SKEW_TO - ENTRY_SHIFT)).i64_shr_u();
+    put.i64_const((SKEW_MASK as i64) << (SKEW_TO + ENTRY_SHIFT)).i64_and().i64_xor().i32_wrap_i64();
+    put.i32_const(ENTRY_MASK as i32).i32_and().i32_const((OTHER_PLACE as i32) << ENTRY_SHIFT).i32_xor();
+}
+
+/// An access to RAM, of any alignment.
+pub(super) fn unaligned() -> MemArg {
+    aligned(0, 0)
+}
+
+pub(super) fn load(put: &mut InstructionSink<'_>, w: Width, at: MemArg) {
     match w {
-        Width::W8 => put.i64_load8_u(unaligned()),
-        Width::W16 => put.i64_load16_u(unaligned()),
-        Width::W32 => put.i64_load32_u(unaligned()),
-        Width::W64 => put.i64_load(unaligned()),
+        Width::W8 => put.i64_load8_u(at),
+        Width::W16 => put.i64_load16_u(at),
+        Width::W32 => put.i64_load32_u(at),
+        Width::W64 => put.i64_load(at),
     };
 }
 
-pub(super) fn store(put: &mut InstructionSink<'_>, w: Width) {
+pub(super) fn store(put: &mut InstructionSink<'_>, w: Width, at: MemArg) {
     match w {
-        Width::W8 => put.i64_store8(unaligned()),
-        Width::W16 => put.i64_store16(unaligned()),
-        Width::W32 => put.i64_store32(unaligned()),
-        Width::W64 => put.i64_store(unaligned()),
+        Width::W8 => put.i64_store8(at),
+        Width::W16 => put.i64_store16(at),
+        Width::W32 => put.i64_store32(at),
+        Width::W64 => put.i64_store(at),
     };
 }

@@ -1,8 +1,8 @@
 //! From a region to the bytes of a wasm module, which run in any engine: a browser's, or one inside a native program.
 //!
 //! `uses` decides which values are kept in locals; `function` walks the blocks, `ops`, `products`, `memory`, `vectors`,
-//! `lanes` and `floats` write operations, `switch` indirect jumps, `exits` the ways out. What the module and its host agree
-//! on is in [`abi`] and [`crate::lower::calls`].
+//! `lanes` and `floats` write operations, `windows` loops that walk through memory, `switch` indirect jumps, `exits` the ways
+//! out. What the module and its host agree on is in [`abi`] and [`crate::lower::calls`].
 
 pub mod abi;
 mod code;
@@ -17,6 +17,7 @@ mod products;
 mod switch;
 mod uses;
 mod vectors;
+mod windows;
 
 pub use crate::lower::layout::Layout;
 

@@ -11,15 +11,15 @@ use crate::lower::calls::{CallOut, VectorSite};
 use crate::lower::floats::{self, Form};
 use crate::lower::layout::{Demand, Tag};
 use crate::lower::moves::{moved_bytes, shifted_bytes, units};
-use wasm_encoder::{BlockType, ValType};
+use wasm_encoder::{BlockType, InstructionSink, MemArg, ValType};
 
 impl Lowering<'_> {
     /// Writes an operation on vectors.
     pub(super) fn vector_op(&mut self, value: Value, op: &Op) {
         let mut ordinary = None;
         match *op {
-            Op::VectorLoad { len_bytes, to, addr } => self.vector_load(len_bytes, to, addr),
-            Op::VectorStore { len_bytes, addr, from } => self.vector_store(len_bytes, addr, from),
+            Op::VectorLoad { len_bytes, to, addr } => self.vector_load(value, len_bytes, to, addr),
+            Op::VectorStore { len_bytes, addr, from } => self.vector_store(value, len_bytes, addr, from),
             Op::Vector { op, imm, to, a, b } => ordinary = self.vector(op, imm, [to, a, b]),
             Op::VectorInsert { op, imm, to, value } => ordinary = self.vector_insert(op, imm, to, value),
             Op::VectorExtract { op, a, b } => self.vector_extract(value, op, a, b),
@@ -48,17 +48,16 @@ impl Lowering<'_> {
         self.store_pairs(pairs);
     }
 
-    fn vector_load(&mut self, len_bytes: u8, to: Slot, addr: Value) {
+    fn vector_load(&mut self, at: Value, len_bytes: u8, to: Slot, addr: Value) {
+        if let Some(at) = self.push_window(at, addr) {
+            load_vector(&mut self.code.put(), len_bytes, at);
+            return self.take_pair(to);
+        }
         let local = self.pair_local(to);
         let looked = self.look_up(len_bytes.into(), addr, Tag::Read, Demand::Inside, BlockType::Empty);
         self.push_linear(&looked);
-        let mut put = self.code.put();
-        match len_bytes {
-            4 => put.v128_load32_zero(unaligned()),
-            8 => put.v128_load64_zero(unaligned()),
-            _ => put.v128_load(unaligned()),
-        };
-        put.local_set(local);
+        load_vector(&mut self.code.put(), len_bytes, unaligned());
+        self.code.put().local_set(local);
         self.begin_miss();
         let site = VectorSite { op: 0, imm: len_bytes, slots: [to; 3] };
         self.rare_call_out(CallOut::VectorLoad, 0, |this| {
@@ -70,18 +69,16 @@ impl Lowering<'_> {
         self.state.set_pair(to);
     }
 
-    fn vector_store(&mut self, len_bytes: u8, addr: Value, from: Slot) {
+    fn vector_store(&mut self, at: Value, len_bytes: u8, addr: Value, from: Slot) {
         self.load_pair(from);
+        if let Some(at) = self.push_window(at, addr) {
+            self.push_pair(from);
+            return store_vector(&mut self.code.put(), len_bytes, at);
+        }
         let looked = self.look_up(len_bytes.into(), addr, Tag::Write, Demand::Inside, BlockType::Empty);
         self.push_linear(&looked);
         self.push_pair(from);
-        let mut put = self.code.put();
-        match len_bytes {
-            // Not by the stores of lanes, of which hosts make more than one instruction.
-            4 => put.f32x4_extract_lane(0).f32_store(unaligned()),
-            8 => put.f64x2_extract_lane(0).f64_store(unaligned()),
-            _ => put.v128_store(unaligned()),
-        };
+        store_vector(&mut self.code.put(), len_bytes, unaligned());
         self.begin_miss();
         let site = VectorSite { op: 0, imm: len_bytes, slots: [from; 3] };
         self.rare_call_out(CallOut::VectorStore, 0, |this| {
@@ -431,4 +428,21 @@ impl Lowering<'_> {
         }
         self.keep(value);
     }
+}
+
+fn load_vector(put: &mut InstructionSink<'_>, len_bytes: u8, at: MemArg) {
+    match len_bytes {
+        4 => put.v128_load32_zero(at),
+        8 => put.v128_load64_zero(at),
+        _ => put.v128_load(at),
+    };
+}
+
+fn store_vector(put: &mut InstructionSink<'_>, len_bytes: u8, at: MemArg) {
+    match len_bytes {
+        // Not by the stores of lanes, of which hosts make more than one instruction.
+        4 => put.f32x4_extract_lane(0).f32_store(at),
+        8 => put.f64x2_extract_lane(0).f64_store(at),
+        _ => put.v128_store(at),
+    };
 }

@@ -1,9 +1,9 @@
 //! What is written between two turns of a loop.
 
-use super::sum::Sum;
-use super::{ROOM_PLACE, Window, Windows};
+use super::{ROOM_PLACE, Windows};
 use crate::addr::Width::{W32, W64};
 use crate::addr::{PAGE_BYTES, PAGE_MASK};
+use crate::lower::windows::{MOST, PATIENCE, Sum, TURNS, WORTHWHILE, Window};
 use crate::lower::x64::asm::{Alu, Asm, Cc, Group3, Label, Reg, Shift};
 use crate::lower::x64::block::spill;
 use crate::lower::x64::cold::Kept;
@@ -12,14 +12,6 @@ use crate::lower::x64::plan::Plan;
 use crate::lower::x64::{Request, field, slot};
 use crate::vcpu::SPILLS;
 
-/// Turns in front of the first look: many loops make no more.
-const TURNS: i32 = 3;
-/// Turns in front of the next look after one that was in vain.
-const PATIENCE: i32 = 8;
-/// Turns that are worth a look.
-const WORTHWHILE: i32 = 4;
-/// Turns without a further look if nothing moves.
-const MOST: u64 = 1 << 20;
 /// Number of the place that counts turns down to the next look.
 const TURNS_PLACE: u16 = SPILLS as u16 - 1;
 
@@ -35,15 +27,15 @@ impl Windows {
         asm.alu_imm(Alu::Sub, W64, spill(TURNS_PLACE), 1);
         asm.jcc(Cc::NS, slow);
         let mut is_first = true;
-        for window in &self.list {
-            window.address.emit(asm, plan);
+        for (window, kept) in self.found.list.iter().zip(&self.kept) {
+            emit_sum(&window.address, asm, plan);
             asm.mov(Reg::RDX, Reg::RCX);
             asm.mov_imm(Reg::RAX, u64::from(ALONE | (window.len_bytes as u32 - 1)));
             asm.call_indirect(looks(request.context, window.writes));
             asm.jcc(Cc::NE, vain);
-            window.kept.set(asm);
+            kept.set(asm);
             if window.step != 0 {
-                window.emit_turns(asm);
+                emit_turns(window, asm);
                 if is_first {
                     asm.mov32(Reg::RSI, Reg::RDX);
                 } else {
@@ -54,7 +46,7 @@ impl Windows {
             }
         }
         if is_first {
-            asm.mov_imm(Reg::RSI, MOST);
+            asm.mov_imm(Reg::RSI, MOST.into());
         }
         asm.alu_imm(Alu::Cmp, W32, Reg::RSI, WORTHWHILE);
         asm.jcc(Cc::B, vain);
@@ -79,45 +71,41 @@ impl Windows {
     }
 }
 
-impl Window {
-    /// EDX = how many more turns stay in the page, or less, of the address in RDX.
-    fn emit_turns(&self, asm: &mut Asm) {
-        asm.alu_imm(Alu::And, W32, Reg::RDX, PAGE_MASK as i32);
-        if self.step > 0 {
-            asm.group3(Group3::Neg, W32, Reg::RDX);
-            asm.alu_imm(Alu::Add, W32, Reg::RDX, PAGE_BYTES as i32 - self.len_bytes as i32);
-        }
-        let step = self.step.unsigned_abs();
-        if step.is_power_of_two() {
-            asm.shift_imm(Shift::Shr, W32, Reg::RDX, step.trailing_zeros() as u8);
-        } else {
-            // Rounded down twice, it is never too much.
-            asm.imul_imm(W32, Reg::RDX, Reg::RDX, ((1 << 16) / step) as i32);
-            asm.shift_imm(Shift::Shr, W32, Reg::RDX, 16);
-        }
+/// EDX = how many more turns stay in the page, or less, of the address in RDX.
+fn emit_turns(window: &Window, asm: &mut Asm) {
+    asm.alu_imm(Alu::And, W32, Reg::RDX, PAGE_MASK as i32);
+    if window.step > 0 {
+        asm.group3(Group3::Neg, W32, Reg::RDX);
+        asm.alu_imm(Alu::Add, W32, Reg::RDX, PAGE_BYTES as i32 - window.len_bytes as i32);
+    }
+    let step = window.step.unsigned_abs();
+    if step.is_power_of_two() {
+        asm.shift_imm(Shift::Shr, W32, Reg::RDX, step.trailing_zeros() as u8);
+    } else {
+        // Rounded down twice, it is never too much.
+        asm.imul_imm(W32, Reg::RDX, Reg::RDX, ((1 << 16) / step) as i32);
+        asm.shift_imm(Shift::Shr, W32, Reg::RDX, 16);
     }
 }
 
-impl Sum {
-    /// RCX = the sum, of what slots hold now.
-    fn emit(&self, asm: &mut Asm, plan: &Plan) {
-        if self.of_code {
-            asm.load(W64, Reg::RCX, field!(page_base));
-        } else {
-            asm.mov_imm(Reg::RCX, 0);
+/// RCX = the sum, of what slots hold now.
+fn emit_sum(sum: &Sum, asm: &mut Asm, plan: &Plan) {
+    if sum.of_code {
+        asm.load(W64, Reg::RCX, field!(page_base));
+    } else {
+        asm.mov_imm(Reg::RCX, 0);
+    }
+    for (of, shift) in sum.terms.into_iter().flatten() {
+        match plan.home(of) {
+            Some(home) => asm.mov(Reg::RAX, home),
+            None => asm.load(W64, Reg::RAX, slot(of)),
         }
-        for (of, shift) in self.terms.into_iter().flatten() {
-            match plan.home(of) {
-                Some(home) => asm.mov(Reg::RAX, home),
-                None => asm.load(W64, Reg::RAX, slot(of)),
-            }
-            if shift != 0 {
-                asm.shift_imm(Shift::Shl, W64, Reg::RAX, shift);
-            }
-            asm.alu(Alu::Add, W64, Reg::RCX, Reg::RAX);
+        if shift != 0 {
+            asm.shift_imm(Shift::Shl, W64, Reg::RAX, shift);
         }
-        if self.number != 0 {
-            asm.alu_imm(Alu::Add, W64, Reg::RCX, self.number as i32);
-        }
+        asm.alu(Alu::Add, W64, Reg::RCX, Reg::RAX);
+    }
+    if sum.number != 0 {
+        asm.alu_imm(Alu::Add, W64, Reg::RCX, sum.number as i32);
     }
 }

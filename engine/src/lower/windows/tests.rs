@@ -5,7 +5,6 @@ use crate::addr::Width::{self, W64};
 use crate::emit::Slot;
 use crate::ir::block::Block;
 use crate::ir::ops::Cond;
-use crate::lower::x64::Request;
 
 const A: Slot = Slot(4);
 const B: Slot = Slot(5);
@@ -26,12 +25,8 @@ type Shown = (i64, i64, bool, i64);
 /// The windows of a loop, and what is void.
 fn windows(ops: &[Op]) -> Option<(Vec<Shown>, Vec<usize>)> {
     let region = region(ops);
-    let request =
-        Request { helpers: &[], vector_scratch: None, float_environment: None, transient: &[], context: 0 };
-    let mut plan = Plan::default();
-    plan.make(&region, request);
     let mut windows = Windows::default();
-    windows.find(&region, 0, &plan).then(|| {
+    windows.find(&region, 0, &|_| false).then(|| {
         let list = windows.list.iter();
         let list = list.map(|window| (window.address.number, window.len_bytes, window.writes, window.step));
         let void = (0..region.blocks[0].block.ops.len()).filter(|&at| windows.is_void(at));

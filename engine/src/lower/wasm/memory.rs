@@ -144,6 +144,14 @@ impl Lowering<'_> {
     }
 
     fn read(&mut self, value: Value, call: CallOut, tag: Tag, w: Width, addr: Value) {
+        if self.is_brief {
+            self.flush();
+            self.call_out(call, what_plain_access(w, self.data_context), |this| {
+                this.push_i64(addr);
+                this.code.put().i64_const(0);
+            });
+            return self.keep(value);
+        }
         let result = BlockType::Result(ValType::I64);
         let looked = self.look_up(w.bytes(), addr, tag, Demand::Inside, result);
         self.push_linear(&looked);
@@ -157,6 +165,15 @@ impl Lowering<'_> {
     }
 
     fn write_memory(&mut self, w: Width, addr: Value, value: Value) {
+        if self.is_brief {
+            self.flush();
+            self.call_out(CallOut::Store, what_plain_access(w, self.data_context), |this| {
+                this.push_i64(addr);
+                this.push_i64(value);
+            });
+            self.code.put().drop();
+            return;
+        }
         // A constant is as good as a local.
         let is_constant = matches!(self.places[value.0 as usize], Place::Const(_));
         let held = if is_constant { None } else { Some(self.hold_value(value)) };

@@ -268,12 +268,14 @@ impl Prepared {
             (Jit::Native | Jit::Cranelift, _) => {
                 let host = cranelift::Host::new(memory_bytes);
                 let host = host.map_err(|error| anyhow!("--jit cranelift: {error}"))?;
-                let translator = CompiledTranslator::new(host, compiled::THRESHOLD, true);
+                let threshold = compiled::threshold(&host);
+                let translator = CompiledTranslator::new(host, threshold, true);
                 machine.translate_by(AnyTranslator::Cranelift(Box::new(translator)));
             }
             (Jit::Wasm, Some(space)) => {
                 let host = wasmtime::Host::new(&space).map_err(|error| anyhow!("--jit wasm: {error}"))?;
-                let translator = CompiledTranslator::new(host, compiled::THRESHOLD, true);
+                let threshold = compiled::threshold(&host);
+                let translator = CompiledTranslator::new(host, threshold, true);
                 machine.translate_by(AnyTranslator::Wasm(Box::new(translator)));
                 if let Some(cache) = self.options.code_cache.open(std::any::type_name::<G>(), "wasm") {
                     machine.keep_code(cache);

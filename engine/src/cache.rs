@@ -28,7 +28,7 @@ const MAX_INSN_BYTES: usize = 16;
 
 /// Number of a block; valid until the cache changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct BlockId(u32);
+pub struct BlockId(pub(crate) u32);
 
 impl BlockId {
     /// No block.

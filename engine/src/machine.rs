@@ -358,6 +358,7 @@ impl<G: Guest> Machine<G> {
                     };
                     match end {
                         End::Next | End::Left(Leave::Look) => {}
+                        End::Paused => looked = true,
                         End::Left(Leave::Interpret) => interpret = true,
                         End::Left(Leave::Trap(trap)) => {
                             G::deliver(cpu, trap);

@@ -69,8 +69,13 @@ fn every_operation_means_the_same_in_node() {
     }
 
     let target = Target { layout, helpers: Riscv64::HELPERS, float_environment: Riscv64::FLOAT_ENVIRONMENT };
-    let plan =
-        Plan { data_context: cpu.data_context(), links: links(&region), first_link: 0, jumps: Vec::new() };
+    let plan = Plan {
+        data_context: cpu.data_context(),
+        links: links(&region),
+        first_link: 0,
+        jumps: Vec::new(),
+        is_brief: false,
+    };
     let module = lower(&region, &target, &plan);
     let edges = edges();
     let mut operands: Vec<[u64; 3]> =

@@ -54,12 +54,28 @@ pub struct OwnCode<'a>(pub(crate) &'a [u8]);
 pub trait Compiler: Send + 'static {
     /// A compiled region, to be installed.
     type Compiled: Send + 'static;
+    /// Most regions that are compiled together.
+    const AT_ONCE: usize = 1;
 
-    /// Compiles a region.
+    /// Compiles a region as well as can be.
     ///
     /// # Errors
     /// [`HostError::Compiler`].
     fn compile(&mut self, region: &Region, plan: Plan) -> Result<Self::Compiled, HostError>;
+
+    /// Whether regions can be compiled in a part of that time, to code that is slower.
+    fn is_quick(&self) -> bool {
+        false
+    }
+
+    /// Compiles regions so that it is soon done, if it can: one, or several together whose link cells follow each other.
+    ///
+    /// # Errors
+    /// [`HostError::Compiler`].
+    fn compile_quickly(&mut self, mut regions: Vec<(Region, Plan)>) -> Result<Self::Compiled, HostError> {
+        let (region, plan) = regions.pop().expect("there is one, and no more are compiled together");
+        self.compile(&region, plan)
+    }
 }
 
 /// Call-outs that regions have made.
@@ -77,6 +93,14 @@ impl CallOuts {
     pub(super) fn count(&mut self, call: CallOut) {
         self.all += 1;
         self.helpers += u64::from(call == CallOut::Helper);
+    }
+}
+
+impl std::ops::Add for CallOuts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { all: self.all + other.all, helpers: self.helpers + other.helpers }
     }
 }
 
@@ -102,18 +126,18 @@ pub trait RegionHost<G: Guest> {
     /// [`HostError::Full`].
     fn plan_links(&mut self, links: Vec<i64>, data_context: usize) -> Result<Plan, HostError>;
 
-    /// A compiled region in bytes, for a later run of the program, if there is such a form.
+    /// Compiled regions in bytes, for a later run of the program, if there is such a form.
     fn keep(&self, _compiled: &<Self::Compiler as Compiler>::Compiled) -> Option<Vec<u8>> {
         None
     }
 
-    /// The compiled region of which these bytes were made, with other link cells. `None` if it was for another processor.
-    fn revive(&self, _code: OwnCode<'_>, _plan: Plan) -> Option<<Self::Compiler as Compiler>::Compiled> {
+    /// The compiled regions of which these bytes were made, with other link cells. `None` if they were for another processor.
+    fn revive(&self, _code: OwnCode<'_>, _plans: &[Plan]) -> Option<<Self::Compiler as Compiler>::Compiled> {
         None
     }
 
-    /// Makes a compiled region ready to be entered. It must have been planned since regions were last discarded. Regions are
-    /// numbered from 0 on.
+    /// Makes compiled regions ready to be entered, and gives the number of the first. They must have been planned since regions
+    /// were last discarded. Regions are numbered from 0 on.
     ///
     /// # Errors
     /// [`HostError::Full`], or the compiler's.
@@ -174,7 +198,7 @@ impl Cells {
             return None;
         }
         self.targets.extend(&links);
-        Some(Plan { data_context, links, first_link, jumps: Vec::new() })
+        Some(Plan { data_context, links, first_link, jumps: Vec::new(), is_brief: false })
     }
 
     /// Whether a plan is of cells given out since the last [`Cells::clear`].

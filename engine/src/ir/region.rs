@@ -89,6 +89,11 @@ pub struct Region {
 }
 
 impl Region {
+    /// Number of its guest instructions.
+    pub fn insns(&self) -> u64 {
+        self.blocks.iter().map(|block| u64::from(block.insns)).sum()
+    }
+
     /// For each block, whether a way back leads to it: the heads of the loops.
     pub fn loop_heads(&self) -> Vec<bool> {
         let mut heads = vec![false; self.blocks.len()];

@@ -107,6 +107,8 @@ fn warm_blocks<G: Guest>(
 pub enum End {
     /// It goes on at the vCPU's pc.
     Next,
+    /// The same: its time was up there.
+    Paused,
     /// The instruction at the vCPU's pc was left undone.
     Left(Leave),
 }

@@ -15,6 +15,8 @@ pub struct Plan {
     pub first_link: u32,
     /// Numbers of the blocks that its indirect jumps may lead to; they may also lead out of it.
     pub jumps: Vec<usize>,
+    /// Its code is to be short, and so soon compiled, rather than fast, where a lowering has the choice.
+    pub is_brief: bool,
 }
 
 impl Plan {

@@ -36,7 +36,8 @@ fn a_loop_that_is_often_interrupted_becomes_one_region() {
     run(&mut m, 1000, 1_000_000);
     let before = entries(&m);
     run(&mut m, 1000, 1_000_000);
-    assert!(entries(&m) - before <= 2, "{:?}", statistics(&m));
+    // Its time is up once, and shortly before that.
+    assert!(entries(&m) - before <= 4, "{:?}", statistics(&m));
 }
 
 #[test]

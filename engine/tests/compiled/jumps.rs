@@ -58,7 +58,8 @@ fn a_loop_of_indirect_jumps_is_one_region() {
     let (sum, entries) = (m.cpu.slots[3], statistics(&m).entries);
     run_to_handler(&mut m, 1_000_000);
     assert_eq!(m.cpu.slots[3] - sum, 10_000);
-    assert!(statistics(&m).entries - entries <= 2, "{:?}", statistics(&m));
+    // It ends in the handler, where time is up once, and shortly before that.
+    assert!(statistics(&m).entries - entries <= 4, "{:?}", statistics(&m));
 }
 
 #[test]

@@ -26,12 +26,16 @@ const THRESHOLD: u32 = 8;
 
 /// A machine with code at a place of RAM, which compiles at once and keeps what it compiles in this directory.
 fn keeping(directory: &Path, build: &str, at: u64, code: &[[u8; 4]]) -> Machine<Toy> {
+    compiling_after(THRESHOLD, directory, build, at, code)
+}
+
+fn compiling_after(threshold: u32, directory: &Path, build: &str, at: u64, code: &[[u8; 4]]) -> Machine<Toy> {
     let (mut cpu, host) = vcpu(64 * PAGE_BYTES);
     cpu.guest.handler = HANDLER;
     cpu.ram.write(Gpa(at), code.as_flattened()).unwrap();
     cpu.ram.write(Gpa(HANDLER), &insn(Op::Jump, 0, 0, 0)).unwrap();
     let mut machine = Machine::new(cpu);
-    machine.translate_by(AnyTranslator::Wasm(Box::new(CompiledTranslator::new(host, THRESHOLD, false))));
+    machine.translate_by(AnyTranslator::Wasm(Box::new(CompiledTranslator::new(host, threshold, false))));
     let cache = CodeCache::open(directory, build.as_bytes(), CODE_CACHE_BYTES).unwrap();
     assert!(machine.keep_code(cache));
     machine
@@ -97,6 +101,29 @@ fn its_links_are_where_there_is_room() {
         assert_eq!(run(&mut m, at, times), 2 * times);
     }
     assert!(statistics(&m).recalled > 0);
+}
+
+#[test]
+fn what_was_compiled_together_at_the_end_is_found_by_each_region() {
+    let directory = tempfile::tempdir().unwrap();
+    // So soon nothing is compiled while it runs.
+    let mut first = compiling_after(u32::MAX, directory.path(), "a", RAM, &SUM);
+    for _ in 0..200 {
+        assert_eq!(run(&mut first, RAM, 3), 6);
+    }
+    assert_eq!(statistics(&first).regions, 0);
+    first.save_code(EFFORT).unwrap();
+    let mut second = compiling_after(u32::MAX, directory.path(), "a", RAM, &SUM);
+    // The same code elsewhere, where it has regions and links of its own.
+    let there = RAM + PAGE_BYTES;
+    second.cpu.ram.write(Gpa(there), SUM.as_flattened()).unwrap();
+    for at in [RAM, there, RAM] {
+        assert_eq!(run(&mut second, at, 1000), 2000);
+    }
+    assert!(statistics(&second).recalled >= 3, "{:?}", statistics(&second));
+    // What it is made from there is forgotten there only.
+    second.cpu.ram.write(Gpa(there + 7), &[3]).unwrap();
+    assert_eq!((run(&mut second, there, 100), run(&mut second, RAM, 100)), (300, 200));
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod kept;
 mod loops;
 mod ops;
 mod setup;
+mod together;
 mod vectors;
 
 /// Runs of a block before it is translated; `None`: these tests translate by themselves.

@@ -22,7 +22,7 @@ pub(super) const GUARD_BYTES: usize = 32 << 20;
 /// Bytes of a wasm page.
 const WASM_PAGE_BYTES: usize = 1 << 16;
 /// Number of link cells.
-pub(super) const LINKS: u32 = 1 << 16;
+pub(super) const LINKS: u32 = 1 << 18;
 /// Where the vCPU is: not at 0, where mistakes end up.
 const VCPU_AT: usize = 1 << 12;
 /// Where the link cells are.

@@ -11,13 +11,19 @@ use std::io;
 pub enum CompiledCache {}
 
 #[allow(missing_docs, reason = "as those of what is found where there is a cache")]
-pub struct Found<'a> {
+pub struct Found {
     pub first: (u16, u16),
     pub insns: u64,
     pub may_grow: bool,
-    pub links: Vec<i64>,
-    pub code: OwnCode<'a>,
+    pub module: u128,
+    pub number: u32,
     pub ranges: Vec<(Page, u64, u64)>,
+}
+
+#[allow(missing_docs, reason = "as those of what is found where there is a cache")]
+pub struct FoundModule<'a> {
+    pub links: Vec<Vec<i64>>,
+    pub code: OwnCode<'a>,
 }
 
 /// There is none.
@@ -29,7 +35,11 @@ impl CompiledCache {
         match cache {}
     }
 
-    pub(in crate::jit) fn find(&self, _: &Ram, _: &Origin, _place: u64) -> Option<Found<'_>> {
+    pub(in crate::jit) fn find(&self, _: &Ram, _: &Origin, _place: u64) -> Option<Found> {
+        match *self {}
+    }
+
+    pub fn module(&self, _name: u128) -> Option<FoundModule<'_>> {
         match *self {}
     }
 
@@ -44,7 +54,7 @@ impl CompiledCache {
         match *self {}
     }
 
-    pub fn finish(&mut self, _: Begun, _code: &[u8]) {
+    pub fn finish(&mut self, _: Vec<Begun>, _code: &[u8]) {
         match *self {}
     }
 

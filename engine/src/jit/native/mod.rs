@@ -384,7 +384,7 @@ impl Translator {
         cpu.retired = retired;
         Some(match end {
             End::Next if index < insns as usize => BlockEnd::Cut { count: index, next: cpu.pc },
-            End::Next => BlockEnd::Next(cpu.pc),
+            End::Next | End::Paused => BlockEnd::Next(cpu.pc),
             End::Left(Leave::Trap(trap)) => {
                 cpu.pc = pc;
                 BlockEnd::Trapped { index, trap }

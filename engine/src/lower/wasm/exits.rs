@@ -1,8 +1,9 @@
 //! How a function is left: slots to memory, the countdown to memory, and on to another region or to the run loop.
 
+use super::LINKS;
+use super::abi::LOOK_UP;
 use super::code::aligned;
 use super::function::{Frame, Lowering};
-use super::{JUMP, LINKS};
 use crate::addr::PAGE_MASK;
 use crate::emit::Slot;
 use crate::guest::TrapCause;
@@ -174,12 +175,23 @@ impl Lowering<'_> {
     /// Continues in the region that is linked, or leaves if none is.
     pub(super) fn follow_link(&mut self, link: u32) {
         self.store_countdown();
-        self.code.put().global_get(LINKS).i32_load(aligned(4 * link, 2)).return_();
+        let at = aligned(4 * (self.first_link + link), 2);
+        self.code.put().global_get(LINKS).i32_load(at).return_();
     }
 
-    /// Continues in the region of the target if the jump cache knows it; else falls through with the reason for leaving.
+    /// Continues in the region of the target if the jump cache knows it. It is looked up in its own place here, where that is
+    /// predicted better, and in both by the dispatcher.
     pub(super) fn look_up_target(&mut self) {
-        let (target, reason) = (self.target, self.reason);
+        if !self.is_brief {
+            self.look_up_own_place();
+        }
+        self.store_target();
+        self.store_countdown();
+        self.code.put().i32_const(LOOK_UP).return_();
+    }
+
+    fn look_up_own_place(&mut self) {
+        let target = self.target;
         let entry = self.code.temporary(ValType::I32);
         let (pc, tag, code) = self.layout.jump();
         let mut put = self.code.put();
@@ -197,22 +209,20 @@ impl Lowering<'_> {
         self.store_countdown();
         self.code.put().local_get(entry).i32_load(aligned(code, 2)).return_();
         self.end_other();
-        self.store_countdown();
-        self.code.put().local_get(target).i64_const(0).i64_const(0).call(JUMP).i32_wrap_i64();
-        self.code.put().local_tee(entry).i32_const(0).i32_ge_s();
-        self.begin_other(false);
-        self.code.put().local_get(entry).return_();
-        self.end_other();
-        self.code.put().i32_const(Reason::Jump as i32).local_set(reason);
         self.code.release(entry);
+    }
+
+    fn store_target(&mut self) {
+        let target = self.target;
+        self.code.store_i64(self.layout.pc(), |code| {
+            code.put().local_get(target);
+        });
     }
 
     /// The end of the function: leaves to the run loop.
     pub(super) fn leave_tail(&mut self) {
-        let (target, reason) = (self.target, self.reason);
-        self.code.store_i64(self.layout.pc(), |code| {
-            code.put().local_get(target);
-        });
+        let reason = self.reason;
+        self.store_target();
         self.code.store_i64(self.layout.exit(), |code| {
             code.put().local_get(reason).i64_extend_i32_u();
         });

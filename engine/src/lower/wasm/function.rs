@@ -64,8 +64,12 @@ pub(super) struct Lowering<'a> {
     pub(super) float_environment: Option<Slot>,
     /// Distances from the page of the targets that have link cells.
     pub(super) links: &'a [i64],
+    /// Number of the first one's cell, from that of the module's first.
+    pub(super) first_link: u32,
     /// Numbers of the blocks that indirect jumps may lead to.
     pub(super) jumps: &'a [usize],
+    /// Loads and stores call out, to a function that looks into the TLB.
+    pub(super) is_brief: bool,
     /// The block being written, and its operations' values.
     pub(super) block: &'a RegionBlock,
     pub(super) uses: Uses,
@@ -86,7 +90,8 @@ pub(super) struct Lowering<'a> {
     /// Where the region is left to, and why.
     pub(super) target: u32,
     pub(super) reason: u32,
-    /// Whether the product of polynomials is called.
+    /// Number of the function that multiplies polynomials, and whether it is called.
+    pub(super) polynomials: u32,
     pub(super) multiplies_polynomials: bool,
     pub(super) region: &'a Region,
     pub(super) entries: Vec<SlotState>,
@@ -103,10 +108,16 @@ pub(super) struct Lowering<'a> {
 }
 
 impl<'a> Lowering<'a> {
-    pub(super) fn new(region: &'a Region, target: &Target, plan: &'a Plan) -> Self {
+    pub(super) fn new(
+        region: &'a Region,
+        target: &Target,
+        plan: &'a Plan,
+        first_link: u32,
+        polynomials: u32,
+    ) -> Self {
         let &Target { layout, helpers, float_environment } = target;
         let block = &region.blocks[0];
-        let mut code = Code::default();
+        let mut code = Code::with_parameters(&[ValType::I32]);
         let [countdown, target] = [(); 2].map(|()| code.local(ValType::I64));
         let reason = code.local(ValType::I32);
         Self {
@@ -116,7 +127,9 @@ impl<'a> Lowering<'a> {
             helpers,
             float_environment,
             links: &plan.links,
+            first_link,
             jumps: &plan.jumps,
+            is_brief: plan.is_brief,
             block,
             uses: Uses::new(&block.block, helpers),
             places: Vec::new(),
@@ -130,6 +143,7 @@ impl<'a> Lowering<'a> {
             countdown,
             target,
             reason,
+            polynomials,
             multiplies_polynomials: false,
             region,
             entries: Vec::new(),
@@ -245,6 +259,7 @@ impl<'a> Lowering<'a> {
 
     fn loop_(&mut self, inner: &Loop) {
         if let [Part::Block(block)] = inner.body[..]
+            && !self.is_brief
             && self.loop_with_windows(block)
         {
             return;

@@ -149,6 +149,14 @@ impl Lowering<'_> {
             load(&mut self.code.put(), w, at);
             return self.keep(value);
         }
+        if self.is_brief {
+            self.flush();
+            self.call_out(call, what_plain_access(w, self.data_context), |this| {
+                this.push_i64(addr);
+                this.code.put().i64_const(0);
+            });
+            return self.keep(value);
+        }
         let result = BlockType::Result(ValType::I64);
         let looked = self.look_up(w.bytes(), addr, tag, Demand::Inside, result);
         self.push_linear(&looked);
@@ -165,6 +173,15 @@ impl Lowering<'_> {
         if let Some(at) = self.push_window(at, addr) {
             self.push_i64(value);
             return store(&mut self.code.put(), w, at);
+        }
+        if self.is_brief {
+            self.flush();
+            self.call_out(CallOut::Store, what_plain_access(w, self.data_context), |this| {
+                this.push_i64(addr);
+                this.push_i64(value);
+            });
+            self.code.put().drop();
+            return;
         }
         // A constant is as good as a local.
         let is_constant = matches!(self.places[value.0 as usize], Place::Const(_));

@@ -1,6 +1,5 @@
 //! Products whose high half is wanted, and products of polynomials over GF(2), of which wasm has neither.
 
-use super::POLYNOMIALS;
 use super::code::Code;
 use super::function::Lowering;
 use crate::ir::block::Value;
@@ -58,7 +57,7 @@ impl Lowering<'_> {
     /// Low half of the product of two polynomials that were pushed.
     pub(super) fn call_multiply_polynomials(&mut self) {
         self.multiplies_polynomials = true;
-        self.code.put().call(POLYNOMIALS);
+        self.code.put().call(self.polynomials);
     }
 
     /// High half of a product of polynomials, from three products of their halves.

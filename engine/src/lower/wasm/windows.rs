@@ -264,7 +264,13 @@ mod tests {
         let region = Region { blocks };
         let layout = Layout { vcpu: 0x1000, links: 0x10_0000 };
         let target = Target { layout, helpers: &[], float_environment: None };
-        let plan = Plan { data_context: 0, links: links(&region), first_link: 0, jumps: Vec::new() };
+        let plan = Plan {
+            data_context: 0,
+            links: links(&region),
+            first_link: 0,
+            jumps: Vec::new(),
+            is_brief: false,
+        };
         lower(&region, &target, &plan)
     }
 

@@ -60,7 +60,7 @@ pub struct Jumps {
     lists: [[[u16; LISTED]; LISTS]; MAX_CONTEXTS],
     /// How long they are, or [`FULL`].
     lens: [[u8; LISTS]; MAX_CONTEXTS],
-    /// For each list the page and the space in which entries of other spaces were taken over last.
+    /// For each list the page and the tag, mixed, for which entries of other spaces were taken over last.
     taken_over: [[u64; LISTS]; MAX_CONTEXTS],
     /// Contexts with entries that may be of other address spaces.
     switched: [bool; MAX_CONTEXTS],
@@ -131,7 +131,7 @@ impl Jumps {
     #[inline(never)]
     fn take_over(&mut self, pc: Gva, context: usize, tag: u64, page: Page) {
         let list = list_of(pc);
-        let what = pc.0 & !PAGE_MASK | tag & SPACE_MASK;
+        let what = (pc.0 >> PAGE_SHIFT).wrapping_mul(PAGE_FACTOR) ^ tag;
         if std::mem::replace(&mut self.taken_over[context][list], what) == what {
             return;
         }

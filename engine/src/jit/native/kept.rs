@@ -67,6 +67,8 @@ impl Translator {
                 self.collect(cache, cpu);
             }
         }
+        // What is waited for may have arrived already, while something else was looked for.
+        self.collect(cache, cpu);
         while !self.pending.is_empty()
             && let Some(answer) = self.worker.as_mut().and_then(Worker::wait)
         {

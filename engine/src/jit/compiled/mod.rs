@@ -31,6 +31,8 @@ const THRESHOLD: u32 = 300;
 const QUICK_THRESHOLD: u32 = 100;
 /// So many blocks that wait can well be compiled well.
 const FEW: usize = 2;
+/// Runs of a block that waits after which it is compiled well at once, whatever else waits: it is a loop that takes all the time.
+const HOT: u32 = 3000;
 /// Instructions that are compiled quickly at a time: as long as they take, nothing of them runs.
 const QUICK_INSNS: u64 = 200;
 /// What the compiler has to do at most. Little, so that it is not behind: blocks that find no room wait, and the hottest of them
@@ -269,7 +271,8 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
                 if hot.is_empty() {
                     break;
                 }
-                let made = if self.is_quick && hot.len() > FEW {
+                let is_very_hot = hot.front().is_some_and(|&id| cache.block(id).heat() >= HOT);
+                let made = if self.is_quick && hot.len() > FEW && !is_very_hot {
                     self.translate_quickly(cache, cpu, &mut hot)
                 } else {
                     let id = hot.pop_front().expect("there are some");

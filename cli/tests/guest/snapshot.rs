@@ -393,6 +393,9 @@ fn a_signal_saves_the_machine() {
 #[test]
 fn what_a_start_needs_is_translated_ahead_of_it() {
     let has_thread = std::thread::available_parallelism().is_ok_and(|count| count.get() > 1);
+    // What packs may have been told to make other code: then it has noted nothing.
+    let is_noted = std::env::var_os("C2W_JIT").is_none_or(|jit| jit == "native");
+    let makes = has_thread && is_noted;
     let cache = tempfile::tempdir_in(scratch()).unwrap();
     let name = cache.path().to_str().unwrap();
     let once = |options: &[&str]| {
@@ -406,7 +409,7 @@ fn what_a_start_needs_is_translated_ahead_of_it() {
     loop {
         let [made, recalled] = once(&["--code-cache", name]);
         assert_eq!(recalled > 0, runs > 0);
-        assert!(made > 0 || runs > 0 || !has_thread, "nothing was made ahead");
+        assert!(made > 0 || runs > 0 || !makes, "nothing was made ahead");
         (runs, ahead) = (runs + 1, ahead + made);
         if made == 0 {
             break;
@@ -415,7 +418,7 @@ fn what_a_start_needs_is_translated_ahead_of_it() {
     }
     // It needs no cache, and is checked like any other code.
     let [made, recalled] = once(&["--code-cache", "off", "--verify"]);
-    assert_eq!((made > 0, recalled), (has_thread, 0));
+    assert_eq!((made > 0, recalled), (makes, 0));
     // A machine that boots has other code where the snapshot has this.
     assert_eq!(once(&["--code-cache", "off", "--cold"]), [0, 0]);
 }

@@ -208,6 +208,7 @@ fn filter_places(gva: Gva) -> [(usize, u64); 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::addr::PAGE_BYTES;
     use crate::mem::tlb::tests::OwnTlb;
 
     #[test]
@@ -275,8 +276,8 @@ mod tests {
         let jumps = &mut tlb.jumps;
         // As many as a list has room for, and more; the pages next to it have some, too.
         for count in [3, LISTED as u64, 40 * LISTED as u64] {
-            let page =
-                |page: u64| (0..count).map(move |n| page << PAGE_SHIFT | (n * 64 + page * 8) % 4096 | n / 64);
+            let pc = |page: u64, n: u64| page * PAGE_BYTES + (n * 64 + page * 8 + n / 64) % PAGE_BYTES;
+            let page = |page: u64| (0..count).map(move |n| pc(page, n));
             let all = [0x4000, 0x4001, 0x4002].map(page);
             for pc in all.clone().into_iter().flatten() {
                 jumps.note(Gva(pc), 1, 1, pc);

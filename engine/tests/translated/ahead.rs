@@ -7,7 +7,6 @@ use c2w_engine::addr::{Gpa, PAGE_BYTES, Page};
 use c2w_engine::jit::hot::{self, HotRegion, ReadPage};
 use c2w_engine::machine::Machine;
 use std::sync::mpsc::{Receiver, channel};
-use std::thread;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -120,32 +119,6 @@ fn what_is_kept_is_not_made_again() {
     wait(&make_ahead(&mut third, regions, &SUM));
     assert_eq!(run(&mut third, RAM, 10), 20);
     assert_eq!(crate::kept::statistics(&third).ahead, 0);
-}
-
-#[test]
-fn what_arrives_with_the_end_of_a_list_is_not_waited_for_again() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut m = keeping(directory.path(), "a", &SUM);
-    assert!(m.translate_on_thread(), "this host has threads");
-    let (tell, read) = channel();
-    let (go_on, held) = channel::<()>();
-    let contents: ReadPage = Box::new(move |page| {
-        let _ = tell.send(page);
-        let _ = held.recv();
-        None
-    });
-    m.translate_ahead(hot::encode(noted().iter()), contents);
-    read.recv_timeout(LIMIT).unwrap();
-    // The thread is at the list: what becomes hot is asked for, and made when the run is over.
-    assert_eq!(run(&mut m, RAM, 5000), 10_000);
-    assert_eq!(statistics(&m).regions, 0);
-    let later = thread::spawn(move || {
-        thread::sleep(Duration::from_millis(20));
-        drop(go_on);
-    });
-    m.save_code(EFFORT).unwrap();
-    later.join().unwrap();
-    assert!(statistics(&m).regions > 0);
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl Wanted {
     /// Lets the host provide it.
     pub fn make_present(self) {
         self.mappings.make_present(&self.range);
-        self.mappings.present_end.store(self.range.end, Ordering::Release);
+        self.mappings.present_end.store(self.range.end, Ordering::Relaxed);
     }
 }
 

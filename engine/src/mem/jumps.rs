@@ -95,18 +95,29 @@ impl Jumps {
 
     /// Notes where the code of an address is that is fetched in a context.
     pub fn note(&mut self, pc: Gva, context: usize, tag: u64, code: u64) {
-        let own = jump_place(pc.0);
-        let entry = &mut self.entries[own];
-        if (entry.pc, entry.tag) == (pc.0, tag) {
-            *entry = JumpEntry { pc: pc.0, tag, code, page: 0 };
+        self.enter(context, JumpEntry { pc: pc.0, tag, code, page: 0 });
+    }
+
+    /// The same for code that was made from this page of guest-physical memory alone. Where this page was mapped at the same
+    /// address in other address spaces, what was known of it there is known here now, and no longer there.
+    pub fn note_in_page(&mut self, pc: Gva, context: usize, tag: u64, code: u64, page: Page) {
+        self.enter(context, JumpEntry { pc: pc.0, tag, code, page: page.0 + 1 });
+        if self.switched[context] {
+            self.take_over(pc, context, tag, page);
+        }
+    }
+
+    fn enter(&mut self, context: usize, new: JumpEntry) {
+        let own = jump_place(new.pc);
+        let old = std::mem::replace(&mut self.entries[own], new);
+        if (old.pc, old.tag) == (new.pc, new.tag) {
             return;
         }
         // What is of no use now does not drive out what may be.
-        if entry.pc != pc.0 && entry.tag == tag {
-            self.entries[own ^ 1] = self.entries[own];
+        if old.pc != new.pc && old.tag == new.tag {
+            self.entries[own ^ 1] = old;
         }
-        self.entries[own] = JumpEntry { pc: pc.0, tag, code, page: 0 };
-        let (list, pair) = (list_of(pc), (own / 2) as u16);
+        let (list, pair) = (list_of(Gva(new.pc)), (own / 2) as u16);
         let len = &mut self.lens[context][list];
         match self.lists[context][list].split_at_mut_checked((*len).into()) {
             Some((listed, _)) if listed.contains(&pair) => {}
@@ -115,16 +126,6 @@ impl Jumps {
                 *len += 1;
             }
             _ => *len = FULL,
-        }
-    }
-
-    /// The same for code that was made from this page of guest-physical memory alone. Where this page was mapped at the same
-    /// address in other address spaces, what was known of it there is known here now, and no longer there.
-    pub fn note_in_page(&mut self, pc: Gva, context: usize, tag: u64, code: u64, page: Page) {
-        self.note(pc, context, tag, code);
-        self.entries[jump_place(pc.0)].page = page.0 + 1;
-        if self.switched[context] {
-            self.take_over(pc, context, tag, page);
         }
     }
 

@@ -3,12 +3,12 @@
 
 use super::abi::{ENTRY, LOOK_UP, LOOKING, MEMORY, MODULE, PLACE_SHIFT, TABLE};
 use super::code::aligned;
+use super::exits::push_jump_entry;
 use super::memory::{load, push_other_entry, push_own_entry, store, unaligned};
 use super::memory_type;
 use crate::addr::{PAGE_MASK, Width};
 use crate::lower::calls::{CONTEXT_SHIFT, CallOut, LEFT, Reason};
-use crate::lower::layout::{ENTRY_SHIFT, JUMP_MASK, JUMP_SHIFT, Layout, Tag};
-use crate::mem::jumps::{JUMP_DROP, JUMP_FACTOR};
+use crate::lower::layout::{ENTRY_SHIFT, JUMP_SHIFT, Layout, Tag};
 use crate::mem::tlb::{ENTRIES, MAX_CONTEXTS, Space};
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, EntityType, ExportKind, ExportSection, Function, FunctionSection,
@@ -89,10 +89,8 @@ fn look_up(put: &mut InstructionSink<'_>, layout: &Layout) {
         put.local_get(ENTRY).i64_load(field(tag)).i32_const(0).i64_load(field(layout.context_tag())).i64_eq();
         put.i32_and();
     };
-    put.i32_const(0).i64_load(field(layout.pc())).local_tee(TARGET);
-    put.i32_wrap_i64().i32_const(JUMP_FACTOR as i32).i32_mul();
-    put.i32_const((JUMP_DROP - JUMP_SHIFT) as i32).i32_shr_u();
-    put.i32_const((JUMP_MASK << JUMP_SHIFT) as i32).i32_and();
+    put.i32_const(0).i64_load(field(layout.pc())).local_set(TARGET);
+    push_jump_entry(put, TARGET);
     is_there(put);
     put.if_(BlockType::Result(ValType::I32)).i32_const(1).else_();
     put.local_get(ENTRY).i32_const(1 << JUMP_SHIFT).i32_xor();

@@ -12,7 +12,7 @@ use crate::lower::calls::{LEFT, Reason};
 use crate::lower::layout::{JUMP_MASK, JUMP_SHIFT};
 use crate::lower::slots::{SlotSet, pair_of};
 use crate::mem::jumps::{JUMP_DROP, JUMP_FACTOR};
-use wasm_encoder::ValType;
+use wasm_encoder::{InstructionSink, ValType};
 
 impl Lowering<'_> {
     /// Writes slots to memory.
@@ -195,9 +195,7 @@ impl Lowering<'_> {
         let entry = self.code.temporary(ValType::I32);
         let (pc, tag, code) = self.layout.jump();
         let mut put = self.code.put();
-        put.local_get(target).i32_wrap_i64().i32_const(JUMP_FACTOR as i32).i32_mul();
-        put.i32_const((JUMP_DROP - JUMP_SHIFT) as i32).i32_shr_u();
-        put.i32_const((JUMP_MASK << JUMP_SHIFT) as i32).i32_and();
+        push_jump_entry(&mut put, target);
         put.local_tee(entry).i64_load(aligned(pc, 3)).local_get(target).i64_eq();
         put.local_get(entry).i64_load(aligned(tag, 3));
         self.code.load_i64(self.layout.context_tag());
@@ -229,4 +227,11 @@ impl Lowering<'_> {
         self.store_countdown();
         self.code.put().i32_const(LEFT);
     }
+}
+
+/// Pushes how far from the first entry of the jump cache an address's own one is, which a local has.
+pub(super) fn push_jump_entry(put: &mut InstructionSink<'_>, target: u32) {
+    put.local_get(target).i32_wrap_i64().i32_const(JUMP_FACTOR as i32).i32_mul();
+    put.i32_const((JUMP_DROP - JUMP_SHIFT) as i32).i32_shr_u();
+    put.i32_const((JUMP_MASK << JUMP_SHIFT) as i32).i32_and();
 }

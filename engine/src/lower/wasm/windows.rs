@@ -83,19 +83,24 @@ impl Lowering<'_> {
         true
     }
 
+    /// The windows, if the writing at hand is the one that looks nothing up.
+    fn open_windows(&self) -> Option<&Windows> {
+        self.windows.as_ref().filter(|windows| windows.is_open)
+    }
+
     /// Whether a way is one to another turn without looks.
     pub(super) fn turns_in_windows(&self, to: usize) -> bool {
-        self.windows.as_ref().is_some_and(|windows| windows.is_open && windows.block == to)
+        self.open_windows().is_some_and(|windows| windows.block == to)
     }
 
     /// Whether the writing at hand looks nothing up.
     pub(super) fn is_in_windows(&self) -> bool {
-        self.windows.as_ref().is_some_and(|windows| windows.is_open)
+        self.open_windows().is_some()
     }
 
     /// Whether an operation does nothing in the writing at hand.
     pub(super) fn is_void(&self, at: usize) -> bool {
-        self.windows.as_ref().is_some_and(|windows| windows.is_open && windows.found.is_void(at))
+        self.open_windows().is_some_and(|windows| windows.found.is_void(at))
     }
 
     /// The label of a way to a block.
@@ -110,7 +115,7 @@ impl Lowering<'_> {
 
     /// Pushes where the window of an access begins, if that is not to be looked up, and gives how far behind the access is.
     pub(super) fn push_window(&mut self, Value(at): Value, addr: Value) -> Option<MemArg> {
-        let windows = self.windows.as_ref().filter(|windows| windows.is_open)?;
+        let windows = self.open_windows()?;
         let is_vector = |slot| windows.vectors.contains(slot);
         let (number, offset) = windows.found.place(self.block, at as usize, addr, &is_vector)?;
         let place = windows.places[number];

@@ -9,7 +9,7 @@ use c2w_engine::guest::Guest;
 use c2w_engine::host::mapped::{MappedRam, Piece, Prefetcher};
 use c2w_engine::host::{cranelift, wasmtime};
 use c2w_engine::jit::any::AnyTranslator;
-use c2w_engine::jit::compiled::{self, CompiledTranslator};
+use c2w_engine::jit::compiled::CompiledTranslator;
 use c2w_engine::jit::hot::ReadPage;
 use c2w_engine::jit::{
     CODE_BYTES, CODE_CACHE_BYTES, CodeCache, LEAST_CODE_BYTES, MOST_CODE_BYTES, THRESHOLD, thread_ns,
@@ -268,14 +268,12 @@ impl Prepared {
             (Jit::Native | Jit::Cranelift, _) => {
                 let host = cranelift::Host::new(memory_bytes);
                 let host = host.map_err(|error| anyhow!("--jit cranelift: {error}"))?;
-                let threshold = compiled::threshold(&host);
-                let translator = CompiledTranslator::new(host, threshold, true);
+                let translator = CompiledTranslator::in_background(host);
                 machine.translate_by(AnyTranslator::Cranelift(Box::new(translator)));
             }
             (Jit::Wasm, Some(space)) => {
                 let host = wasmtime::Host::new(&space).map_err(|error| anyhow!("--jit wasm: {error}"))?;
-                let threshold = compiled::threshold(&host);
-                let translator = CompiledTranslator::new(host, threshold, true);
+                let translator = CompiledTranslator::in_background(host);
                 machine.translate_by(AnyTranslator::Wasm(Box::new(translator)));
                 if let Some(cache) = self.options.code_cache.open(std::any::type_name::<G>(), "wasm") {
                     machine.keep_code(cache);

@@ -56,17 +56,14 @@ pub trait Compiler: Send + 'static {
     type Compiled: Send + 'static;
     /// Most regions that are compiled together.
     const AT_ONCE: usize = 1;
+    /// Whether regions can be compiled in a part of the time that it takes to compile them well, to code that is slower.
+    const IS_QUICK: bool = false;
 
     /// Compiles a region as well as can be.
     ///
     /// # Errors
     /// [`HostError::Compiler`].
     fn compile(&mut self, region: &Region, plan: Plan) -> Result<Self::Compiled, HostError>;
-
-    /// Whether regions can be compiled in a part of that time, to code that is slower.
-    fn is_quick(&self) -> bool {
-        false
-    }
 
     /// Compiles regions so that it is soon done, if it can: one, or several together whose link cells follow each other.
     ///

@@ -27,7 +27,7 @@ mod worker;
 #[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
 use crate::addr::Page;
 #[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
-use crate::cache::{BlockCache, BlockId};
+use crate::cache::{Block, BlockCache, BlockId};
 #[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
 use crate::cpu::Cpu;
 #[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
@@ -62,6 +62,16 @@ pub(crate) struct Origin {
 
 #[cfg(any(feature = "wasmtime", feature = "cranelift", all(unix, target_arch = "x86_64")))]
 impl Origin {
+    /// That of code that begins with a block.
+    fn of(block: &Block, context: usize) -> Self {
+        Self { page: Page::of(block.gpa()), second: block.second(), mode: block.mode(), context }
+    }
+
+    /// The same for what the interpreter ran it in last.
+    fn last_of(block: &Block) -> Self {
+        Self::of(block, block.context())
+    }
+
     /// The pages that writes to concern it.
     fn pages(&self) -> impl Iterator<Item = Page> + use<> {
         [Some(self.page), self.second].into_iter().flatten()

@@ -450,8 +450,7 @@ fn check(
         let left = host.enter(&mut cpu, code, budget).unwrap();
         let retired = cpu.retired - before;
         // Only heads of loops look; blocks in between are run to the next.
-        let longest: u32 = region.blocks.iter().map(|block| block.insns).sum();
-        prop_assert!(retired <= budget + u64::from(longest));
+        prop_assert!(retired <= budget + region.insns());
         let trap = interpret(&mut reference, (region, &jumps), retired, matches!(left, Left::Trapped(_)));
         match left {
             Left::Trapped(got) => prop_assert_eq!(trap, Some(got)),

@@ -45,15 +45,12 @@ pub struct ModuleCompiler {
 impl Compiler for ModuleCompiler {
     type Compiled = Compiled;
     const AT_ONCE: usize = abi::MAX_REGIONS;
+    const IS_QUICK: bool = true;
 
     fn compile(&mut self, region: &Region, plan: Plan) -> Result<Compiled, HostError> {
         let plan = Plan { is_brief: self.is_brief, ..plan };
         let module = Module::new(&self.engine, lower(region, &self.target, &plan)).map_err(refused)?;
         Ok(Compiled { module, regions: 1, first_link: plan.first_link })
-    }
-
-    fn is_quick(&self) -> bool {
-        true
     }
 
     fn compile_quickly(&mut self, mut regions: Vec<(Region, Plan)>) -> Result<Compiled, HostError> {

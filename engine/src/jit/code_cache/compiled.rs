@@ -126,7 +126,7 @@ impl CompiledCache {
             key: entry.key(page),
             source: postcard::to_stdvec(&source).ok()?,
             first: First::of(region),
-            insns: region.blocks.iter().map(|block| block.insns).sum(),
+            insns: region.insns() as u32,
             may_grow,
             links: links.to_vec(),
         })

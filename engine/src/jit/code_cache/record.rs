@@ -268,7 +268,7 @@ pub fn encode(
     let vector_homes: Vec<u8> = lowered.vector_homes.iter().flat_map(vector_home).collect();
     let made = Made {
         first: First::of(region),
-        insns: region.blocks.iter().map(|block| block.insns).sum(),
+        insns: region.insns() as u32,
         may_grow,
         code: &lowered.code,
         entry: lowered.entry as u32,

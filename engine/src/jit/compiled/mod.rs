@@ -118,7 +118,6 @@ pub struct CompiledTranslator<G: Guest, H: RegionHost<G>> {
     paused: Option<Gva>,
     random: u64,
     threshold: u32,
-    is_quick: bool,
     statistics: TranslatorStatistics,
     guest: PhantomData<fn(&mut G)>,
 }
@@ -135,11 +134,6 @@ type CompileThread<C> = Worker<Job, Result<<C as Compiler>::Compiled, HostError>
 
 type CompiledBy<G, H> = <<H as RegionHost<G>>::Compiler as Compiler>::Compiled;
 
-/// Runs of a block before it is translated for a host, unless somebody says otherwise.
-pub fn threshold<G: Guest>(host: &impl RegionHost<G>) -> u32 {
-    if host.compiler().is_quick() { QUICK_THRESHOLD } else { THRESHOLD }
-}
-
 fn compile<C: Compiler>(compiler: &mut C, job: Job) -> Result<C::Compiled, HostError> {
     let Job { mut regions, is_quick } = job;
     if is_quick {
@@ -150,13 +144,19 @@ fn compile<C: Compiler>(compiler: &mut C, job: Job) -> Result<C::Compiled, HostE
 }
 
 impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
+    const IS_QUICK: bool = H::Compiler::IS_QUICK;
+
+    /// One that compiles in the background, and as readily as is good for the host's compiler.
+    pub fn in_background(host: H) -> Self {
+        Self::new(host, if Self::IS_QUICK { QUICK_THRESHOLD } else { THRESHOLD }, true)
+    }
+
     /// A translator for the vCPU of this host's memory, which compiles in the background or at once.
     pub fn new(host: H, threshold: u32, background: bool) -> Self {
         let thread = || {
             let mut compiler = host.compiler();
             Worker::new(move |job: Job| compile(&mut compiler, job)).ok()
         };
-        let is_quick = host.compiler().is_quick();
         let compiler = match background.then(thread).flatten() {
             Some(thread) => CompilerPlace::Worker(thread),
             None => CompilerPlace::Here(host.compiler()),
@@ -177,7 +177,6 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             paused: None,
             random: 0,
             threshold: threshold.max(1),
-            is_quick,
             statistics: TranslatorStatistics::default(),
             guest: PhantomData,
         }
@@ -210,7 +209,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
     /// when its time is up, it is worth a better region. Gives the number of its unit.
     pub fn sample(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) -> Option<u32> {
         if self.paused.take() == Some(cpu.pc)
-            && (self.is_quick || cache.sample(id).is_multiple_of(SAMPLES))
+            && (Self::IS_QUICK || cache.sample(id).is_multiple_of(SAMPLES))
             && self.may_be_better(cache, id, cpu.data_context())
         {
             self.translate_again(cache, cpu, id);
@@ -225,7 +224,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
     #[cold]
     #[inline(never)]
     fn translate(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
-        if !self.is_pending(id, &origin(cache, id, cpu.data_context())) {
+        if !self.is_pending(id, &Origin::of(cache.block(id), cpu.data_context())) {
             cache.ensure_decoded(cpu, id);
             self.queue.add_hot(id);
             self.translate_next(cache, cpu);
@@ -237,7 +236,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
     #[inline(never)]
     fn translate_again(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
         let context = cpu.data_context();
-        if !self.is_pending(id, &origin(cache, id, context)) {
+        if !self.is_pending(id, &Origin::of(cache.block(id), context)) {
             cache.ensure_decoded(cpu, id);
             self.queue.add_again(id, context);
             self.translate_next(cache, cpu);
@@ -257,34 +256,36 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
 
     /// Translates what is next, as far as the compiler has room.
     fn translate_next(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) {
-        while self.pending.len() < MAX_PENDING {
-            // For what the interpreter ran them in last.
-            self.queue.retain_hot(|&id| {
-                cache.is_live(id) && cache.block(id).translated(cache.block(id).context()).is_none()
-            });
-            let made = if let Some((id, context)) =
-                self.queue.take_again(if self.is_quick { SAMPLES.into() } else { 1 })
-            {
-                !self.may_be_better(cache, id, context) || self.translate_well(cache, cpu, id, context, false)
-            } else {
-                let mut hot = self.queue.take_hot(|id| cache.block(id).heat());
-                if hot.is_empty() {
-                    break;
-                }
-                let is_very_hot = hot.front().is_some_and(|&id| cache.block(id).heat() >= HOT);
-                let made = if self.is_quick && hot.len() > FEW && !is_very_hot {
-                    self.translate_quickly(cache, cpu, &mut hot)
-                } else {
-                    let id = hot.pop_front().expect("there are some");
-                    self.translate_well(cache, cpu, id, cache.block(id).context(), true)
-                };
-                self.queue.put_back(hot);
-                made
-            };
-            if !made {
+        while self.pending.len() < MAX_PENDING
+            && let Some(had_room) = self.translate_one(cache, cpu)
+        {
+            if !had_room {
                 self.flush(cache, cpu);
             }
         }
+    }
+
+    /// Translates what is next, and says whether there was room for it. `None` if nothing waits.
+    fn translate_one(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>) -> Option<bool> {
+        // For what the interpreter ran them in last.
+        self.queue.retain_hot(|&id| {
+            cache.is_live(id) && cache.block(id).translated(cache.block(id).context()).is_none()
+        });
+        let least_samples = if Self::IS_QUICK { SAMPLES.into() } else { 1 };
+        if let Some((id, context)) = self.queue.take_again(least_samples) {
+            let is_worth_it = self.may_be_better(cache, id, context);
+            return Some(!is_worth_it || self.translate_well(cache, cpu, id, context, false));
+        }
+        let mut hot = self.queue.take_hot(|id| cache.block(id).heat());
+        let &hottest = hot.front()?;
+        let had_room = if Self::IS_QUICK && hot.len() > FEW && cache.block(hottest).heat() < HOT {
+            self.translate_quickly(cache, cpu, &mut hot)
+        } else {
+            hot.pop_front();
+            self.translate_well(cache, cpu, hottest, cache.block(hottest).context(), true)
+        };
+        self.queue.put_back(hot);
+        Some(had_room)
     }
 
     /// Translates a block, and what it reaches, as well as can be; false if there is no room.
@@ -299,7 +300,8 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         let began = thread_ns();
         // Leaving a region costs more than in native code, and compiling it costs another thread: none is sparing.
         let (region, jumps) = grow::grow_over_jumps::<G>(cache, id, context);
-        let Some((part, plan)) = self.plan(cpu, id, origin(cache, id, context), &region, may_grow) else {
+        let Some((part, plan)) = self.plan(cpu, id, Origin::of(cache.block(id), context), &region, may_grow)
+        else {
             return false;
         };
         let job = Job { regions: vec![(region, Plan { jumps, ..plan })], is_quick: false };
@@ -321,7 +323,8 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         let mut covered = HashSet::new();
         while regions.len() < <H::Compiler as Compiler>::AT_ONCE && insns < QUICK_INSNS {
             let Some(id) = hot.pop_front() else { break };
-            let (block, origin) = (cache.block(id), last_origin(cache, id));
+            let block = cache.block(id);
+            let origin = Origin::last_of(block);
             // What is come to by a static way from the same page is part of what begins there, most likely.
             if !block.was_entered() && covered.contains(&(origin, block.page_offset())) {
                 continue;
@@ -550,15 +553,4 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             self.host.link(cell, CodeId(to));
         }
     }
-}
-
-/// What code that begins with a block is made from, and for.
-fn origin<I: Copy>(cache: &BlockCache<I>, id: BlockId, context: usize) -> Origin {
-    let block = cache.block(id);
-    Origin { page: Page::of(block.gpa()), second: block.second(), mode: block.mode(), context }
-}
-
-/// The same for what the interpreter ran it in last.
-fn last_origin<I: Copy>(cache: &BlockCache<I>, id: BlockId) -> Origin {
-    origin(cache, id, cache.block(id).context())
 }

@@ -4,7 +4,7 @@
 //! That costs as much as interpreting a block some hundred times, but only what ran often is in there. Regions that were compiled
 //! together come together: the first that is needed loads the module, and the others are there when they are needed, too.
 
-use super::{CompiledTranslator, First, Unit, last_origin};
+use super::{CompiledTranslator, First, Unit};
 use crate::addr::{Gpa, Page};
 use crate::cache::{BlockCache, BlockId, Recalled};
 use crate::cpu::Cpu;
@@ -43,7 +43,7 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
     #[cold]
     #[inline(never)]
     pub fn adopt(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) -> Option<u32> {
-        let origin = super::origin(cache, id, cpu.data_context());
+        let origin = Origin::of(cache.block(id), cpu.data_context());
         let number = self.find(cpu, origin, cache.block(id).page_offset())?;
         cache.set_translated(id, origin.context, number);
         Some(number)
@@ -134,7 +134,8 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
         let mut compiler = self.host.compiler();
         let (mut begun, mut regions, mut insns): (Vec<Begun>, Vec<_>, _) = (Vec::new(), Vec::new(), 0);
         while let Some(id) = warm.next() {
-            let (block, origin) = (cache.block(id), last_origin(cache, id));
+            let block = cache.block(id);
+            let origin = Origin::last_of(block);
             let (page, place) = (origin.page, block.page_offset());
             if block.was_entered() || !covered.contains(&(page, place, origin.mode)) {
                 let known = kept.find(&cpu.ram, &origin, place).is_some();
@@ -152,10 +153,11 @@ impl<G: Guest, H: RegionHost<G>> CompiledTranslator<G, H> {
             let is_over = thread_ns() >= until || warm.peek().is_none();
             let is_full = regions.len() == H::Compiler::AT_ONCE || insns >= super::QUICK_INSNS;
             if (is_full || is_over) && !regions.is_empty() {
-                if let Ok(compiled) = compiler.compile_quickly(std::mem::take(&mut regions))
+                let (regions, begun) = (std::mem::take(&mut regions), std::mem::take(&mut begun));
+                if let Ok(compiled) = compiler.compile_quickly(regions)
                     && let Some(code) = self.host.keep(&compiled)
                 {
-                    kept.finish(std::mem::take(&mut begun), &code);
+                    kept.finish(begun, &code);
                 }
                 insns = 0;
             }

@@ -3,7 +3,7 @@
 
 use super::list::{HotPlace, Missing, Progress};
 use super::make::{Job, Keep, Product, Task};
-use super::{Pending, Translator, origin};
+use super::{Pending, Translator};
 use crate::cache::{BlockCache, BlockId};
 use crate::cpu::Cpu;
 use crate::guest::Guest;
@@ -156,7 +156,7 @@ impl Translator {
             return None;
         }
         self.receive();
-        let origin = origin(cache, cpu, id);
+        let origin = Origin::of(cache.block(id), cpu.data_context());
         let number = self.find(cpu, origin, cache.block(id).page_offset(), id)?;
         cache.set_translated(id, origin.context, number);
         self.link_on(cache, id, number);

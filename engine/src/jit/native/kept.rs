@@ -1,6 +1,6 @@
 //! What comes from the code cache, and what goes there.
 
-use super::{Pending, Translator, origin};
+use super::{Pending, Translator};
 use crate::addr::{Gpa, Page};
 use crate::cache::{BlockCache, BlockId, Recalled};
 use crate::cpu::Cpu;
@@ -49,20 +49,19 @@ impl Translator {
         warm.sort_by_key(|&id| !cache.block(id).was_entered());
         let mut covered = HashSet::new();
         for id in warm {
-            let (block, context) = (cache.block(id), cache.block(id).context());
+            let block = cache.block(id);
             if thread_ns() >= until {
                 break;
             }
-            let (page, second) = (Page::of(block.gpa()), block.second());
-            let origin = Origin { page, second, mode: block.mode(), context };
+            let origin = Origin::last_of(block);
             let is_covered =
-                !block.was_entered() && covered.contains(&(page, block.page_offset(), origin.mode));
+                !block.was_entered() && covered.contains(&(origin.page, block.page_offset(), origin.mode));
             if !is_covered
-                && !cache.is_requested(id, context)
+                && !cache.is_requested(id, origin.context)
                 && !self.has_kept(cpu, origin, block.page_offset())
             {
                 let code = Code::gather::<G>(cache, id, origin.context, Extent::Sparing);
-                covered.extend(code.starts().map(|start| (page, start, origin.mode)));
+                covered.extend(code.starts().map(|start| (origin.page, start, origin.mode)));
                 self.translate_code(cache, cpu, code, Pending::new(id, origin, cpu.pc, Extent::Sparing));
                 self.collect(cache, cpu);
             }
@@ -119,7 +118,7 @@ impl Translator {
         cpu: &mut Cpu<G>,
         id: BlockId,
     ) -> Option<u32> {
-        let origin = origin(cache, cpu, id);
+        let origin = Origin::of(cache.block(id), cpu.data_context());
         let place = cache.block(id).page_offset();
         let number = match origin.second {
             Some(_) => self.find(cpu, origin, place, id)?,

@@ -115,7 +115,7 @@ impl Job {
             first: First::of(&region),
             place: entry.place.into(),
             blocks: region.blocks.len() as u64,
-            insns: region.blocks.iter().map(|block| u64::from(block.insns)).sum(),
+            insns: region.insns(),
         };
         (made, record)
     }

@@ -219,7 +219,7 @@ impl Translator {
         id: BlockId,
         extent: Extent,
     ) {
-        let origin = origin(cache, cpu, id);
+        let origin = Origin::of(cache.block(id), cpu.data_context());
         let pending = Pending::new(id, origin, cpu.pc, extent);
         if !cache.is_requested(id, origin.context) {
             let began = thread_ns();
@@ -471,11 +471,4 @@ impl Translator {
             self.code.add_way(link, &lower_jump(place));
         }
     }
-}
-
-/// What code that begins with a block is made from, and for.
-fn origin<G: Guest>(cache: &BlockCache<G::Insn>, cpu: &Cpu<G>, id: BlockId) -> Origin {
-    let block = cache.block(id);
-    let (page, second) = (Page::of(block.gpa()), block.second());
-    Origin { page, second, mode: cpu.mode(), context: cpu.data_context() }
 }

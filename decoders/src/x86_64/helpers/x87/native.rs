@@ -243,6 +243,27 @@ fn pointers(state: &State) -> (u16, bool) {
     (u16_at(&state.environment, 18) & 0x7ff, u32_at(&state.environment, 20) != 0)
 }
 
+/// What Intel's processors do not agree on: scaling a denormal number by 1 where underflow is not masked, and the sine of the least
+/// normal number written without an exponent.
+fn is_disputed(text: &str, state: &State) -> bool {
+    const LEADING_BIT: u128 = 1 << 63;
+    const UNDERFLOW_MASK: u16 = 1 << 4;
+    let (control, _, _, registers, ..) = shown(state);
+    let [first, second] = [registers[0], registers[1]].map(|number| number & !(1 << 79));
+    match text {
+        "fscale" => second == 0 && first < LEADING_BIT && control & UNDERFLOW_MASK == 0,
+        "fsin" => first == LEADING_BIT,
+        _ => false,
+    }
+}
+
+/// Whether the host's processor keeps them only of instructions that raise exceptions which are not masked (CPUID leaf 7,
+/// FDP_EXCPTN_ONLY; Intel SDM volume 1, 8.1.8).
+fn keeps_pointers_of_exceptions_only() -> bool {
+    const FDP_EXCPTN_ONLY: u32 = 1 << 6;
+    std::arch::x86_64::__cpuid_count(7, 0).ebx & FDP_EXCPTN_ONLY != 0
+}
+
 fn compare(natives: &[Native], rounds: usize) {
     compare_by(natives, rounds, |found, expected| found == expected);
 }
@@ -252,10 +273,14 @@ fn compare_by(natives: &[Native], rounds: usize, same: fn(&Shown, &Shown) -> boo
     let mut cpu = guest();
     let mut random = Random(87);
     let mut failures = Vec::new();
+    let may_lack_pointers = keeps_pointers_of_exceptions_only();
     for native in natives {
         let mut bad = 0;
         for _ in 0..rounds {
             let before = random.state();
+            if is_disputed(native.text, &before) {
+                continue;
+            }
             let mut expected = before.clone();
             let mut bytes = (native.run)(&mut expected);
             if pointers(&expected) == (0, false) {
@@ -265,7 +290,9 @@ fn compare_by(natives: &[Native], rounds: usize, same: fn(&Shown, &Shown) -> boo
             }
             let mut found = before.clone();
             run(&mut cpu, bytes, &mut found);
-            if !same(&shown(&found), &shown(&expected)) || pointers(&found) != pointers(&expected) {
+            let lacks_pointers = may_lack_pointers && pointers(&expected) == (0, false);
+            let same_pointers = lacks_pointers || pointers(&found) == pointers(&expected);
+            if !same(&shown(&found), &shown(&expected)) || !same_pointers {
                 bad += 1;
                 if bad <= 2 {
                     failures.push(format!(

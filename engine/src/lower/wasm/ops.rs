@@ -29,13 +29,13 @@ impl Lowering<'_> {
 
     /// Writes an operation that does not end the block, at its place.
     pub(super) fn op(&mut self, value: Value, op: &Op) {
+        if self.uses.how(value) == How::Unused {
+            return;
+        }
         match *op {
             Op::Const(number) => self.set_place(value, Place::Const(number)),
             Op::Pc => self.set_place(value, Place::Pc(self.at)),
             Op::Get(slot) => {
-                if self.uses.how(value) == How::Unused {
-                    return;
-                }
                 if !self.state.valid.contains(slot) {
                     self.load_slot(slot);
                 }
@@ -68,13 +68,11 @@ impl Lowering<'_> {
             }
             Op::Fence => {}
             Op::Binary { .. } | Op::Unary { .. } | Op::Compare { .. } | Op::Select { .. } => {
-                match self.uses.how(value) {
-                    How::Unused => {}
-                    How::AtUse => self.set_place(value, Place::AtUse),
-                    How::InSlot | How::AtPlace => {
-                        self.compute_i64(op);
-                        self.keep(value);
-                    }
+                if self.uses.how(value) == How::AtUse {
+                    self.set_place(value, Place::AtUse);
+                } else {
+                    self.compute_i64(op);
+                    self.keep(value);
                 }
             }
             Op::LookIf { cond } => {

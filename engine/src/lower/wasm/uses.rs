@@ -1,12 +1,14 @@
 //! Uses of a block's values: what is computed where it is used, what needs a local, and for how long.
 //!
 //! wasm is a stack machine: a value that is used once is best computed between its neighbours. An operation without
-//! effects may move to its only use; its operands then have to live until there.
+//! effects may move to its only use; its operands then have to live until there. A slot that is written twice before anything may
+//! see the first value is written once: flags are, all the time.
 
 use crate::emit::Slot;
 use crate::guest::HelperInfo;
 use crate::ir::block::{Block, Op, Value};
-use crate::lower::slots::writes_slots;
+use crate::ir::verify::may_trap;
+use crate::lower::slots::{SlotSet, writes_slots};
 
 /// Deepest nesting of operations that are computed where they are used.
 const MAX_DEPTH: u8 = 24;
@@ -16,7 +18,7 @@ const NEVER: u32 = u32::MAX;
 /// How an operation's value comes to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum How {
-    /// Not at all: nothing uses it, and it has no effect.
+    /// Not at all: nothing uses it, and it has no effect. Or the write of a slot that nobody sees.
     Unused,
     /// Where it is used.
     AtUse,
@@ -41,6 +43,32 @@ fn is_pure(op: &Op) -> bool {
     )
 }
 
+/// Whether a helper only looks at state: if nobody wants to know what it found, it need not be called.
+fn only_reads(op: &Op, helpers: &[HelperInfo]) -> bool {
+    matches!(op, Op::Helper { id, .. } if {
+        let effects = helpers[usize::from(id.0)].effects;
+        !effects.traps && !effects.writes_state && !effects.memory
+    })
+}
+
+/// Whether code may be left at an instruction behind this one.
+fn may_ask(op: &Op, helpers: &[HelperInfo]) -> bool {
+    match op {
+        Op::LookIf { .. } => true,
+        Op::Helper { id, .. } => super::memory::may_ask(helpers[usize::from(id.0)].effects),
+        _ => false,
+    }
+}
+
+/// Whether whoever may leave here, or is called, sees all slots. Only what is known not to is not.
+fn sees_slots(op: &Op, helpers: &[HelperInfo]) -> bool {
+    match op {
+        Op::Insn { .. } | Op::Get(_) | Op::Set { .. } => false,
+        Op::Vector { .. } | Op::VectorInsert { .. } | Op::VectorExtract { .. } => false,
+        op => !is_pure(op) || may_trap(op, helpers),
+    }
+}
+
 impl Uses {
     pub(super) fn new(block: &Block, helpers: &[HelperInfo]) -> Self {
         let count = block.ops.len();
@@ -51,6 +79,9 @@ impl Uses {
         let mut place = vec![(NEVER, 0u8); count];
         // Where the slot of a read is next written.
         let mut next_write = vec![NEVER; crate::emit::SLOTS];
+        // Slots that are written before anybody sees them.
+        let mut overwritten = SlotSet::EMPTY;
+        let is_looked_at = block.ops.iter().any(|op| may_ask(op, helpers));
         for (at, op) in block.ops.iter().enumerate().rev() {
             let here = at as u32;
             let used = uses[at] != 0;
@@ -59,12 +90,26 @@ impl Uses {
                 Op::Const(_) | Op::Pc => how[at] = How::AtUse,
                 Op::Get(_) if !used => how[at] = How::Unused,
                 Op::Get(slot) if last[at] <= next_write[usize::from(slot.0)] => how[at] = How::InSlot,
-                op if is_pure(op) && !used => how[at] = How::Unused,
+                op if (is_pure(op) || only_reads(op, helpers)) && !used => how[at] = How::Unused,
+                &Op::Set { slot, .. } if overwritten.contains(slot) => how[at] = How::Unused,
                 op if is_pure(op) && uses[at] == 1 && place[at].1 < MAX_DEPTH => {
                     how[at] = How::AtUse;
                     (at_place, depth) = (place[at].0, place[at].1 + 1);
                 }
                 _ => {}
+            }
+            if how[at] == How::Unused {
+                continue;
+            }
+            match *op {
+                Op::Get(slot) => overwritten.remove(slot),
+                Op::Set { slot, .. } => overwritten.insert(slot),
+                Op::Insn { .. } if is_looked_at => overwritten = SlotSet::EMPTY,
+                ref op if sees_slots(op, helpers) => overwritten = SlotSet::EMPTY,
+                ref op => op.for_each_vector(|Slot(first)| {
+                    overwritten.remove(Slot(first));
+                    overwritten.remove(Slot(first | 1));
+                }),
             }
             match op {
                 Op::Set { slot, .. } => next_write[usize::from(slot.0)] = here,
@@ -76,15 +121,12 @@ impl Uses {
                     }
                 }
             }
-            if how[at] != How::Unused {
-                block.for_each_operand(op, |Value(operand)| {
-                    let operand = operand as usize;
-                    uses[operand] += 1;
-                    place[operand] = (at_place, depth);
-                    last[operand] =
-                        if last[operand] == NEVER { at_place } else { last[operand].max(at_place) };
-                });
-            }
+            block.for_each_operand(op, |Value(operand)| {
+                let operand = operand as usize;
+                uses[operand] += 1;
+                place[operand] = (at_place, depth);
+                last[operand] = if last[operand] == NEVER { at_place } else { last[operand].max(at_place) };
+            });
         }
         Self { how, last }
     }
@@ -137,5 +179,43 @@ mod tests {
         assert_eq!(uses.ends()[5], [Value(1), Value(3)]);
         assert_eq!(uses.ends()[7], [Value(5), Value(6)]);
         assert!(!uses.is_used(8));
+    }
+
+    #[test]
+    fn a_write_that_nobody_sees_is_none_and_what_only_it_needs_neither() {
+        use crate::guest::{HelperEffects, HelperId};
+        use crate::ir::block::Args;
+        let look = HelperEffects { reads_state: true, ..HelperEffects::PURE };
+        let helper = |name, effects| HelperInfo { name, effects, function: None };
+        let helpers = [helper("look", look), helper("all", HelperEffects::ALL)];
+        let insn = Op::Insn { offset: 0, len_bytes: 4 };
+        let call = |id| Op::Helper { id: HelperId(id), args: Args { first: 0, count: 0 } };
+        let set = |slot, value| Op::Set { slot: Slot(slot), value: Value(value) };
+        // What stands between two writes of a slot, the first of which is of what a helper found, and whether that is seen.
+        let load = Op::Load { w: W64, addr: Value(2) };
+        let between: [(&[Op], bool); 8] = [
+            (&[], false),
+            (&[insn], false),
+            (&[set(2, 2)], false),
+            (&[Op::Get(Slot(2))], false),
+            (&[load], true),
+            (&[call(1)], true),
+            (&[insn, Op::LookIf { cond: Value(2) }], true),
+            (&[Op::Fence], true),
+        ];
+        for (ops, is_seen) in between {
+            let all = [&[insn, call(0), Op::Const(1), set(1, 1)], ops, &[set(1, 2), load]].concat();
+            let uses = Uses::new(&Block { ops: all, args: Vec::new(), len_bytes: 8 }, &helpers);
+            let expected = if is_seen { How::AtPlace } else { How::Unused };
+            assert_eq!([1, 3].map(|at| uses.how(Value(at))), [expected; 2], "{ops:?}");
+        }
+        // A read makes a write worth while; a slot that is read has not been overwritten.
+        let ops = vec![insn, call(0), set(1, 1), Op::Get(Slot(1)), set(2, 3), set(1, 3)];
+        let uses = Uses::new(&Block { ops, args: Vec::new(), len_bytes: 4 }, &helpers);
+        assert_eq!([1, 2, 4, 5].map(|at| uses.how(Value(at))), [How::AtPlace; 4]);
+        // Code may be left at an instruction behind a call that asks for it.
+        let ops = vec![insn, call(1), set(1, 1), insn, set(1, 1)];
+        let uses = Uses::new(&Block { ops, args: Vec::new(), len_bytes: 4 }, &helpers);
+        assert_eq!(uses.how(Value(2)), How::AtPlace);
     }
 }

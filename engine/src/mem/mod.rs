@@ -3,6 +3,7 @@
 pub mod device;
 pub(crate) mod journal;
 pub mod jumps;
+mod large;
 pub mod ram;
 pub mod spaces;
 pub mod tlb;

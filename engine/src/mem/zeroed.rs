@@ -1,11 +1,12 @@
 //! Zeroed memory from the global allocator, which every host has.
 
+use super::large;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
 /// Memory that begins as zeros. What is never touched of a large one costs nothing: the host's system allocator zeroes large
 /// requests when they are used; but only without an alignment of their own, for which the allocator would write every byte.
-/// So more is asked for, and the start aligned here.
+/// So more is asked for, and the start aligned here: to large pages if it fills some.
 pub struct Zeroed {
     allocation: NonNull<u8>,
     layout: Layout,
@@ -18,13 +19,16 @@ unsafe impl Send for Zeroed {}
 impl Zeroed {
     /// So much, aligned so; `None` if the host has not got that much.
     pub fn new(layout: Layout) -> Option<Self> {
-        let align = layout.align();
+        let (len_bytes, align) = (layout.size(), layout.align());
+        let align = if len_bytes >= large::BYTES { align.max(large::BYTES) } else { align };
         let layout = Layout::from_size_align(layout.size().checked_add(align)?, 1).ok()?;
         // SAFETY: `layout` has a size: no alignment is 0.
         let allocation = NonNull::new(unsafe { alloc_zeroed(layout) })?;
         let skip = allocation.as_ptr().align_offset(align);
         // SAFETY: less than an alignment is skipped, and one more than the size was allocated.
         let start = unsafe { allocation.add(skip) };
+        // SAFETY: the size from the start on was allocated.
+        unsafe { large::advise(start, len_bytes) };
         Some(Self { allocation, layout, start })
     }
 

@@ -87,11 +87,11 @@ impl CodeMemory {
         self.mappings.len_bytes
     }
 
-    /// Writes code, which may run from now on. What it overwrites must not run meanwhile.
+    /// Writes code, which may run when `finish` has seen to what is still to be changed. What it overwrites must not run meanwhile.
     ///
     /// # Panics
     /// If it does not fit there.
-    pub fn write(&mut self, at: usize, code: &[u8]) {
+    pub fn write(&mut self, at: usize, code: &[u8], finish: impl FnOnce(&mut [u8])) {
         self.check(at, code);
         let end = at + code.len();
         if end > self.present.end {
@@ -103,7 +103,12 @@ impl CodeMemory {
             self.mappings.make_present(&self.present);
         }
         self.used_end = end;
-        self.overwrite(at, code);
+        // SAFETY: inside the mapping (checked above), in which there are no other references, and which does not run meanwhile.
+        let place =
+            unsafe { std::slice::from_raw_parts_mut(self.mappings.write.add(at).as_ptr(), code.len()) };
+        place.copy_from_slice(code);
+        finish(place);
+        self.synchronize(at, code.len());
     }
 
     /// What is to be made present before long, if nobody was asked to yet.
@@ -117,7 +122,7 @@ impl CodeMemory {
         (!range.is_empty()).then(|| Wanted { mappings: self.mappings.clone(), range })
     }
 
-    /// The same where code was written before: what is present ahead of the next stays so.
+    /// Writes over code that was written before.
     ///
     /// # Panics
     /// If it does not fit there.
@@ -205,7 +210,7 @@ mod tests {
         let code = vec![0x90; 64 << 10];
         let mut wanted = Vec::new();
         for at in (0..3 * FAR_AHEAD_BYTES).step_by(code.len()) {
-            memory.write(at, &code);
+            memory.write(at, &code, |_| ());
             if let Some(more) = memory.wanted() {
                 wanted.push(more.range.clone());
                 more.make_present();
@@ -222,7 +227,7 @@ mod tests {
     #[test]
     fn nothing_is_wanted_behind_the_end() {
         let mut memory = CodeMemory::new(64 << 10).unwrap();
-        memory.write((64 << 10) - 1, &[0xc3]);
+        memory.write((64 << 10) - 1, &[0xc3], |_| ());
         assert!(memory.wanted().is_none());
     }
 }

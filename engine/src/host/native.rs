@@ -62,13 +62,18 @@ impl NativeCode {
         self.free.end.checked_sub(at).is_some_and(|room| len_bytes <= room)
     }
 
-    /// Adds code and gives its number of the first byte, or `None` if the part is full.
+    /// Adds code and gives the number of its first byte, or `None` if the part is full.
     pub fn add(&mut self, code: &[u8]) -> Option<usize> {
+        self.add_with(code, |_| ())
+    }
+
+    /// Adds code that still has to be finished where it stands.
+    pub fn add_with(&mut self, code: &[u8], finish: impl FnOnce(&mut [u8])) -> Option<usize> {
         if !self.has_room(code.len()) {
             return None;
         }
         let at = self.free.start.next_multiple_of(ALIGNMENT);
-        self.memory.write(at, code);
+        self.memory.write(at, code, finish);
         self.free.start = at + code.len();
         Some(at)
     }

@@ -9,12 +9,13 @@
 use super::Origin;
 use super::code_cache::KeptSites;
 use super::code_cache::record::First;
-use crate::addr::{Gva, Page};
+use crate::addr::{Gva, PAGE_SHIFT, Page};
 use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::emit::Slot;
 use crate::host::native::NativeCode;
 use crate::keys::KeyHasher;
-use crate::lower::x64::{Home, Link, Lowered, Site, VectorHome, far_conditions};
+use crate::lower::x64::{Home, Link, Lowered, Site, VectorHome, far_conditions, number};
+use crate::mem::tlb::MAX_CONTEXTS;
 use rustix::io::Errno;
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -25,48 +26,106 @@ pub const GENERATIONS: usize = 8;
 /// Bits of a number that say where in its generation something is.
 const INDEX_BITS: u32 = 24;
 
-/// Code of one region.
+/// No number.
+const NONE: u32 = u32::MAX;
+
+/// Code of one region. Places of code are numbers of bytes of [`Generations::memory`]; what would be a list of its own is a part of
+/// one of the generation's.
 pub(super) struct Unit {
     /// Where other code enters it.
-    pub entry: usize,
+    entry: u32,
     /// Where the run loop enters it.
-    pub start: usize,
-    /// Instructions of its first block.
-    pub insns: i64,
-    /// Its length in the guest.
-    pub len_bytes: u16,
-    pub homes: Vec<Home>,
-    pub vector_homes: Vec<VectorHome>,
+    start: u32,
+    /// The first block.
+    pub first: First,
+    homes: Part,
+    vector_homes: Part,
+    links: Part,
     first_site: u32,
-    /// Its ways out.
-    links: Range<u32>,
     sites: Sites,
     /// What it was made from.
     pub origin: Origin,
     /// The block that it begins with, which leads to it, and where in its page that is.
     block: BlockId,
-    place: u64,
-    /// Links of other code that lead here.
-    incoming: Vec<u32>,
+    place: u16,
+    /// The first of the links of other code that lead here, or [`NONE`].
+    incoming: u32,
     /// It may be made anew over more blocks.
     pub may_grow: bool,
     pub live: bool,
 }
 
+impl Unit {
+    /// Where other code enters it.
+    pub fn entry(&self) -> usize {
+        self.entry as usize
+    }
+
+    /// Where the run loop enters it.
+    pub fn start(&self) -> usize {
+        self.start as usize
+    }
+}
+
+/// A part of a list.
+#[derive(Clone, Copy, Default)]
+struct Part {
+    first: u32,
+    count: u32,
+}
+
+impl Part {
+    /// What is about to be the end of a list.
+    fn behind<T>(list: &[T], count: usize) -> Self {
+        Self { first: list.len() as u32, count: count as u32 }
+    }
+
+    fn range(self) -> Range<usize> {
+        self.first as usize..(self.first + self.count) as usize
+    }
+}
+
 /// A way out of a unit.
 pub(super) struct LinkState {
     /// Where the displacement is.
-    jump: usize,
+    jump: u32,
     /// Where it leads while it is not linked.
-    unlinked: usize,
+    unlinked: u32,
     /// Where it leads in the guest.
-    pub to: i64,
-    /// Where its conditions are, if it leads to another page.
-    pub far: Option<usize>,
+    to: i32,
+    /// Where its conditions are, if it leads to another page: never at 0.
+    far: u32,
     /// The unit that it is part of.
     pub from: u32,
-    /// The unit that it is linked to.
-    target: Option<u32>,
+    /// The unit that it is linked to, or [`NONE`].
+    target: u32,
+    /// The next link that leads there, or [`NONE`].
+    next: u32,
+}
+
+impl LinkState {
+    fn new(link: Link, at: usize, from: u32) -> Self {
+        let place = |of: usize| (at + of) as u32;
+        Self {
+            jump: place(link.jump),
+            unlinked: place(link.unlinked),
+            to: link.to as i32,
+            far: link.far.map_or(0, place),
+            from,
+            target: NONE,
+            next: NONE,
+        }
+    }
+
+    /// Where it leads in the guest.
+    pub fn to(&self) -> i64 {
+        self.to.into()
+    }
+
+    /// Where its conditions are, if it leads to another page.
+    pub fn far(&self) -> Option<usize> {
+        Some(self.far as usize).filter(|&far| far != 0)
+    }
 }
 
 /// The sites of a unit.
@@ -83,6 +142,21 @@ impl Sites {
         Self::Kept { kept, count, needed: OnceCell::new() }
     }
 
+    fn len(&self) -> usize {
+        match self {
+            Sites::Lowered(sites) => sites.len(),
+            Sites::Kept { count, .. } => *count,
+        }
+    }
+
+    /// Those that are taken apart already. Of those from the code cache few ever are.
+    fn described(&self) -> &[Site] {
+        match self {
+            Sites::Lowered(sites) => sites,
+            Sites::Kept { .. } => &[],
+        }
+    }
+
     fn get(&self, number: usize) -> &Site {
         match self {
             Sites::Lowered(sites) => &sites[number],
@@ -94,23 +168,70 @@ impl Sites {
     }
 }
 
-/// What is added as a unit.
-pub(super) struct Addition<'a, L> {
-    /// The code, numbered as [`Generations::next`] says.
-    pub code: &'a [u8],
+/// What was made of a region, in whatever form. Sites and links are numbered from 0 in its code.
+pub(super) trait Translated {
+    /// The code.
+    fn code(&self) -> &[u8];
     /// Where in it other code enters.
-    pub entry: usize,
+    fn entry(&self) -> usize;
     /// Where in it the run loop enters.
-    pub start: usize,
-    /// The first block.
-    pub first: First,
-    /// Where that is in its page.
-    pub place: u64,
+    fn start(&self) -> usize;
+    /// Where in it the four-byte numbers of sites stand.
+    fn site_numbers(&self) -> impl Iterator<Item = u32>;
+    /// Ways out.
+    fn links(&self) -> impl Iterator<Item = Link>;
+    /// How many there are.
+    fn link_count(&self) -> usize;
+    /// Which slots are in registers.
+    fn homes(&self) -> impl ExactSizeIterator<Item = Home>;
+    /// Which pairs of slots are in vector registers.
+    fn vector_homes(&self) -> impl ExactSizeIterator<Item = VectorHome>;
+}
+
+impl Translated for Lowered {
+    fn code(&self) -> &[u8] {
+        &self.code
+    }
+
+    fn entry(&self) -> usize {
+        self.entry
+    }
+
+    fn start(&self) -> usize {
+        self.start
+    }
+
+    fn site_numbers(&self) -> impl Iterator<Item = u32> {
+        self.site_numbers.iter().copied()
+    }
+
+    fn links(&self) -> impl Iterator<Item = Link> {
+        self.links.iter().copied()
+    }
+
+    fn link_count(&self) -> usize {
+        self.links.len()
+    }
+
+    fn homes(&self) -> impl ExactSizeIterator<Item = Home> {
+        self.homes.iter().copied()
+    }
+
+    fn vector_homes(&self) -> impl ExactSizeIterator<Item = VectorHome> {
+        self.vector_homes.iter().copied()
+    }
+}
+
+/// What is added as a unit.
+pub(super) struct Addition<'a, T> {
+    pub made: &'a T,
     pub sites: Sites,
-    pub site_count: usize,
-    pub links: L,
-    pub homes: Vec<Home>,
-    pub vector_homes: Vec<VectorHome>,
+    /// What it was made from.
+    pub origin: Origin,
+    /// The first block, where that is in its page, and what it is called.
+    pub first: First,
+    pub place: u64,
+    pub block: BlockId,
     /// Whether it may be made anew over more blocks.
     pub may_grow: bool,
 }
@@ -132,6 +253,8 @@ struct Generation {
     /// The unit of each site.
     sites: Vec<u32>,
     links: Vec<LinkState>,
+    homes: Vec<Home>,
+    vector_homes: Vec<VectorHome>,
     /// Code and tables.
     bytes: usize,
 }
@@ -146,16 +269,15 @@ pub(super) struct Generations {
     limit_bytes: usize,
     /// Live units by the page that they were made from.
     pages: HashMap<Page, Vec<u32>, KeyHasher>,
-    /// Live units by what they were made from and the place in its page.
-    entries: HashMap<(Origin, u64), u32, KeyHasher>,
+    /// Live units of one page by [`key`] and context of data accesses, or [`NONE`].
+    entries: HashMap<u64, [u32; MAX_CONTEXTS], KeyHasher>,
+    /// The others, by what they were made from and the place in its page.
+    crossing: HashMap<(Origin, u64), u32, KeyHasher>,
 }
 
-/// Numbers of what the next unit has.
-#[derive(Clone, Copy)]
-pub(super) struct Numbers {
-    pub unit: u32,
-    pub first_site: u32,
-    pub first_link: u32,
+/// What a unit of one page is found by, besides its context. Physical addresses are below 2^48.
+fn key(origin: &Origin, place: u64) -> u64 {
+    origin.page.0 << PAGE_SHIFT | place | u64::from(origin.mode.0) << 48
 }
 
 /// There is no room in the generation that is being filled.
@@ -176,6 +298,7 @@ impl Generations {
             limit_bytes: len_bytes / GENERATIONS,
             pages: HashMap::with_hasher(KeyHasher),
             entries: HashMap::with_hasher(KeyHasher),
+            crossing: HashMap::with_hasher(KeyHasher),
         })
     }
 
@@ -183,8 +306,8 @@ impl Generations {
         ((number >> INDEX_BITS) as usize, (number & ((1 << INDEX_BITS) - 1)) as usize)
     }
 
-    fn number(&self, index: usize) -> u32 {
-        (self.current as u32) << INDEX_BITS | index as u32
+    fn number(generation: usize, index: usize) -> u32 {
+        (generation as u32) << INDEX_BITS | index as u32
     }
 
     pub fn unit(&self, number: u32) -> &Unit {
@@ -204,9 +327,19 @@ impl Generations {
         (unit.sites.get((number - unit.first_site) as usize), unit)
     }
 
+    /// Which slots are in registers all through a unit.
+    pub fn homes_of(&self, unit: &Unit) -> (&[Home], &[VectorHome]) {
+        let (generation, _) = Self::place(unit.first_site);
+        let Generation { homes, vector_homes, .. } = &self.all[generation];
+        (&homes[unit.homes.range()], &vector_homes[unit.vector_homes.range()])
+    }
+
     /// The ways out of a unit.
     pub fn links_of(&self, number: u32) -> Range<u32> {
-        self.unit(number).links.clone()
+        let (generation, _) = Self::place(number);
+        let Part { first, count } = self.unit(number).links;
+        let first = Self::number(generation, first as usize);
+        first..first + count
     }
 
     pub fn link(&self, number: u32) -> &LinkState {
@@ -224,14 +357,6 @@ impl Generations {
         self.all.iter().map(|generation| generation.bytes).sum()
     }
 
-    /// What the next unit is numbered by.
-    pub fn next(&self) -> Numbers {
-        let Generation { units, sites, links, .. } = &self.all[self.current];
-        let [unit, first_site, first_link] =
-            [units.len(), sites.len(), links.len()].map(|len| self.number(len));
-        Numbers { unit, first_site, first_link }
-    }
-
     /// Whether the generation that is being filled has room for this.
     pub fn has_room(&self, Size { code, tables, sites, links }: Size) -> bool {
         let generation = &self.all[self.current];
@@ -243,70 +368,90 @@ impl Generations {
             && self.memory.has_room(code)
     }
 
-    /// Adds a unit that begins with this block.
-    pub fn add(
-        &mut self,
-        addition: Addition<'_, impl Iterator<Item = Link> + Clone>,
-        origin: Origin,
-        block: BlockId,
-    ) -> Result<u32, Full> {
-        let Numbers { unit: number, first_site, first_link } = self.next();
-        let size = addition.size();
+    /// Adds a unit and gives its number.
+    pub fn add(&mut self, addition: Addition<'_, impl Translated>) -> Result<u32, Full> {
+        let Addition { made, sites, origin, first, place, block, may_grow } = addition;
+        let size = Size::of(made, sites.len(), sites.described());
         if !self.has_room(size) {
             return Err(Full);
         }
-        let Addition { code, entry, start, first, place, sites, site_count, links, .. } = addition;
-        let at = self.memory.add(code).ok_or(Full)?;
-        let generation = &mut self.all[self.current];
+        let Self { memory, all, current, .. } = self;
+        let generation = &mut all[*current];
+        let numbered = |len: usize| Self::number(*current, len);
+        let [unit, first_site, first_link] =
+            [generation.units.len(), generation.sites.len(), generation.links.len()].map(numbered);
+        let finish =
+            |code: &mut [u8]| number(code, made.site_numbers(), made.links(), first_site, first_link);
+        let at = memory.add_with(made.code(), finish).ok_or(Full)?;
         generation.bytes += size.code + size.tables;
-        generation.links.extend(links.map(|link| LinkState {
-            jump: at + link.jump,
-            unlinked: at + link.unlinked,
-            to: link.to,
-            far: link.far.map(|far| at + far),
-            from: number,
-            target: None,
-        }));
-        generation.sites.resize(generation.sites.len() + site_count, number);
         generation.units.push(Unit {
-            entry: at + entry,
-            start: at + start,
-            insns: first.insns.into(),
-            len_bytes: first.len_bytes,
-            homes: addition.homes,
-            vector_homes: addition.vector_homes,
+            entry: (at + made.entry()) as u32,
+            start: (at + made.start()) as u32,
+            first,
+            homes: Part::behind(&generation.homes, made.homes().len()),
+            vector_homes: Part::behind(&generation.vector_homes, made.vector_homes().len()),
+            links: Part::behind(&generation.links, size.links),
             first_site,
-            links: first_link..first_link + size.links as u32,
             sites,
             origin,
             block,
-            place,
-            incoming: Vec::new(),
-            may_grow: addition.may_grow,
+            place: place as u16,
+            incoming: NONE,
+            may_grow,
             live: true,
         });
+        generation.homes.extend(made.homes());
+        generation.vector_homes.extend(made.vector_homes());
+        generation.links.extend(made.links().map(|link| LinkState::new(link, at, unit)));
+        generation.sites.resize(generation.sites.len() + size.sites, unit);
         for page in origin.pages() {
-            self.pages.entry(page).or_default().push(number);
+            self.pages.entry(page).or_default().push(unit);
         }
-        self.entries.insert((origin, place), number);
-        Ok(number)
+        match origin.second {
+            None => {
+                let contexts = self.entries.entry(key(&origin, place)).or_insert([NONE; MAX_CONTEXTS]);
+                contexts[origin.context] = unit;
+            }
+            Some(_) => {
+                self.crossing.insert((origin, place), unit);
+            }
+        }
+        Ok(unit)
     }
 
     /// The live unit that was made from this; it belongs to this block from now on.
     pub fn adopt(&mut self, origin: Origin, place: u64, block: BlockId) -> Option<u32> {
-        // Asked of every new block, of which nearly none has one: hashing a page costs less than hashing an origin.
+        // Asked of every new block, of which nearly none has one: there are fewer pages than entries.
         if !self.pages.contains_key(&origin.page) {
             return None;
         }
-        let number = *self.entries.get(&(origin, place))?;
+        let number = match origin.second {
+            None => self.entries.get(&key(&origin, place))?[origin.context],
+            Some(_) => *self.crossing.get(&(origin, place))?,
+        };
+        if number == NONE {
+            return None;
+        }
         self.unit_mut(number).block = block;
         Some(number)
     }
 
     /// Forgets where a unit that is no longer live can be found.
-    fn forget_entry(&mut self, entry: (Origin, u64), number: u32) {
-        if self.entries.get(&entry) == Some(&number) {
-            self.entries.remove(&entry);
+    fn forget_entry(&mut self, origin: &Origin, place: u64, number: u32) {
+        if origin.second.is_some() {
+            if self.crossing.get(&(*origin, place)) == Some(&number) {
+                self.crossing.remove(&(*origin, place));
+            }
+            return;
+        }
+        let key = key(origin, place);
+        if let Some(contexts) = self.entries.get_mut(&key)
+            && contexts[origin.context] == number
+        {
+            contexts[origin.context] = NONE;
+            if *contexts == [NONE; MAX_CONTEXTS] {
+                self.entries.remove(&key);
+            }
         }
     }
 
@@ -317,22 +462,25 @@ impl Generations {
             && let Some(at) = self.memory.add(code)
         {
             generation.bytes += code.len();
-            self.memory.patch(self.link(link).jump, at);
+            self.memory.patch(self.link(link).jump as usize, at);
         }
     }
 
     /// Lets a way out within a page lead to a unit.
     pub fn connect(&mut self, link: u32, to: u32) {
         self.disconnect(link);
-        let entry = self.unit(to).entry;
-        self.memory.patch(self.link(link).jump, entry);
-        self.link_mut(link).target = Some(to);
-        self.unit_mut(to).incoming.push(link);
+        let unit = self.unit_mut(to);
+        let entry = unit.entry();
+        let next = std::mem::replace(&mut unit.incoming, link);
+        let state = self.link_mut(link);
+        (state.target, state.next) = (to, next);
+        let jump = state.jump as usize;
+        self.memory.patch(jump, entry);
     }
 
     /// Lets a way out to another page lead to a unit while the tag for such links is this one and its own page has this address.
     pub fn connect_far(&mut self, link: u32, to: u32, tag: u64, page_base: Gva) {
-        if let Some(conditions) = self.link(link).far {
+        if let Some(conditions) = self.link(link).far() {
             self.connect(link, to);
             for (place, number) in far_conditions(tag, page_base.0) {
                 self.memory.overwrite(conditions + place, &number);
@@ -342,15 +490,28 @@ impl Generations {
 
     /// Lets a way out lead nowhere.
     fn disconnect(&mut self, link: u32) {
-        if let Some(to) = self.link_mut(link).target.take() {
-            self.lead_nowhere(link);
-            self.unit_mut(to).incoming.retain(|&incoming| incoming != link);
+        let LinkState { target, next, .. } = *self.link(link);
+        if target == NONE {
+            return;
         }
+        let mut before = NONE;
+        let mut at = self.unit(target).incoming;
+        while at != link {
+            (before, at) = (at, self.link(at).next);
+        }
+        match before {
+            NONE => self.unit_mut(target).incoming = next,
+            before => self.link_mut(before).next = next,
+        }
+        self.lead_nowhere(link);
     }
 
+    /// The same for a link that is in no list any more.
     fn lead_nowhere(&mut self, link: u32) {
-        let &LinkState { jump, unlinked, far, .. } = self.link(link);
-        match far {
+        let state = self.link_mut(link);
+        (state.target, state.next) = (NONE, NONE);
+        let (jump, unlinked) = (state.jump as usize, state.unlinked as usize);
+        match state.far() {
             Some(conditions) => {
                 for (place, number) in far_conditions(0, 0) {
                     self.memory.overwrite(conditions + place, &number);
@@ -362,20 +523,26 @@ impl Generations {
 
     /// Lets what leads to a unit lead to another one of the same block.
     pub fn supersede(&mut self, old: u32, new: u32) {
-        let entry = self.unit(new).entry;
-        let links = std::mem::take(&mut self.unit_mut(old).incoming);
-        for &link in &links {
-            self.memory.patch(self.link(link).jump, entry);
-            self.link_mut(link).target = Some(new);
+        let entry = self.unit(new).entry();
+        let mut link = std::mem::replace(&mut self.unit_mut(old).incoming, NONE);
+        while link != NONE {
+            let first = std::mem::replace(&mut self.unit_mut(new).incoming, link);
+            let state = self.link_mut(link);
+            state.target = new;
+            let after = std::mem::replace(&mut state.next, first);
+            let jump = state.jump as usize;
+            self.memory.patch(jump, entry);
+            link = after;
         }
-        self.unit_mut(new).incoming.extend(links);
     }
 
     /// Lets no other code lead to a unit.
     fn isolate(&mut self, number: u32) {
-        for link in std::mem::take(&mut self.unit_mut(number).incoming) {
+        let mut link = std::mem::replace(&mut self.unit_mut(number).incoming, NONE);
+        while link != NONE {
+            let next = self.link(link).next;
             self.lead_nowhere(link);
-            self.link_mut(link).target = None;
+            link = next;
         }
     }
 
@@ -386,11 +553,9 @@ impl Generations {
             let unit = self.unit_mut(number);
             if std::mem::replace(&mut unit.live, false) {
                 // It is not run again: only its place stays.
-                unit.homes = Vec::new();
-                unit.vector_homes = Vec::new();
                 unit.sites = Sites::Lowered(Vec::new());
-                let entry = (unit.origin, unit.place);
-                self.forget_entry(entry, number);
+                let (origin, place) = (unit.origin, unit.place.into());
+                self.forget_entry(&origin, place, number);
                 self.isolate(number);
                 count += 1;
             }
@@ -402,7 +567,8 @@ impl Generations {
     /// again. The caller makes the jump cache forget. Gives whether anything was dropped.
     pub fn advance<I: Copy>(&mut self, cache: &mut BlockCache<I>) -> bool {
         self.current = (self.current + 1) % GENERATIONS;
-        let (first, count) = (self.number(0), self.all[self.current].units.len() as u32);
+        let first = Self::number(self.current, 0);
+        let count = self.all[self.current].units.len() as u32;
         for number in first..first + count {
             self.isolate(number);
         }
@@ -411,7 +577,7 @@ impl Generations {
         }
         let current = self.current;
         for (number, unit) in (first..).zip(std::mem::take(&mut self.all[current].units)) {
-            self.forget_entry((unit.origin, unit.place), number);
+            self.forget_entry(&unit.origin, unit.place.into(), number);
             cache.forget_unit(unit.block, unit.origin.context, |number| Self::place(number).0 == current);
             for page in unit.origin.pages().filter(|_| unit.live) {
                 if let Some(units) = self.pages.get_mut(&page) {
@@ -439,47 +605,24 @@ impl Generations {
         self.all.fill_with(Generation::default);
         self.pages.clear();
         self.entries.clear();
+        self.crossing.clear();
         self.current = 0;
         self.memory.begin(0);
     }
 }
 
-impl<L: Iterator + Clone> Addition<'_, L> {
-    fn size(&self) -> Size {
-        let links = self.links.clone().count();
-        let described = match &self.sites {
-            Sites::Lowered(sites) => sites.as_slice(),
-            // Few are ever taken apart.
-            Sites::Kept { .. } => &[],
-        };
-        let tables = tables(described, self.site_count, links, &self.homes, &self.vector_homes);
-        Size { code: self.code.len(), tables, sites: self.site_count, links }
-    }
-}
-
 impl Size {
-    /// What this takes.
-    pub fn of(lowered: &Lowered) -> Self {
-        let Lowered { code, sites, links, homes, vector_homes, .. } = lowered;
-        let tables = tables(sites, sites.len(), links.len(), homes, vector_homes);
-        Self { code: code.len(), tables, sites: sites.len(), links: links.len() }
+    /// What this takes with so many sites, of which these are described.
+    pub fn of(made: &impl Translated, sites: usize, described: &[Site]) -> Self {
+        let (code, links) = (made.code().len(), made.link_count());
+        let pending: usize = described.iter().map(|site| size_of_val(site.pending.as_slice())).sum();
+        let tables = size_of::<Unit>()
+            + size_of::<Home>() * made.homes().len()
+            + size_of::<VectorHome>() * made.vector_homes().len()
+            + size_of::<LinkState>() * links
+            + size_of::<u32>() * sites
+            + size_of_val(described)
+            + pending;
+        Self { code, tables, sites, links }
     }
-}
-
-/// Memory that the description of a unit takes.
-fn tables(
-    described: &[Site],
-    sites: usize,
-    links: usize,
-    homes: &[Home],
-    vector_homes: &[VectorHome],
-) -> usize {
-    let pending: usize = described.iter().map(|site| size_of_val(site.pending.as_slice())).sum();
-    size_of::<Unit>()
-        + size_of_val(homes)
-        + size_of_val(vector_homes)
-        + size_of::<LinkState>() * links
-        + size_of::<u32>() * sites
-        + size_of_val(described)
-        + pending
 }

@@ -56,7 +56,7 @@ impl Code {
         if at.checked_add(code.len()).is_none_or(|end| end > self.memory.len_bytes()) {
             return Err(HostError::Full);
         }
-        self.memory.write(at, code);
+        self.memory.write(at, code, |_| ());
         self.used = at + code.len();
         Ok(at)
     }

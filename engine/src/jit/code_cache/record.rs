@@ -8,8 +8,9 @@ use crate::emit::Slot;
 use crate::guest::Mode;
 use crate::ir::region::Region;
 use crate::jit::Origin;
+use crate::jit::generations::Translated;
 use crate::lower::x64::asm::{Reg, Xmm};
-use crate::lower::x64::{Home, Link, Lowered, Site, VectorHome, number};
+use crate::lower::x64::{Home, LINK_BYTES, Link, Lowered, Site, VectorHome};
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
@@ -159,24 +160,45 @@ fn word(bytes: &[u8]) -> u32 {
 }
 
 impl<'a> Made<'a> {
-    /// Writes the code to `to`, with sites and links numbered from these.
-    ///
-    /// `None` if there is no code where something is said to stand.
-    pub fn number(&self, first_site: u32, first_link: u32, to: &mut Vec<u8>) -> Option<()> {
-        to.clear();
-        to.extend_from_slice(self.code);
-        let sites = self.site_numbers.chunks_exact(4).map(word);
-        number(to, sites, self.links(), first_site, first_link)?;
+    /// Whether all that is said to stand in the code is inside of it.
+    pub fn is_sound(&self) -> bool {
         let inside = |at: usize, len: usize| at.checked_add(len).is_some_and(|end| end <= self.code.len());
         let is_inside = |link: Link| {
-            inside(link.jump, 4) && link.far.is_none_or(|conditions| inside(conditions, Link::FAR_BYTES))
+            inside(link.jump, 4)
+                && inside(link.unlinked, LINK_BYTES)
+                && link.far.is_none_or(|conditions| inside(conditions, Link::FAR_BYTES))
         };
         let len = self.code.len() as u32;
-        (self.links().all(is_inside) && self.entry < len && self.start < len).then_some(())
+        self.site_numbers().all(|at| inside(at as usize, 4))
+            && self.links().all(is_inside)
+            && self.entry < len
+            && self.start < len
     }
 
-    /// Ways out.
-    pub fn links(&self) -> impl Iterator<Item = Link> + Clone + use<'a> {
+    /// What calls out, encoded: [`decode_site`] takes it apart.
+    pub fn sites(&self) -> &'a [u8] {
+        self.sites
+    }
+}
+
+impl Translated for Made<'_> {
+    fn code(&self) -> &[u8] {
+        self.code
+    }
+
+    fn entry(&self) -> usize {
+        self.entry as usize
+    }
+
+    fn start(&self) -> usize {
+        self.start as usize
+    }
+
+    fn site_numbers(&self) -> impl Iterator<Item = u32> {
+        self.site_numbers.chunks_exact(4).map(word)
+    }
+
+    fn links(&self) -> impl Iterator<Item = Link> {
         self.links.chunks_exact(16).map(|link| Link {
             jump: word(&link[..4]) as usize,
             unlinked: word(&link[4..8]) as usize,
@@ -185,23 +207,22 @@ impl<'a> Made<'a> {
         })
     }
 
-    /// Slots in registers.
-    pub fn homes(&self) -> Vec<Home> {
+    fn link_count(&self) -> usize {
+        self.links.len() / 16
+    }
+
+    fn homes(&self) -> impl ExactSizeIterator<Item = Home> {
         let homes = self.homes.chunks_exact(2);
-        homes.map(|home| Home { slot: Slot(home[0]), reg: Reg(home[1] & 0xf) }).collect()
+        homes.map(|home| Home { slot: Slot(home[0]), reg: Reg(home[1] & 0xf) })
     }
 
-    /// Pairs of slots in vector registers.
-    pub fn vector_homes(&self) -> Vec<VectorHome> {
+    fn vector_homes(&self) -> impl ExactSizeIterator<Item = VectorHome> {
         let homes = self.vector_homes.chunks_exact(3);
-        homes
-            .map(|home| VectorHome { slot: Slot(home[0]), reg: Xmm(home[1] & 0xf), is_scratch: home[2] != 0 })
-            .collect()
-    }
-
-    /// What calls out, encoded: [`decode_site`] takes it apart.
-    pub fn sites(&self) -> &'a [u8] {
-        self.sites
+        homes.map(|home| VectorHome {
+            slot: Slot(home[0]),
+            reg: Xmm(home[1] & 0xf),
+            is_scratch: home[2] != 0,
+        })
     }
 }
 

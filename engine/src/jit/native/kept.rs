@@ -7,7 +7,7 @@ use crate::cpu::Cpu;
 use crate::guest::Guest;
 use crate::jit::code_cache::record::Entry;
 use crate::jit::code_cache::{CodeCache, Found, Recorder};
-use crate::jit::generations::{Addition, Numbers, Sites};
+use crate::jit::generations::{Addition, Sites};
 use crate::jit::grow::{Code, Extent};
 use crate::jit::worker::Worker;
 use crate::jit::{Origin, thread_ns, warm_blocks};
@@ -106,7 +106,7 @@ impl Translator {
             return None;
         };
         let unit = self.code.unit(number);
-        Some(Recalled { number, count: unit.insns as u16, len_bytes: unit.len_bytes })
+        Some(Recalled { number, count: unit.first.insns, len_bytes: unit.first.len_bytes })
     }
 
     /// The same for a block that has been made; gives the number of the unit.
@@ -143,23 +143,21 @@ impl Translator {
         let kept = self.kept.as_ref().filter(|_| !cpu.ram.has_written_code())?;
         let Found { source, made, sites, is_fresh } =
             kept.find(&cpu.ram, Entry::of(&origin, place), origin.page, origin.second)?;
-        let Numbers { first_site, first_link, .. } = self.code.next();
-        made.number(first_site, first_link, &mut self.numbered)?;
+        // What its checksum says was written by this build is sound.
+        if !made.is_sound() {
+            return None;
+        }
         let addition = Addition {
-            code: &self.numbered,
-            entry: made.entry as usize,
-            start: made.start as usize,
+            sites: Sites::kept(sites, made.site_count as usize),
+            origin,
             first: made.first,
             place,
-            sites: Sites::kept(sites, made.site_count as usize),
-            site_count: made.site_count as usize,
-            links: made.links(),
-            homes: made.homes(),
-            vector_homes: made.vector_homes(),
+            block: id,
             may_grow: made.may_grow,
+            made: &made,
         };
         // If there is no room it is translated when it is hot, which makes some.
-        let number = self.code.add(addition, origin, id).ok()?;
+        let number = self.code.add(addition).ok()?;
         for range in source.ranges {
             cpu.note_code(origin.page, range.start.into(), range.len.into());
         }

@@ -12,7 +12,7 @@ mod run;
 use super::call_out::Leave;
 pub use super::code_cache::CodeCache;
 use super::code_cache::contents;
-use super::generations::{Addition, Full, Generations, LinkState, Numbers, Sites, Size};
+use super::generations::{Addition, Full, Generations, Sites, Size};
 use super::grow::{Code, Extent, SAMPLES};
 use super::worker::Worker;
 use super::{End, LEAST_CODE_BYTES, MOST_CODE_BYTES, Origin, TranslatorStatistics, thread_ns};
@@ -83,8 +83,6 @@ pub struct Translator {
     code: Generations,
     /// Where code comes from that an earlier run translated, and where this one's goes.
     kept: Option<CodeCache>,
-    /// Code from there on its way.
-    numbered: Vec<u8>,
     waiting: Waiting,
     threshold: u32,
     /// Until this many instructions have retired, code is translated only when it has run [`HOT`] times.
@@ -116,7 +114,6 @@ impl Translator {
             notes: None,
             code,
             kept: None,
-            numbered: Vec::new(),
             waiting: Waiting::Nothing,
             threshold,
             hesitates_until: 0,
@@ -295,7 +292,8 @@ impl Translator {
         made: Made,
     ) {
         let Pending { id, origin, pc, may_grow, .. } = pending;
-        if !self.code.has_room(Size::of(&made.lowered)) {
+        let sites = &made.lowered.sites;
+        if !self.code.has_room(Size::of(&made.lowered, sites.len(), sites)) {
             self.advance(cache, cpu);
         }
         // What does not fit an empty generation is left to the interpreter.
@@ -306,7 +304,7 @@ impl Translator {
         if let Some(old) = old {
             self.statistics.grown += 1;
             self.code.supersede(old, new);
-            let [old, new] = [old, new].map(|unit| self.code.memory.address(self.code.unit(unit).entry));
+            let [old, new] = [old, new].map(|unit| self.code.memory.address(self.code.unit(unit).entry()));
             cpu.tlb.jumps.supersede(pc, old, new);
         }
     }
@@ -322,23 +320,10 @@ impl Translator {
 
     /// Adds what was made as a unit that begins with a block; gives its number.
     fn add(&mut self, made: Made, origin: Origin, block: BlockId, may_grow: bool) -> Result<u32, Full> {
-        let Made { mut lowered, first, place, blocks, insns, .. } = made;
-        let Numbers { first_site, first_link, .. } = self.code.next();
-        lowered.number(first_site, first_link);
-        let addition = Addition {
-            code: &lowered.code,
-            entry: lowered.entry,
-            start: lowered.start,
-            first,
-            place,
-            site_count: lowered.sites.len(),
-            sites: Sites::Lowered(lowered.sites),
-            links: lowered.links.iter().copied(),
-            homes: lowered.homes,
-            vector_homes: lowered.vector_homes,
-            may_grow,
-        };
-        let number = self.code.add(addition, origin, block)?;
+        let Made { mut lowered, first, place, blocks, insns } = made;
+        let sites = Sites::Lowered(std::mem::take(&mut lowered.sites));
+        let number =
+            self.code.add(Addition { made: &lowered, sites, origin, first, place, block, may_grow })?;
         self.provide();
         self.statistics.regions += 1;
         self.statistics.blocks += blocks;
@@ -428,7 +413,7 @@ impl Translator {
     /// Lets the ways out of a new unit lead to what there is already.
     fn link_on<I: Copy>(&mut self, cache: &BlockCache<I>, id: BlockId, number: u32) {
         for link in self.code.links_of(number) {
-            let to = cache.neighbour(id, self.code.link(link).to);
+            let to = cache.neighbour(id, self.code.link(link).to());
             let context = self.code.unit(number).origin.context;
             if let Some(unit) = to.and_then(|to| cache.block(to).translated(context)) {
                 self.link_near(link, unit);
@@ -439,8 +424,9 @@ impl Translator {
     /// Lets a way out lead to a unit, which the vCPU is about to run. Gives whether the jump cache is to know it, too, for when
     /// the way's conditions do not hold.
     fn link<G: Guest>(&mut self, cpu: &mut Cpu<G>, link: u32, to: u32) -> bool {
-        let &LinkState { from, to: place, far, .. } = self.code.link(link);
-        if far.is_none() {
+        let state = self.code.link(link);
+        let (from, place) = (state.from, state.to());
+        if state.far().is_none() {
             self.link_near(link, to);
             return false;
         }
@@ -455,8 +441,8 @@ impl Translator {
 
     /// Lets a way out within a page lead to a unit.
     fn link_near(&mut self, link: u32, to: u32) {
-        let LinkState { from, to: place, .. } = *self.code.link(link);
-        let (from, unit) = (self.code.unit(from), self.code.unit(to));
+        let place = self.code.link(link).to();
+        let (from, unit) = (self.code.unit(self.code.link(link).from), self.code.unit(to));
         if !from.live || !unit.live {
             return;
         }

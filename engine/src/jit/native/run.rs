@@ -8,7 +8,7 @@ use crate::guest::{Guest, HelperId};
 use crate::host::native::Helped;
 use crate::ir::block::Op;
 use crate::jit::call_out::{Leave, carry_out};
-use crate::jit::generations::{Generations, Unit};
+use crate::jit::generations::Generations;
 use crate::jit::{End, TranslatorStatistics, grow};
 use crate::lower::x64::{Home, Place, VectorHome};
 use crate::vcpu::{EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED, Vcpu};
@@ -35,15 +35,17 @@ impl Translator {
             Waiting::Nothing => false,
         };
         if is_noted {
-            let Unit { origin, entry, .. } = *self.code.unit(number);
-            let (pc, context, code) = (cpu.pc, cpu.fetch_context(), self.code.memory.address(entry));
+            let unit = self.code.unit(number);
+            let origin = unit.origin;
+            let (pc, context) = (cpu.pc, cpu.fetch_context());
+            let code = self.code.memory.address(unit.entry());
             match origin.second {
                 None => cpu.tlb.jumps.note_in_page(pc, context, tag, code, origin.page),
                 Some(_) => cpu.tlb.jumps.note(pc, context, tag, code),
             }
         }
         let unit = self.code.unit(number);
-        let (start, insns) = (unit.start, unit.insns);
+        let (start, insns) = (unit.start(), i64::from(unit.first.insns));
         // The first block runs in any case.
         let left = (limit.saturating_sub(cpu.retired) as i64).max(insns);
         let vcpu = cpu.vcpu();
@@ -94,7 +96,7 @@ impl Translator {
                 self.statistics.unlinked += 1;
                 // SAFETY: as above.
                 let page_base = unsafe { (*vcpu.as_ptr()).page_base };
-                cpu.pc = grow::address(page_base, self.code.link(link).to);
+                cpu.pc = grow::address(page_base, self.code.link(link).to());
                 self.waiting = Waiting::Link(link, cpu.pc);
                 End::Next
             }
@@ -191,7 +193,8 @@ impl<G: Guest> Run<'_, G> {
 
     /// Does what a site asks for; true if the code is to be left.
     fn site(&mut self, number: u32) -> bool {
-        let (site, Unit { homes, vector_homes, .. }) = self.code.site(number);
+        let (site, unit) = self.code.site(number);
+        let (homes, vector_homes) = self.code.homes_of(unit);
         let vcpu = self.vcpu.as_ptr();
         // SAFETY: generated code waits for this function; of the vCPU only these fields are borrowed, and nobody else
         // borrows them.

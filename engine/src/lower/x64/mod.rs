@@ -140,7 +140,7 @@ pub struct VectorHome {
     pub is_scratch: bool,
 }
 
-/// A lowered region. In its code, sites and links are numbered from 0 until [`Lowered::number`] says otherwise.
+/// A lowered region. In its code, sites and links are numbered from 0 until [`number`] says otherwise.
 #[derive(Debug)]
 pub struct Lowered {
     /// The code. It may lie anywhere.
@@ -161,33 +161,29 @@ pub struct Lowered {
     pub vector_homes: Vec<VectorHome>,
 }
 
-impl Lowered {
-    /// Numbers sites and links from these on. To be done once.
-    pub fn number(&mut self, first_site: u32, first_link: u32) {
-        let sites = self.site_numbers.iter().copied();
-        number(&mut self.code, sites, self.links.iter().copied(), first_site, first_link)
-            .expect("numbers stand in the code");
-    }
-}
-
 /// Bytes from the link's stub to the four-byte number in it: behind the operation code of a move to EAX.
 const LINK_NUMBER: usize = 1;
 
-/// Adds to the numbers of sites and links in code. `None` if there is no code where one is said to stand.
+/// Bytes of that stub up to the end of the number.
+pub const LINK_BYTES: usize = LINK_NUMBER + 4;
+
+/// Adds to the numbers of sites and links in code.
+///
+/// # Panics
+/// There is no code where one is said to stand.
 pub fn number(
     code: &mut [u8],
     sites: impl Iterator<Item = u32>,
     links: impl Iterator<Item = Link>,
     first_site: u32,
     first_link: u32,
-) -> Option<()> {
+) {
     let sites = sites.map(|at| (at as usize, first_site));
-    let links = links.map(|link| (link.unlinked.wrapping_add(LINK_NUMBER), first_link));
+    let links = links.map(|link| (link.unlinked + LINK_NUMBER, first_link));
     for (at, add) in sites.chain(links) {
-        let number: &mut [u8; 4] = code.get_mut(at..)?.first_chunk_mut()?;
+        let number = code[at..].first_chunk_mut().expect("numbers stand in the code");
         *number = u32::from_le_bytes(*number).wrapping_add(add).to_le_bytes();
     }
-    Some(())
 }
 
 /// What the lowering has to know besides the region.

@@ -4,14 +4,15 @@
 
 use c2w_engine::guest::Mode;
 use c2w_engine::jit::code_cache::record::{self, Entry};
-use c2w_engine::jit::code_cache::segment::{self, Segment};
+use c2w_engine::jit::code_cache::segment::{self, MAGIC, Segment};
+use c2w_engine::lower::x64::{Translated, number};
 use libfuzzer_sys::fuzz_target;
 
 const FINGERPRINT: segment::Fingerprint = *b"c2w fuzz target.";
 
 fuzz_target!(|data: &[u8]| {
     // As a file.
-    let file = [&b"c2wcode2"[..], &FINGERPRINT, data].concat();
+    let file = [&MAGIC[..], &FINGERPRINT, data].concat();
     if let Some(segment) = Segment::open(&file[..], &FINGERPRINT) {
         for (key, _) in segment.records() {
             // What is found is whole; a damaged index may hide it.
@@ -27,12 +28,12 @@ fuzz_target!(|data: &[u8]| {
     for second in [None, Some(&page[..])] {
         let Some((source, made)) = record::decode(bytes, entry, &page, second) else { continue };
         assert!(source.is_in(entry, &page, second));
-        let mut code = Vec::new();
-        if made.number(1, 1, &mut code).is_some() {
-            assert_eq!(code.len(), made.code.len());
+        if made.is_sound() {
+            let mut code = made.code.to_vec();
+            number(&mut code, made.site_numbers(), made.links(), 1, 1);
             assert!(made.links().all(|link| link.jump + 4 <= code.len()));
         }
-        let (_, _) = (made.homes(), made.vector_homes());
+        let (_, _) = (made.homes().count(), made.vector_homes().count());
         for number in 0..made.sites().len() / 4 + 1 {
             record::decode_site(made.sites(), number);
         }

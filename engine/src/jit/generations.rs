@@ -14,7 +14,7 @@ use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::emit::Slot;
 use crate::host::native::NativeCode;
 use crate::keys::KeyHasher;
-use crate::lower::x64::{Home, Link, Lowered, Site, VectorHome, far_conditions, number};
+use crate::lower::x64::{Home, Link, Site, Translated, VectorHome, far_conditions, number};
 use crate::mem::tlb::MAX_CONTEXTS;
 use rustix::io::Errno;
 use std::cell::OnceCell;
@@ -165,60 +165,6 @@ impl Sites {
                 needed[number].get_or_init(|| Box::new(kept.decode(number)))
             }
         }
-    }
-}
-
-/// What was made of a region, in whatever form. Sites and links are numbered from 0 in its code.
-pub(super) trait Translated {
-    /// The code.
-    fn code(&self) -> &[u8];
-    /// Where in it other code enters.
-    fn entry(&self) -> usize;
-    /// Where in it the run loop enters.
-    fn start(&self) -> usize;
-    /// Where in it the four-byte numbers of sites stand.
-    fn site_numbers(&self) -> impl Iterator<Item = u32>;
-    /// Ways out.
-    fn links(&self) -> impl Iterator<Item = Link>;
-    /// How many there are.
-    fn link_count(&self) -> usize;
-    /// Which slots are in registers.
-    fn homes(&self) -> impl ExactSizeIterator<Item = Home>;
-    /// Which pairs of slots are in vector registers.
-    fn vector_homes(&self) -> impl ExactSizeIterator<Item = VectorHome>;
-}
-
-impl Translated for Lowered {
-    fn code(&self) -> &[u8] {
-        &self.code
-    }
-
-    fn entry(&self) -> usize {
-        self.entry
-    }
-
-    fn start(&self) -> usize {
-        self.start
-    }
-
-    fn site_numbers(&self) -> impl Iterator<Item = u32> {
-        self.site_numbers.iter().copied()
-    }
-
-    fn links(&self) -> impl Iterator<Item = Link> {
-        self.links.iter().copied()
-    }
-
-    fn link_count(&self) -> usize {
-        self.links.len()
-    }
-
-    fn homes(&self) -> impl ExactSizeIterator<Item = Home> {
-        self.homes.iter().copied()
-    }
-
-    fn vector_homes(&self) -> impl ExactSizeIterator<Item = VectorHome> {
-        self.vector_homes.iter().copied()
     }
 }
 

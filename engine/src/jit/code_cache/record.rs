@@ -8,9 +8,8 @@ use crate::emit::Slot;
 use crate::guest::Mode;
 use crate::ir::region::Region;
 use crate::jit::Origin;
-use crate::jit::generations::Translated;
 use crate::lower::x64::asm::{Reg, Xmm};
-use crate::lower::x64::{Home, LINK_BYTES, Link, Lowered, Site, VectorHome};
+use crate::lower::x64::{Home, LINK_BYTES, Link, Lowered, Site, Translated, VectorHome};
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 

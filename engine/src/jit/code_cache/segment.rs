@@ -15,7 +15,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use twox_hash::XxHash3_64;
 
 /// The first bytes of every segment; the digit is the version of this layout.
-const MAGIC: [u8; 8] = *b"c2wcode3";
+pub const MAGIC: [u8; 8] = *b"c2wcode3";
 /// Magic, fingerprint, binary logarithm of the places of the index, where that is.
 const HEADER_BYTES: usize = 8 + 16 + 8 + 8;
 /// Key, offset of the record and its length.

@@ -2,6 +2,7 @@
 
 use super::ToolchainError;
 use crate::cache::Log;
+use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
@@ -44,6 +45,12 @@ pub(crate) fn in_path(command: &str) -> bool {
         .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(command).is_file()))
 }
 
+/// How packages are installed.
+const INSTALL: [&str; 3] = ["install", "-y", "--no-install-recommends"];
+
+/// What is locked by who runs apt-get, which fails where another one is fetching lists.
+const APT_STATE: &str = "/var/lib/apt";
+
 /// Returns when all of `tools` are there. Missing ones are installed where that is possible
 /// without asking anybody: as root, on a machine with apt.
 ///
@@ -55,16 +62,20 @@ pub(crate) fn ensure_packages(tools: &[Tool], log: &Log) -> Result<(), Toolchain
     if packages.is_empty() {
         return Ok(());
     }
-    let install: Vec<&str> = [&["install", "-y", "--no-install-recommends"], packages.as_slice()].concat();
     if !in_path("apt-get") {
         return Err(ToolchainError::NoApt(packages.join(", ")));
     }
     if !rustix::process::geteuid().is_root() {
-        return Err(ToolchainError::Missing {
-            packages: packages.join(", "),
-            line: format!("sudo apt-get {}", install.join(" ")),
-        });
+        let line = [&["sudo", "apt-get"], &INSTALL[..], &packages].concat().join(" ");
+        return Err(ToolchainError::Missing { packages: packages.join(", "), line });
     }
+    // Who waited for it may find that all has been installed. Where it cannot be locked, apt-get says what is wrong.
+    let _state = File::open(APT_STATE).and_then(|state| state.lock().map(|()| state));
+    let packages = missing(tools);
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let install = [&INSTALL[..], &packages].concat();
     let apt = |what: String, arguments: &[&str]| {
         log.run(&what, Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
     };

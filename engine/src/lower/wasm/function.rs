@@ -171,7 +171,8 @@ impl<'a> Lowering<'a> {
         self.find_heads(&parts);
         self.is_head[0] = true;
         self.jumps.iter().for_each(|&block| self.is_head[block] = true);
-        let asks = self.region.blocks.iter().any(|block| block.block.ops.iter().any(|op| self.may_ask(op)));
+        let mut ops = self.region.blocks.iter().flat_map(|block| &block.block.ops);
+        let asks = ops.any(|op| may_ask(op, self.helpers));
         let looks_up = asks || self.region.blocks.iter().any(|block| self.looks_up(block.ways));
         self.code.put().block(BlockType::Empty);
         self.frames.push(Frame::Leave);
@@ -215,15 +216,6 @@ impl<'a> Lowering<'a> {
                 }
                 self.find_heads(&inner.body);
             }
-        }
-    }
-
-    /// Whether an operation may call out for what asks to leave.
-    pub(super) fn may_ask(&self, op: &Op) -> bool {
-        match *op {
-            Op::LookIf { .. } => true,
-            Op::Helper { id, .. } => may_ask(self.helpers[usize::from(id.0)].effects),
-            _ => false,
         }
     }
 

@@ -3,7 +3,7 @@
 use super::code::aligned;
 use super::function::{Lowering, Place};
 use crate::addr::{PAGE_BYTES, PAGE_MASK, Width};
-use crate::guest::{HelperEffects, HelperId};
+use crate::guest::{HelperEffects, HelperId, HelperInfo};
 use crate::ir::block::{Args, Op, Value};
 use crate::ir::ops::{Amo, Cond};
 use crate::lower::calls::{CallOut, Site, what_access, what_amo, what_plain_access};
@@ -335,6 +335,7 @@ impl Lowering<'_> {
 
     fn helper(&mut self, value: Value, id: HelperId, args: Args) {
         let effects = self.helpers[usize::from(id.0)].effects;
+        let asks = may_ask(&Op::Helper { id, args }, self.helpers);
         let block = &self.block.block;
         let args = block.helper_args(args);
         for (place, &arg) in args.iter().skip(2).enumerate() {
@@ -361,14 +362,21 @@ impl Lowering<'_> {
             (self.state.valid, self.state.pairs) = (SlotSet::EMPTY, SlotSet::EMPTY);
             self.floats.known.forget();
         }
-        self.must_look |= may_ask(effects);
+        self.must_look |= asks;
         self.keep(value);
     }
 }
 
-/// Whether a helper with these effects may call out for what asks to leave.
-pub(super) fn may_ask(effects: HelperEffects) -> bool {
-    effects.writes_state || effects.memory
+/// Whether an operation may call out for what asks to leave.
+pub(super) fn may_ask(op: &Op, helpers: &[HelperInfo]) -> bool {
+    match op {
+        Op::LookIf { .. } => true,
+        Op::Helper { id, .. } => {
+            let effects = helpers[usize::from(id.0)].effects;
+            effects.writes_state || effects.memory
+        }
+        _ => false,
+    }
 }
 
 /// Pushes how far from the first TLB entry of a context that at the own place of a page is, of which a local has an address.

@@ -4,10 +4,10 @@
 //! effects may move to its only use; its operands then have to live until there. A slot that is written twice before anything may
 //! see the first value is written once: flags are, all the time.
 
+use super::memory::may_ask;
 use crate::emit::Slot;
 use crate::guest::HelperInfo;
 use crate::ir::block::{Block, Op, Value};
-use crate::ir::verify::may_trap;
 use crate::lower::slots::{SlotSet, writes_slots};
 
 /// Deepest nesting of operations that are computed where they are used.
@@ -51,21 +51,12 @@ fn only_reads(op: &Op, helpers: &[HelperInfo]) -> bool {
     })
 }
 
-/// Whether code may be left at an instruction behind this one.
-fn may_ask(op: &Op, helpers: &[HelperInfo]) -> bool {
-    match op {
-        Op::LookIf { .. } => true,
-        Op::Helper { id, .. } => super::memory::may_ask(helpers[usize::from(id.0)].effects),
-        _ => false,
-    }
-}
-
 /// Whether whoever may leave here, or is called, sees all slots. Only what is known not to is not.
-fn sees_slots(op: &Op, helpers: &[HelperInfo]) -> bool {
+fn sees_slots(op: &Op) -> bool {
     match op {
         Op::Insn { .. } | Op::Get(_) | Op::Set { .. } => false,
         Op::Vector { .. } | Op::VectorInsert { .. } | Op::VectorExtract { .. } => false,
-        op => !is_pure(op) || may_trap(op, helpers),
+        op => !is_pure(op),
     }
 }
 
@@ -81,6 +72,7 @@ impl Uses {
         let mut next_write = vec![NEVER; crate::emit::SLOTS];
         // Slots that are written before anybody sees them.
         let mut overwritten = SlotSet::EMPTY;
+        // Code may be left at an instruction behind what asks for it.
         let is_looked_at = block.ops.iter().any(|op| may_ask(op, helpers));
         for (at, op) in block.ops.iter().enumerate().rev() {
             let here = at as u32;
@@ -105,7 +97,7 @@ impl Uses {
                 Op::Get(slot) => overwritten.remove(slot),
                 Op::Set { slot, .. } => overwritten.insert(slot),
                 Op::Insn { .. } if is_looked_at => overwritten = SlotSet::EMPTY,
-                ref op if sees_slots(op, helpers) => overwritten = SlotSet::EMPTY,
+                ref op if sees_slots(op) => overwritten = SlotSet::EMPTY,
                 ref op => op.for_each_vector(|Slot(first)| {
                     overwritten.remove(Slot(first));
                     overwritten.remove(Slot(first | 1));

@@ -20,6 +20,8 @@ pub mod compare;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod kvm;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod makers;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod native;
 
 use c2w_decoders::x86_64::board::PcBoard;

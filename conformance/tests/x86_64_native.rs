@@ -162,9 +162,11 @@ fn report(bits: u32, rows: &BTreeMap<Code, Row>) -> bool {
             row.differences.iter().for_each(|difference| problems.push_str(difference));
         }
     }
+    let differing: Vec<Code> =
+        rows.iter().filter(|(_, row)| row.differing > 0).map(|(code, _)| *code).collect();
     let summary = format!(
-        "{bits}-bit: {compared} forms compared in {cases} cases, {elsewhere} covered elsewhere, {} differ",
-        rows.values().filter(|row| row.differing > 0).count()
+        "{bits}-bit: {compared} forms compared in {cases} cases, {elsewhere} covered elsewhere, {} differ {differing:?}",
+        differing.len()
     );
     let _ = writeln!(table, "{summary}");
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("x86_64-forms-{bits}.txt"));

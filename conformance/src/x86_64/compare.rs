@@ -2,6 +2,7 @@
 
 use super::approximate;
 use super::generate::Case;
+use super::makers::{self, page_fault};
 use super::native::Native;
 use super::ours::{Ours, TIERS};
 use super::state::{Event, Outcome, State};
@@ -9,7 +10,7 @@ use super::undefined;
 use super::window::{self, COMPARED, Rights};
 use c2w_decoders::x86_64::flags;
 use c2w_engine::guest::Mode;
-use iced_x86::{Code, Formatter, InstructionInfoFactory, IntelFormatter, Mnemonic, OpKind, Register};
+use iced_x86::{Formatter, InstructionInfoFactory, IntelFormatter, Mnemonic, Register};
 use std::fmt::Write as _;
 
 /// What of RFLAGS is compared. RF is set in what a fault leaves behind, and belongs to the delivery of exceptions.
@@ -94,12 +95,15 @@ impl Bench {
                     break;
                 }
             };
+            if makers::is_open(case, &want, &got) {
+                continue;
+            }
             normalise(case, &mut want, &mut got);
             // What was written before the part that faulted is not compared.
-            let parts = accesses_in_parts(case.insn.mnemonic());
+            let parts = makers::accesses_in_parts(case.insn.mnemonic());
             let memory = match page_fault(&want) {
                 Some(_) if parts => None,
-                _ => memory(case, self.native.bytes(), self.ours.bytes()),
+                _ => memory(case, want.event != Event::Done, self.native.bytes(), self.ours.bytes()),
             };
             if want == got && memory.is_none() {
                 continue;
@@ -117,13 +121,6 @@ impl Bench {
         Checked { exception, difference: (!reports.is_empty()).then_some(reports) }
     }
 }
-
-/// ES in the x87 status word: an exception is pending.
-const PENDING: u16 = 1 << 7;
-/// #GP(0).
-const PROTECTION: Event = Event::Exception { vector: 13, error: Some(0), address: None };
-/// #AC(0).
-const ALIGNMENT: Event = Event::Exception { vector: 17, error: Some(0), address: None };
 
 impl Bench {
     /// Runs instructions that access no memory and end behind the last of them, and compares general registers and the
@@ -174,60 +171,8 @@ fn normalise(case: &Case, want: &mut Outcome, got: &mut Outcome) {
             *error &= !1;
         }
     }
-    if accesses_in_parts(case.insn.mnemonic())
-        && let (Some(_), Some(_)) = (page_fault(want), page_fault(got))
-    {
-        want.event = got.event;
-        if matches!(case.insn.mnemonic(), Mnemonic::Popa | Mnemonic::Popad) {
-            want.state.gpr = got.state.gpr;
-        }
-    }
-    if is_access_fault(want.event) && is_access_fault(got.event) && is_order_open(case, want, got) {
-        want.event = got.event;
-    }
-    // Processors of AMD read 32 bits for this one, too.
-    if case.insn.code() == Code::Movsxd_r16_rm16 && is_access_fault(want.event) {
-        want.clone_from(got);
-    }
-    // Which of two reasons for a fault comes first: an address that is neither aligned nor canonical.
-    if let Event::Exception { vector: 12, .. } = want.event
-        && accesses_in_parts(case.insn.mnemonic())
-        && !address_of_memory(case).is_multiple_of(16)
-        && got.event == PROTECTION
-    {
-        want.event = got.event;
-    }
-    // Accesses around the end of a 4 GiB segment "may or may not cause the indicated exceptions" (SDM 3A 5.3).
-    const LAST_PAGE: u64 = 0xffff_f000;
-    let found = (page_fault(want), page_fault(got));
-    if case.code_32
-        && is_access_fault(want.event)
-        && is_access_fault(got.event)
-        && let (Some(address), None) | (None, Some(address)) = found
-        && address >= LAST_PAGE
-    {
-        want.clone_from(got);
-    }
-    // Processors of AMD load and store the pointers of the last x87 instruction only while an exception is pending (APM 5,
-    // FXSAVE).
-    if want.state.x87.status & PENDING == 0 {
-        let (from, to) = (&got.state.x87, &mut want.state.x87);
-        (to.opcode, to.ip, to.dp) = (from.opcode, from.ip, from.dp);
-    } else if !(0..case.insn.op_count()).any(|index| case.insn.op_kind(index) == OpKind::Memory) {
-        // Then the data pointer is from before, and was not loaded.
-        want.state.x87.dp = got.state.x87.dp;
-    }
+    makers::forgive(case, want, got);
     approximate::forgive(&case.insn, case.state.x87.status, want, got);
-    // Memory operands of SHA must be aligned for Intel (SDM 2A 2.4, type 4), not for AMD.
-    if is_sha(case.insn.mnemonic()) && !address_of_memory(case).is_multiple_of(16) && got.event == PROTECTION
-    {
-        got.clone_from(want);
-    }
-    // Processors may have entered MMX mode when a store of this instruction faults.
-    if case.insn.mnemonic() == Mnemonic::Maskmovq && want.event != Event::Done && want.event == got.event {
-        let (from, to) = (&got.state.x87, &mut want.state.x87);
-        (to.status, to.tags) = (from.status, from.tags);
-    }
     if undefined::result(case) {
         let register = case.insn.op0_register();
         if register != Register::None {
@@ -237,103 +182,19 @@ fn normalise(case: &Case, want: &mut Outcome, got: &mut Outcome) {
     }
 }
 
-/// Whether no manual tells which of several reasons for a fault comes first, so that processors differ.
-fn is_order_open(case: &Case, want: &Outcome, got: &Outcome) -> bool {
-    use Mnemonic::{Cmpsb, Cmpsd, Cmpsq, Cmpsw};
-    // A misaligned access to a page without rights: processors of Intel report the page, those of AMD the alignment.
-    let alignment = want.event == ALIGNMENT && page_fault(got).is_some();
-    // Which of its two operands an instruction reads first.
-    let operands = matches!(case.insn.mnemonic(), Cmpsb | Cmpsw | Cmpsd | Cmpsq);
-    let last_page = (1 << 47) - window::PAGE..1 << 47;
-    let at_the_end = [want, got].into_iter().filter_map(page_fault).any(|at| last_page.contains(&at));
-    let checks = case.state.rflags & flags::AC != 0;
-    alignment || operands || accesses_in_parts(case.insn.mnemonic()) && (at_the_end || checks)
-}
-
-/// Whether an exception says that memory may not be accessed in this way.
-fn is_access_fault(event: Event) -> bool {
-    matches!(
-        event,
-        Event::Exception { vector: 14, .. } | Event::Exception { vector: 12 | 13 | 17, error: Some(0), .. }
-    )
-}
-
-/// The address of a page fault.
-fn page_fault(outcome: &Outcome) -> Option<u64> {
-    match outcome.event {
-        Event::Exception { vector: 14, address, .. } => address,
-        _ => None,
-    }
-}
-
-/// Instructions that access memory in parts whose order no manual tells: which byte a page fault is for is not compared.
-/// POPA may have loaded some registers before.
-fn accesses_in_parts(mnemonic: Mnemonic) -> bool {
-    use Mnemonic as M;
-    matches!(
-        mnemonic,
-        M::Fldenv
-            | M::Fnstenv
-            | M::Frstor
-            | M::Fnsave
-            | M::Fxsave
-            | M::Fxsave64
-            | M::Fxrstor
-            | M::Fxrstor64
-            | M::Xsave
-            | M::Xsave64
-            | M::Xsavec
-            | M::Xsavec64
-            | M::Xsaveopt
-            | M::Xsaveopt64
-            | M::Xrstor
-            | M::Xrstor64
-            | M::Fld
-            | M::Fstp
-            | M::Fbld
-            | M::Fbstp
-            | M::Enter
-            | M::Pusha
-            | M::Pushad
-            | M::Popa
-            | M::Popad
-            | M::Cmpxchg16b
-            | M::Maskmovq
-            | M::Maskmovdqu
-    )
-}
-
-fn is_sha(mnemonic: Mnemonic) -> bool {
-    use Mnemonic::{Sha1msg1, Sha1msg2, Sha1nexte, Sha1rnds4, Sha256msg1, Sha256msg2, Sha256rnds2};
-    matches!(mnemonic, Sha1msg1 | Sha1msg2 | Sha1nexte | Sha1rnds4 | Sha256msg1 | Sha256msg2 | Sha256rnds2)
-}
-
-/// The first difference in memory.
-fn memory(case: &Case, want: &[u8], got: &[u8]) -> Option<String> {
+/// The first difference in memory, after an instruction that may have faulted.
+fn memory(case: &Case, faulted: bool, want: &[u8], got: &[u8]) -> Option<String> {
     if want[compared()] == got[compared()] {
         return None;
     }
     let area = match case.insn.mnemonic() {
-        Mnemonic::Push => case.state.gpr[4],
+        Mnemonic::Push | Mnemonic::Call => case.state.gpr[4],
         _ => address_of_memory(case),
-    };
-    // MXCSR_MASK is the processor's (SDM 1 11.6.6). A pushed selector leaves the upper half as it is or clears it
-    // (SDM 2B, PUSH).
-    let not_compared = match case.insn.mnemonic() {
-        Mnemonic::Push if case.insn.op0_register().is_segment_register() => -6..0,
-        Mnemonic::Fxsave | Mnemonic::Fxsave64 | Mnemonic::Xsave | Mnemonic::Xsave64 => 28..32,
-        Mnemonic::Xsavec | Mnemonic::Xsavec64 | Mnemonic::Xsaveopt | Mnemonic::Xsaveopt64 => 28..32,
-        // The pointers of the last x87 instruction are lost where the system lets another thread run before this one.
-        Mnemonic::Fnstenv | Mnemonic::Fnsave if case.state.x87.status & PENDING == 0 => {
-            let small = matches!(case.insn.code(), Code::Fnstenv_m14byte | Code::Fnsave_m94byte);
-            if small { 6..14 } else { 12..28 }
-        }
-        _ => 0..0,
     };
     let area = area.wrapping_sub(window::BASE);
     for at in compared() {
         let distance = (at as u64).wrapping_sub(area) as i64;
-        if want[at] != got[at] && !not_compared.contains(&distance) {
+        if want[at] != got[at] && !makers::is_byte_open(case, faulted, distance) {
             if undefined::result(case) && case.insn.op0_register() == Register::None {
                 return None;
             }
@@ -350,7 +211,7 @@ fn memory(case: &Case, want: &[u8], got: &[u8]) -> Option<String> {
 }
 
 /// Address of the memory operand.
-fn address_of_memory(case: &Case) -> u64 {
+pub(super) fn address_of_memory(case: &Case) -> u64 {
     let index = (0..case.insn.op_count()).find(|&i| case.insn.op_kind(i) == iced_x86::OpKind::Memory);
     let state = &case.state;
     let value = |register: Register, _: usize, _: usize| match register {

@@ -26,6 +26,11 @@ pub(super) fn is_allowed(draft: &Draft) -> bool {
     if insn.mnemonic() == Mnemonic::Arpl && insn.segment_prefix() == Register::CS {
         return false;
     }
+    // REP NOP is PAUSE; with REX.B it is an exchange of R8 for AMD, and PAUSE for Intel.
+    let is_rex_b = |&byte: &u8| byte & 0xf1 == 0x41;
+    if insn.mnemonic() == Mnemonic::Pause && draft.bytes.iter().any(is_rex_b) {
+        return false;
+    }
     // The mask of components is in EDX:EAX, which an address would replace.
     let by_mask = has_component_mask(insn.mnemonic());
     let registers = [insn.memory_base().full_register(), insn.memory_index().full_register()];

@@ -26,6 +26,12 @@ pub const GENERATIONS: usize = 8;
 /// Bits of a number that say where in its generation something is.
 const INDEX_BITS: u32 = 24;
 
+/// Units that a generation has room for from the start, without moving those that are there: what a short run translates. Room
+/// that is not used is never touched and costs nothing.
+const ROOM_UNITS: usize = 1 << 14;
+/// The same for sites and links, of each unit.
+const ROOM_PER_UNIT: usize = 8;
+
 /// No number.
 const NONE: u32 = u32::MAX;
 
@@ -205,6 +211,18 @@ struct Generation {
     bytes: usize,
 }
 
+impl Generation {
+    /// An empty one that is about to be filled.
+    fn with_room() -> Self {
+        Self {
+            units: Vec::with_capacity(ROOM_UNITS),
+            sites: Vec::with_capacity(ROOM_UNITS * ROOM_PER_UNIT),
+            links: Vec::with_capacity(ROOM_UNITS * ROOM_PER_UNIT),
+            ..Self::default()
+        }
+    }
+}
+
 /// Everything that was translated and not dropped.
 pub(super) struct Generations {
     pub memory: NativeCode,
@@ -237,13 +255,15 @@ impl Generations {
     /// When the host does not give memory that may be run.
     pub fn new(len_bytes: usize, float_environment: Option<Slot>) -> Result<Self, Errno> {
         let memory = NativeCode::new(len_bytes, GENERATIONS, float_environment)?;
+        let mut all: Vec<Generation> = (0..GENERATIONS).map(|_| Generation::default()).collect();
+        all[0] = Generation::with_room();
         Ok(Self {
             memory,
-            all: (0..GENERATIONS).map(|_| Generation::default()).collect(),
+            all,
             current: 0,
             limit_bytes: len_bytes / GENERATIONS,
             pages: HashMap::with_hasher(KeyHasher),
-            entries: HashMap::with_hasher(KeyHasher),
+            entries: HashMap::with_capacity_and_hasher(ROOM_UNITS, KeyHasher),
             crossing: HashMap::with_hasher(KeyHasher),
         })
     }
@@ -534,7 +554,7 @@ impl Generations {
                 }
             }
         }
-        self.all[current] = Generation::default();
+        self.all[current] = Generation::with_room();
         self.memory.begin(current);
         count > 0
     }
@@ -549,6 +569,7 @@ impl Generations {
     /// Drops everything.
     pub fn clear(&mut self) {
         self.all.fill_with(Generation::default);
+        self.all[0] = Generation::with_room();
         self.pages.clear();
         self.entries.clear();
         self.crossing.clear();

@@ -265,7 +265,7 @@ impl Generator {
             };
             let len = draft.insn.memory_size().size().max(1) as u64;
             let address = self.target(len);
-            let narrow = matches!(kind, MemorySegESI | MemoryESEDI | MemorySegEDI);
+            let narrow = has_address_of_32_bits(kind);
             let segment =
                 if register == Register::RSI || !matches!(kind, MemoryESDI | MemoryESEDI | MemoryESRDI) {
                     self.segment_base(draft, address)
@@ -415,6 +415,11 @@ pub(super) fn put(draft: &mut Draft, address: u64, bytes: Vec<u8>) {
     if COMPARED.contains(&offset) && end.is_some_and(|end| end <= COMPARED.end) {
         draft.patches.push((address, bytes));
     }
+}
+
+/// Whether an operand of a string instruction is at a 32-bit address.
+pub(super) fn has_address_of_32_bits(kind: OpKind) -> bool {
+    matches!(kind, OpKind::MemorySegESI | OpKind::MemoryESEDI | OpKind::MemorySegEDI)
 }
 
 /// Decodes at the address of the instruction under test.

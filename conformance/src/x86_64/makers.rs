@@ -5,9 +5,9 @@
 //! (`tune::is_allowed`).
 
 use super::compare::address_of_memory;
-use super::generate::Case;
+use super::generate::{Case, has_address_of_32_bits};
 use super::state::{Event, Outcome, X87};
-use super::window;
+use super::{approximate, tune, window};
 use c2w_decoders::x86_64::flags;
 use iced_x86::{Code, Mnemonic, OpKind};
 use std::ops::Range;
@@ -77,7 +77,7 @@ pub(super) fn forgive(case: &Case, want: &mut Outcome, got: &mut Outcome) {
     }
     forgive_upper_halves(case, want, got);
     forgive_x87_pointers(case, want, got);
-    if matches!(case.insn.mnemonic(), Mnemonic::Dpps | Mnemonic::Dppd) {
+    if case.insn.mnemonic() == Mnemonic::Dpps {
         forgive_nans(case, want, got);
     }
 }
@@ -154,20 +154,14 @@ fn forgive_what_faults_leave(case: &Case, want: &mut Outcome, got: &Outcome) {
 fn forgive_upper_halves(case: &Case, want: &mut Outcome, got: &mut Outcome) {
     const LOW: u64 = 0xffff_ffff;
     let insn = &case.insn;
-    let repeats = insn.is_string_instruction() && (insn.has_rep_prefix() || insn.has_repne_prefix());
+    let is_narrow = (0..insn.op_count()).any(|index| has_address_of_32_bits(insn.op_kind(index)));
     let none = case.state.gpr[1] & LOW == 0;
-    if repeats && has_address_of_32_bits(case) && (none || want.event != Event::Done) {
+    if tune::repeats(insn) && is_narrow && (none || want.event != Event::Done) {
         for register in [1, 6, 7] {
             want.state.gpr[register] &= LOW;
             got.state.gpr[register] &= LOW;
         }
     }
-}
-
-fn has_address_of_32_bits(case: &Case) -> bool {
-    use OpKind::{MemoryESEDI, MemorySegEDI, MemorySegESI};
-    (0..case.insn.op_count())
-        .any(|index| matches!(case.insn.op_kind(index), MemorySegESI | MemoryESEDI | MemorySegEDI))
 }
 
 /// Processors of AMD load and store the pointers of the last x87 instruction only while an exception is pending (APM 5,
@@ -185,20 +179,8 @@ fn forgive_x87_pointers(case: &Case, want: &mut Outcome, got: &Outcome) {
 /// Which of several NaNs a sum of products is (the order of the additions is not told).
 fn forgive_nans(case: &Case, want: &mut Outcome, got: &Outcome) {
     let number = case.insn.op0_register().number() & 15;
-    let singles = case.insn.mnemonic() == Mnemonic::Dpps;
-    for half in 0..2 {
-        let (to, from) = (&mut want.state.xmm[number][half], got.state.xmm[number][half]);
-        let lanes: &[(u64, u32)] =
-            if singles { &[(0xffff_ffff, 0), (0xffff_ffff, 32)] } else { &[(u64::MAX, 0)] };
-        for &(mask, shift) in lanes {
-            let is_nan = |value: u64| match singles {
-                true => f32::from_bits((value >> shift) as u32).is_nan(),
-                false => f64::from_bits(value).is_nan(),
-            };
-            if is_nan(*to) && is_nan(from) {
-                *to = *to & !(mask << shift) | from & mask << shift;
-            }
-        }
+    for (want, got) in want.state.xmm[number].iter_mut().zip(got.state.xmm[number]) {
+        approximate::forgive_singles(want, got, |want, got| want.is_nan() && got.is_nan());
     }
 }
 

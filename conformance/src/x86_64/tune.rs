@@ -4,7 +4,7 @@ use super::generate::{Draft, Generator, SEGMENTS, put};
 use super::values::{self, Content};
 use super::window;
 use c2w_decoders::x86_64::flags;
-use iced_x86::{FlowControl, Mnemonic, OpKind, Register};
+use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
 
 /// Whether an encoding can be compared: what the processors of different makers do differently is left out.
 pub(super) fn is_allowed(draft: &Draft) -> bool {
@@ -61,7 +61,7 @@ pub(super) fn tune(generator: &mut Generator, draft: &mut Draft) {
     let place = draft.places.first().copied();
     let gpr = &mut draft.state.gpr;
     let random = &mut generator.random;
-    if (insn.has_rep_prefix() || insn.has_repne_prefix()) && insn.is_string_instruction() {
+    if repeats(&insn) {
         gpr[1] = if random.below(16) == 0 { values::word(random) } else { random.below(20) };
         if matches!(insn.code().mnemonic(), Mnemonic::Insb | Mnemonic::Insw | Mnemonic::Insd)
             || matches!(insn.code().mnemonic(), Mnemonic::Outsb | Mnemonic::Outsw | Mnemonic::Outsd)
@@ -191,6 +191,11 @@ pub(super) fn tune(generator: &mut Generator, draft: &mut Draft) {
         }
         _ => {}
     }
+}
+
+/// Whether an instruction is a string instruction with REP or REPNE.
+pub(super) fn repeats(insn: &Instruction) -> bool {
+    (insn.has_rep_prefix() || insn.has_repne_prefix()) && insn.is_string_instruction()
 }
 
 /// XSAVE and its kin.

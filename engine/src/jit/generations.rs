@@ -554,8 +554,7 @@ impl Generations {
                 }
             }
         }
-        self.all[current] = Generation::with_room();
-        self.memory.begin(current);
+        self.begin(current);
         count > 0
     }
 
@@ -569,12 +568,17 @@ impl Generations {
     /// Drops everything.
     pub fn clear(&mut self) {
         self.all.fill_with(Generation::default);
-        self.all[0] = Generation::with_room();
         self.pages.clear();
         self.entries.clear();
         self.crossing.clear();
-        self.current = 0;
-        self.memory.begin(0);
+        self.begin(0);
+    }
+
+    /// Fills this one from now on, which is empty then.
+    fn begin(&mut self, generation: usize) {
+        self.current = generation;
+        self.all[generation] = Generation::with_room();
+        self.memory.begin(generation);
     }
 }
 

@@ -253,7 +253,8 @@ impl Prepared {
                 if std::thread::available_parallelism().is_ok_and(|count| count.get() > 1) {
                     machine.translate_on_thread();
                 }
-                machine.hesitate(HESITATION);
+                // What is noted is to tell what runs often from what does not.
+                machine.hesitate(if self.options.notes_hot { u64::MAX } else { HESITATION });
                 let cache = self.options.code_cache.open(std::any::type_name::<G>(), "native");
                 if self.options.notes_hot {
                     machine.note_hot();

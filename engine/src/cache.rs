@@ -27,7 +27,7 @@ const ROOM_BLOCKS: usize = 1 << 15;
 const MAX_INSN_BYTES: usize = 16;
 
 /// Number of a block; valid until the cache changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockId(pub(crate) u32);
 
 impl BlockId {
@@ -336,6 +336,15 @@ impl<I: Copy> BlockCache<I> {
         let id = *self.index.get(&key(of.gpa.page_start().offset(offset), of.mode))?;
         let block = &self.blocks[id as usize];
         (block.second.is_none() && block.first != NONE).then_some(BlockId(id))
+    }
+
+    /// The blocks of a page that have been decoded for a mode and lie in that page alone.
+    pub fn decoded_in(&self, page: Page, mode: Mode) -> impl Iterator<Item = BlockId> {
+        let ids = self.pages.get(&page).into_iter().flatten().map(|&id| BlockId(id));
+        ids.filter(move |&id| {
+            let block = self.block(id);
+            block.mode == mode && block.first != NONE && block.second.is_none() && self.is_live(id)
+        })
     }
 
     /// Number of instructions decoded so far.

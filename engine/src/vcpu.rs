@@ -5,7 +5,7 @@
 //! memory that its owner provides ([`VcpuBacking`]), so that it can stand in the linear memory of wasm code.
 
 use crate::emit::SLOTS;
-use crate::mem::tlb::{MAX_CONTEXTS, Tlb};
+use crate::mem::tlb::Tlb;
 use crate::mem::zeroed::Zeroed;
 use std::alloc::{Layout, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
@@ -19,28 +19,10 @@ pub const SPILLS: usize = 512;
 /// slots that no guest uses: with as many as there are such fields, from this one on.
 const QUIET_SLOT: usize = 28;
 
-/// Addresses that native code needs.
+/// What native code calls and needs for that.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Links {
-    /// What sites call.
-    pub call_out: u64,
-    /// What sites call where vector registers hold something.
-    pub call_out_vectors: u64,
-    /// What calls of helpers call.
-    pub helper: u64,
-    /// Where code jumps that leaves; a register says why.
-    pub leave: u64,
-    /// Where code jumps that goes on at an address in a register.
-    pub jump: u64,
-    /// Where ways out lead that have not been linked.
-    pub unlinked: u64,
-    /// Where ways out to other pages lead whose conditions do not hold.
-    pub far: u64,
-    /// What looks a load up at its page's other place in the TLB, for each context.
-    pub look_read: [u64; MAX_CONTEXTS],
-    /// The same for stores.
-    pub look_write: [u64; MAX_CONTEXTS],
     /// The function of the run loop that carries out sites.
     pub function: u64,
     /// The function of the run loop that runs helpers.

@@ -83,7 +83,8 @@ mod tests {
     #[test]
     fn what_was_learnt_is_read_back() {
         let blocks = vec![HotBlock { start: 16, heat: 70 }];
-        let region = HotRegion { page: Page(3), mode: Mode(1), context: 0, may_grow: true, blocks };
+        let region =
+            HotRegion { page: Page(3), mode: Mode(1), context: 0, may_grow: true, blocks, entries: 1 };
         let written = WorkingSet { written: vec![PageRun { first: 7, count: 2 }] };
         let learnt = Learnt { written, hot: hot::encode([&region].into_iter()) };
         let bytes = learnt.encode().unwrap();

@@ -22,6 +22,8 @@ use std::time::Duration;
 const SETTLE: Duration = Duration::from_millis(1200);
 /// What translating for the first run of the image on this host may take.
 const EFFORT: Duration = Duration::from_secs(2);
+/// The same for the next time that an image is packed: what only runs while a machine boots.
+const BOOT_EFFORT: Duration = Duration::from_millis(200);
 
 /// How a snapshot is made.
 #[derive(Clone, Debug, Default)]
@@ -65,7 +67,7 @@ pub fn append(writer: &mut ImageWriter, options: &SnapshotOptions) -> Result<()>
     take::settle(vm, console, SETTLE).context("cannot make the snapshot")?;
     let running = Running { process, mounted: Vec::new(), hostname };
     take::append(writer, vm, running)?;
-    jit::save_code(vm.computer_mut(), EFFORT);
+    jit::save_code(vm.computer_mut(), BOOT_EFFORT);
     drop(launched);
     let learnt = trial(&writer.preview()?, options).context("cannot resume the snapshot")?;
     take::append_learnt(writer, &learnt)

@@ -24,6 +24,7 @@ fn translate<G: Guest>(lowering: &mut Lowering, page: &[u8], region: &HotRegion)
         float_environment: G::FLOAT_ENVIRONMENT,
         transient: G::TRANSIENT_SLOTS,
         context: 0,
+        is_compact: false,
     };
     let lowered = lowering.lower(&region, request);
     assert!(lowered.entry < lowered.code.len() && lowered.start < lowered.code.len());
@@ -35,7 +36,7 @@ fuzz_target!(|data: &[u8]| {
     let mut page = [0; PAGE_BYTES];
     let len = code.len().min(PAGE_BYTES);
     page[..len].copy_from_slice(&code[..len]);
-    let mut lowering = Lowering::new();
+    let mut lowering = Lowering::new(None);
     for region in hot::decode(list).iter().take(MOST) {
         translate::<X86_64>(&mut lowering, &page, region);
         translate::<Riscv64>(&mut lowering, &page, region);

@@ -64,16 +64,16 @@ impl NativeCode {
 
     /// Adds code and gives the number of its first byte, or `None` if the part is full.
     pub fn add(&mut self, code: &[u8]) -> Option<usize> {
-        self.add_with(code, |_| ())
+        self.add_with(code, |_, _| ())
     }
 
-    /// Adds code that still has to be finished where it stands.
-    pub fn add_with(&mut self, code: &[u8], finish: impl FnOnce(&mut [u8])) -> Option<usize> {
+    /// Adds code that still has to be finished where it stands, by somebody who is told the number of its first byte.
+    pub fn add_with(&mut self, code: &[u8], finish: impl FnOnce(usize, &mut [u8])) -> Option<usize> {
         if !self.has_room(code.len()) {
             return None;
         }
         let at = self.free.start.next_multiple_of(ALIGNMENT);
-        self.memory.write(at, code, finish);
+        self.memory.write(at, code, |code| finish(at, code));
         self.free.start = at + code.len();
         Some(at)
     }
@@ -108,17 +108,8 @@ impl NativeCode {
     }
 
     /// What the code of this memory finds in its vCPU.
-    pub fn links(&self, call_out: CallOut, helper: CallHelper, argument: *mut u8) -> Links {
+    pub fn links(call_out: CallOut, helper: CallHelper, argument: *mut u8) -> Links {
         Links {
-            call_out: self.address(self.stubs.call_out),
-            call_out_vectors: self.address(self.stubs.call_out_vectors),
-            helper: self.address(self.stubs.helper),
-            leave: self.address(self.stubs.leave),
-            jump: self.address(self.stubs.jump),
-            unlinked: self.address(self.stubs.unlinked),
-            far: self.address(self.stubs.far),
-            look_read: self.stubs.look_read.map(|at| self.address(at)),
-            look_write: self.stubs.look_write.map(|at| self.address(at)),
             function: call_out as usize as u64,
             helper_function: helper as usize as u64,
             argument: argument as u64,
@@ -135,7 +126,7 @@ impl NativeCode {
         type Enter = unsafe extern "sysv64" fn(NonNull<Vcpu>, *const u8);
         // SAFETY: the stub is a function of this type (`stubs::Stubs::enter`); the rest is the caller's promise.
         unsafe {
-            let enter: Enter = std::mem::transmute(self.memory.code(self.stubs.enter).as_ptr());
+            let enter: Enter = std::mem::transmute(self.memory.code(self.stubs.enter.0 as usize).as_ptr());
             enter(vcpu, self.memory.code(at).as_ptr());
         }
     }

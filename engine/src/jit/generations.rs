@@ -6,15 +6,14 @@
 //!
 //! The limit is for code and for what describes it, which takes as much again.
 
-use super::Origin;
-use super::code_cache::KeptSites;
-use super::code_cache::record::First;
+use super::code_cache::{Found, KeptSites};
+use super::{Origin, TranslatorStatistics};
 use crate::addr::{Gva, PAGE_SHIFT, Page};
 use crate::cache::{BlockCache, BlockId, Renumbered};
 use crate::emit::Slot;
 use crate::host::native::NativeCode;
 use crate::keys::KeyHasher;
-use crate::lower::x64::{Home, Link, Site, Translated, VectorHome, far_conditions, number};
+use crate::lower::x64::{Home, Link, LoweredJump, Site, Translated, VectorHome, far_conditions, settle};
 use crate::mem::tlb::MAX_CONTEXTS;
 use rustix::io::Errno;
 use std::cell::OnceCell;
@@ -35,15 +34,16 @@ const ROOM_PER_UNIT: usize = 8;
 /// No number.
 const NONE: u32 = u32::MAX;
 
-/// Code of one region. Places of code are numbers of bytes of [`Generations::memory`]; what would be a list of its own is a part of
-/// one of the generation's.
+/// Where code of a region is entered. Places of code are numbers of bytes of [`Generations::memory`]; what would be a list of its
+/// own is a part of one of the generation's. Of several of one region, the first has the sites and ways out of all.
 pub(super) struct Unit {
     /// Where other code enters it.
     entry: u32,
     /// Where the run loop enters it.
     start: u32,
-    /// The first block.
-    pub first: First,
+    /// Guest instructions of the block that it begins with, and bytes of their code.
+    pub insns: u16,
+    pub len_bytes: u16,
     homes: Part,
     vector_homes: Part,
     links: Part,
@@ -62,6 +62,11 @@ pub(super) struct Unit {
 }
 
 impl Unit {
+    /// Where in its page the block is that it begins with.
+    pub fn place(&self) -> u64 {
+        self.place.into()
+    }
+
     /// Where other code enters it.
     pub fn entry(&self) -> usize {
         self.entry as usize
@@ -143,6 +148,9 @@ pub(super) enum Sites {
 }
 
 impl Sites {
+    /// No sites.
+    const NONE: Self = Self::Lowered(Vec::new());
+
     /// So many from the code cache.
     pub fn kept(kept: KeptSites, count: usize) -> Self {
         Self::Kept { kept, count, needed: OnceCell::new() }
@@ -180,12 +188,19 @@ pub(super) struct Addition<'a, T> {
     pub sites: Sites,
     /// What it was made from.
     pub origin: Origin,
-    /// The first block, where that is in its page, and what it is called.
-    pub first: First,
+    /// Where in its page a block is that it is entered at and wanted for, and what that is called.
     pub place: u64,
     pub block: BlockId,
     /// Whether it may be made anew over more blocks.
     pub may_grow: bool,
+}
+
+/// Numbers of units that were added together.
+pub(super) struct Added {
+    /// The one that was wanted.
+    pub wanted: u32,
+    /// All of them.
+    pub units: Range<u32>,
 }
 
 /// What a unit takes.
@@ -334,9 +349,10 @@ impl Generations {
             && self.memory.has_room(code)
     }
 
-    /// Adds a unit and gives its number.
-    pub fn add(&mut self, addition: Addition<'_, impl Translated>) -> Result<u32, Full> {
-        let Addition { made, sites, origin, first, place, block, may_grow } = addition;
+    /// Adds a unit for each place where this is entered, as far as there is none for it, and for the one that it is wanted for;
+    /// gives their numbers.
+    pub fn add(&mut self, addition: Addition<'_, impl Translated>) -> Result<Added, Full> {
+        let Addition { made, sites, origin, place, block, may_grow } = addition;
         let size = Size::of(made, sites.len(), sites.described());
         if !self.has_room(size) {
             return Err(Full);
@@ -344,49 +360,107 @@ impl Generations {
         let Self { memory, all, current, .. } = self;
         let generation = &mut all[*current];
         let numbered = |len: usize| Self::number(*current, len);
-        let [unit, first_site, first_link] =
+        let [first_unit, first_site, first_link] =
             [generation.units.len(), generation.sites.len(), generation.links.len()].map(numbered);
-        let finish =
-            |code: &mut [u8]| number(code, made.site_numbers(), made.links(), first_site, first_link);
+        let finish = |at, code: &mut [u8]| settle(code, made, at, first_site, first_link);
         let at = memory.add_with(made.code(), finish).ok_or(Full)?;
         generation.bytes += size.code + size.tables;
-        generation.units.push(Unit {
-            entry: (at + made.entry()) as u32,
-            start: (at + made.start()) as u32,
-            first,
-            homes: Part::behind(&generation.homes, made.homes().len()),
-            vector_homes: Part::behind(&generation.vector_homes, made.vector_homes().len()),
-            links: Part::behind(&generation.links, size.links),
-            first_site,
-            sites,
-            origin,
-            block,
-            place: place as u16,
-            incoming: NONE,
-            may_grow,
-            live: true,
-        });
+        let homes = Part::behind(&generation.homes, made.homes().len());
+        let vector_homes = Part::behind(&generation.vector_homes, made.vector_homes().len());
+        let mut links = Part::behind(&generation.links, size.links);
+        let mut sites = Some(sites);
+        for point in made.entries() {
+            generation.units.push(Unit {
+                entry: at as u32 + point.entry,
+                start: at as u32 + point.start,
+                insns: point.insns,
+                len_bytes: point.len_bytes,
+                homes,
+                vector_homes,
+                links: std::mem::take(&mut links),
+                first_site,
+                sites: sites.take().unwrap_or(Sites::NONE),
+                origin,
+                block: if u64::from(point.place) == place { block } else { BlockId::NONE },
+                place: point.place,
+                incoming: NONE,
+                may_grow,
+                live: true,
+            });
+        }
         generation.homes.extend(made.homes());
         generation.vector_homes.extend(made.vector_homes());
-        generation.links.extend(made.links().map(|link| LinkState::new(link, at, unit)));
-        generation.sites.resize(generation.sites.len() + size.sites, unit);
+        generation.links.extend(made.links().map(|link| LinkState::new(link, at, first_unit)));
+        generation.sites.resize(generation.sites.len() + size.sites, first_unit);
+        let units = first_unit..first_unit + made.entries().len() as u32;
         for page in origin.pages() {
-            self.pages.entry(page).or_default().push(unit);
+            self.pages.entry(page).or_default().extend(units.clone());
         }
-        match origin.second {
-            None => {
-                let contexts = self.entries.entry(key(&origin, place)).or_insert([NONE; MAX_CONTEXTS]);
-                contexts[origin.context] = unit;
+        let mut wanted = first_unit;
+        for (unit, point) in units.clone().zip(made.entries()) {
+            let is_wanted = u64::from(point.place) == place;
+            if is_wanted {
+                wanted = unit;
             }
-            Some(_) => {
-                self.crossing.insert((origin, place), unit);
-            }
+            self.enter(origin, point.place.into(), unit, is_wanted);
         }
-        Ok(unit)
+        Ok(Added { wanted, units })
+    }
+
+    /// Lets a unit be found, even if there is another one if so.
+    fn enter(&mut self, origin: Origin, place: u64, unit: u32, replaces: bool) {
+        if origin.second.is_some() {
+            self.crossing.insert((origin, place), unit);
+            return;
+        }
+        let contexts = self.entries.entry(key(&origin, place)).or_insert([NONE; MAX_CONTEXTS]);
+        if replaces || contexts[origin.context] == NONE {
+            contexts[origin.context] = unit;
+        }
+    }
+
+    /// Adds what was found in the code cache of code that is entered in these pages; nothing if there is no room: it is translated
+    /// when it is hot, which makes some.
+    pub fn add_found(
+        &mut self,
+        found: Found<'_>,
+        origin: Origin,
+        place: u64,
+        block: BlockId,
+        statistics: &mut TranslatorStatistics,
+    ) -> Option<Added> {
+        let Found { source, made, sites, is_fresh } = found;
+        // What its checksum says was written by this build is sound.
+        if !made.is_sound() || usize::from(source.entry.context) >= MAX_CONTEXTS {
+            return None;
+        }
+        let addition = Addition {
+            sites: Sites::kept(sites, made.site_count as usize),
+            origin,
+            place,
+            block,
+            may_grow: made.may_grow,
+            made: &made,
+        };
+        let added = self.add(addition).ok()?;
+        if is_fresh {
+            statistics.ahead_used += 1;
+        } else {
+            statistics.recalled += 1;
+            statistics.recalled_insns += u64::from(made.insns);
+        }
+        Some(added)
     }
 
     /// The live unit that was made from this; it belongs to this block from now on.
     pub fn adopt(&mut self, origin: Origin, place: u64, block: BlockId) -> Option<u32> {
+        let number = self.find(origin, place)?;
+        self.unit_mut(number).block = block;
+        Some(number)
+    }
+
+    /// The live unit that was made from this.
+    pub fn find(&self, origin: Origin, place: u64) -> Option<u32> {
         // Asked of every new block, of which nearly none has one: there are fewer pages than entries.
         if !self.pages.contains_key(&origin.page) {
             return None;
@@ -395,11 +469,7 @@ impl Generations {
             None => self.entries.get(&key(&origin, place))?[origin.context],
             Some(_) => *self.crossing.get(&(origin, place))?,
         };
-        if number == NONE {
-            return None;
-        }
-        self.unit_mut(number).block = block;
-        Some(number)
+        (number != NONE).then_some(number)
     }
 
     /// Forgets where a unit that is no longer live can be found.
@@ -422,10 +492,10 @@ impl Generations {
     }
 
     /// Adds code that belongs to a link and leads on from it.
-    pub fn add_way(&mut self, link: u32, code: &[u8]) {
-        let generation = &mut self.all[self.current];
+    pub fn add_way(&mut self, link: u32, lowered: &LoweredJump) {
+        let (code, generation) = (&lowered.code, &mut self.all[self.current]);
         if generation.bytes + code.len() <= self.limit_bytes
-            && let Some(at) = self.memory.add(code)
+            && let Some(at) = self.memory.add_with(code, |at, code| lowered.settle(code, at))
         {
             generation.bytes += code.len();
             self.memory.patch(self.link(link).jump as usize, at);
@@ -519,7 +589,7 @@ impl Generations {
             let unit = self.unit_mut(number);
             if std::mem::replace(&mut unit.live, false) {
                 // It is not run again: only its place stays.
-                unit.sites = Sites::Lowered(Vec::new());
+                unit.sites = Sites::NONE;
                 let (origin, place) = (unit.origin, unit.place.into());
                 self.forget_entry(&origin, place, number);
                 self.isolate(number);
@@ -587,7 +657,7 @@ impl Size {
     pub fn of(made: &impl Translated, sites: usize, described: &[Site]) -> Self {
         let (code, links) = (made.code().len(), made.link_count());
         let pending: usize = described.iter().map(|site| size_of_val(site.pending.as_slice())).sum();
-        let tables = size_of::<Unit>()
+        let tables = size_of::<Unit>() * made.entries().len()
             + size_of::<Home>() * made.homes().len()
             + size_of::<VectorHome>() * made.vector_homes().len()
             + size_of::<LinkState>() * links

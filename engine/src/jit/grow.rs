@@ -2,6 +2,8 @@
 //!
 //! First its code is gathered from the block cache, then a region is recorded from that, which may be done on another thread.
 
+pub mod pieces;
+
 use super::hot::{HotBlock, HotRegion};
 use crate::addr::Gva;
 use crate::cache::{BlockCache, BlockId, decode_run};
@@ -74,8 +76,8 @@ pub struct Code<I> {
     parts: Vec<Part>,
     /// Where in the page each of them starts.
     starts: Vec<i64>,
-    /// Numbers of those that indirect jumps may lead to.
-    jumped: Vec<usize>,
+    /// Numbers of those that may be come to otherwise than by static ways, besides the first one.
+    entered: Vec<usize>,
 }
 
 /// A block of it.
@@ -104,11 +106,12 @@ impl<I: Copy> Code<I> {
     /// What a region that was hot in another run is made from where this is its page; `None` if nothing can be made of it.
     pub fn of_page<G: Guest<Insn = I>>(page: &[u8], region: &HotRegion) -> Option<Self> {
         let mut code = Self::new();
-        for &HotBlock { start, heat } in &region.blocks {
+        for (number, &HotBlock { start, heat }) in region.blocks.iter().enumerate() {
             let first = code.insns.len();
             let bytes = page.get(usize::from(start)..)?;
             let len_bytes = decode_run::<G>(bytes, region.mode, &mut code.insns, &mut code.offsets);
-            if len_bytes == 0 || code.insns.len() > MAX_INSNS || code.part_at(start.into()).is_some() {
+            if len_bytes == 0 || code.insns.len() > pieces::MAX_INSNS || code.part_at(start.into()).is_some()
+            {
                 code.insns.truncate(first);
                 code.offsets.truncate(first);
                 // Without its entry it is none.
@@ -116,6 +119,9 @@ impl<I: Copy> Code<I> {
                     return None;
                 }
                 continue;
+            }
+            if (1..usize::from(region.entries)).contains(&number) {
+                code.entered.push(code.parts.len());
             }
             code.add_part::<G>(first, start.into(), len_bytes as u16, heat);
         }
@@ -128,7 +134,7 @@ impl<I: Copy> Code<I> {
             offsets: Vec::new(),
             parts: Vec::new(),
             starts: Vec::new(),
-            jumped: Vec::new(),
+            entered: Vec::new(),
         }
     }
 
@@ -160,10 +166,12 @@ impl<I: Copy> Code<I> {
         self.starts.iter().map(|&start| start as u64)
     }
 
-    /// What it takes to make the same region in another run.
-    pub fn blocks(&self) -> Vec<HotBlock> {
-        let block = |(&start, part): (&i64, &Part)| HotBlock { start: start as u16, heat: part.heat };
-        self.starts.iter().zip(&self.parts).map(block).collect()
+    /// What it takes to make the same region in another run: its blocks, those first where it is entered, and how many these are.
+    pub fn blocks(&self) -> (Vec<HotBlock>, u16) {
+        let mut order: Vec<usize> = (0..self.parts.len()).collect();
+        order.sort_by_key(|&part| part != 0 && !self.entered.contains(&part));
+        let block = |part: usize| HotBlock { start: self.starts[part] as u16, heat: self.parts[part].heat };
+        (order.into_iter().map(block).collect(), 1 + self.entered.len() as u16)
     }
 
     /// The part that starts at a place.
@@ -176,11 +184,20 @@ impl<I: Copy> Code<I> {
         self.region_over_jumps::<G>().0
     }
 
+    /// The same, and the numbers of all blocks where it is entered.
+    pub fn region_and_entries<G: Guest<Insn = I>>(&self) -> (Region, Vec<usize>) {
+        let (region, mut entries) = self.region_over_jumps::<G>();
+        entries.extend(region.blocks.iter().position(|block| block.start == self.starts[0]));
+        entries.sort_unstable();
+        entries.dedup();
+        (region, entries)
+    }
+
     /// The same, and the numbers of blocks that indirect jumps may lead to.
     fn region_over_jumps<G: Guest<Insn = I>>(&self) -> (Region, Vec<usize>) {
         let mut growth = Growth::<G>::new(self);
         growth.go();
-        for &part in &self.jumped {
+        for &part in &self.entered {
             // Nothing is known where they lead.
             growth.reach(self.starts[part], &Known::new());
             growth.go();
@@ -276,10 +293,10 @@ impl<'a, I: Copy> Gathering<'a, I> {
             self.add::<G>(id);
         }
         if let Some(part) = self.code.part_at(to)
-            && self.code.jumped.len() < MAX_JUMPED
-            && !self.code.jumped.contains(&part)
+            && self.code.entered.len() < MAX_JUMPED
+            && !self.code.entered.contains(&part)
         {
-            self.code.jumped.push(part);
+            self.code.entered.push(part);
         }
     }
 }
@@ -326,9 +343,9 @@ impl<'a, G: Guest> Growth<'a, G> {
         }
     }
 
-    /// Numbers of the blocks that indirect jumps may lead to.
-    fn jumped(&self) -> impl Iterator<Item = usize> {
-        self.code.jumped.iter().filter_map(|&part| self.numbers[part])
+    /// Numbers of the blocks that may be come to otherwise than by static ways.
+    fn entered(&self) -> impl Iterator<Item = usize> {
+        self.code.entered.iter().filter_map(|&part| self.numbers[part])
     }
 
     /// Number of the block that starts at a place.
@@ -422,28 +439,32 @@ impl<'a, G: Guest> Growth<'a, G> {
             block
         });
         let region = Region { blocks: blocks.collect() };
-        let mut jumped: Vec<usize> = self.jumped().map(|number| places[number]).collect();
-        jumped.sort_unstable();
-        (region, jumped)
+        let mut entered: Vec<usize> = self.entered().map(|number| places[number]).collect();
+        entered.sort_unstable();
+        (region, entered)
     }
 
     fn reverse_postorder(&self) -> Vec<usize> {
         let mut seen = vec![false; self.blocks.len()];
         let mut order = Vec::with_capacity(self.blocks.len());
-        // Each with the ways that are still to be gone; the likelier one is gone last, to come next in the order.
-        let mut stack = vec![(0, self.successors(0))];
-        seen[0] = true;
-        while let Some((number, ways)) = stack.last_mut() {
-            match ways.pop() {
-                Some(to) if !seen[to] => {
-                    seen[to] = true;
-                    let ways = self.successors(to);
-                    stack.push((to, ways));
-                }
-                Some(_) => {}
-                None => {
-                    order.push(*number);
-                    stack.pop();
+        for root in std::iter::once(0).chain(self.entered()) {
+            if std::mem::replace(&mut seen[root], true) {
+                continue;
+            }
+            // Each with the ways that are still to be gone; the likelier one is gone last, to come next in the order.
+            let mut stack = vec![(root, self.successors(root))];
+            while let Some((number, ways)) = stack.last_mut() {
+                match ways.pop() {
+                    Some(to) if !seen[to] => {
+                        seen[to] = true;
+                        let ways = self.successors(to);
+                        stack.push((to, ways));
+                    }
+                    Some(_) => {}
+                    None => {
+                        order.push(*number);
+                        stack.pop();
+                    }
                 }
             }
         }
@@ -462,7 +483,7 @@ impl<'a, G: Guest> Growth<'a, G> {
             }
         });
         if self.blocks[number].block.ways == Ways::Indirect {
-            to.extend(self.jumped());
+            to.extend(self.entered());
         }
         to.sort_by_key(|&number| std::cmp::Reverse(self.blocks[number].block.weight));
         to

@@ -5,7 +5,7 @@
 //! and what is made of it is run only where these very bytes are found. So a list may come from anywhere, an image
 //! included: a wrong one only costs the time of translating what nobody runs.
 
-use super::grow::MAX_BLOCKS;
+use super::grow::pieces::MAX_BLOCKS;
 use crate::addr::{PAGE_BYTES, Page};
 use crate::guest::Mode;
 use crate::mem::tlb::MAX_CONTEXTS;
@@ -25,8 +25,10 @@ pub struct HotRegion {
     pub context: u8,
     /// It may be made anew over more blocks.
     pub may_grow: bool,
-    /// Its blocks, the entry first.
+    /// Its blocks, those first where it is entered.
     pub blocks: Vec<HotBlock>,
+    /// How many these are.
+    pub entries: u16,
 }
 
 /// A block of it.
@@ -47,6 +49,7 @@ impl HotRegion {
         let is_inside = |block: &HotBlock| u64::from(block.start) < PAGE_BYTES;
         usize::from(self.context) < MAX_CONTEXTS
             && (1..=MAX_BLOCKS).contains(&self.blocks.len())
+            && (1..=self.blocks.len()).contains(&self.entries.into())
             && self.blocks.iter().all(is_inside)
     }
 }
@@ -83,6 +86,7 @@ mod tests {
             mode: Mode(mode),
             context,
             may_grow,
+            entries: blocks.len().div_ceil(2) as u16,
             blocks,
         });
         vec(region, 0..9)

@@ -105,7 +105,8 @@ fn warm_blocks<G: Guest>(
         block.heat() >= least_heat && block.translated(block.context()).is_none() && cache.is_live(*id)
     };
     let mut warm: Vec<BlockId> = cache.ids().filter(|_| !has_written).filter(is_warm).collect();
-    if (warm.len() as u64 + statistics.regions) * LITTLE < statistics.recalled {
+    let warm_insns: u64 = warm.iter().map(|&id| cache.block(id).count() as u64).sum();
+    if (warm_insns + statistics.insns) * LITTLE < statistics.recalled_insns {
         return None;
     }
     warm.sort_by_key(|&id| Reverse(cache.block(id).heat()));

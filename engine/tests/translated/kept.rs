@@ -71,6 +71,44 @@ fn what_was_translated_need_not_be_decoded_or_translated_again() {
 }
 
 #[test]
+fn code_that_was_not_hot_is_kept_in_pieces_that_are_entered_where_it_was_come_to() {
+    // A call, what it comes back to, and what is called: nothing but jumps leads from one to the other.
+    let code = [
+        insn(Op::Addi, 3, 0, 2),
+        insn(Op::JumpTo, 6, 0, 0),
+        insn(Op::Store, 3, 2, 8),
+        insn(Op::Break, 0, 0, 0),
+        insn(Op::Addi, 3, 3, 5),
+        insn(Op::JumpTo, 7, 0, 0),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    let calls = |m: &mut Machine<Toy>| {
+        (m.cpu.slots[6], m.cpu.slots[7]) = (RAM + 16, RAM + 8);
+        run(m, RAM, 0)
+    };
+    let mut first = machine(&code);
+    assert!(first.translate(u32::MAX), "this host runs generated code");
+    let cache = CodeCache::open(directory.path(), b"a", CODE_CACHE_BYTES).unwrap();
+    assert!(first.keep_code(cache));
+    assert_eq!((calls(&mut first), statistics(&first).regions), (7, 0));
+    first.save_code(EFFORT).unwrap();
+    // All of it, and what the trap leads to.
+    assert!((1..=2).contains(&statistics(&first).regions), "{:?}", statistics(&first));
+    let mut second = keeping(directory.path(), "a", &code);
+    assert_eq!(calls(&mut second), 7);
+    let TranslatorStatistics { recalled, recalled_insns, jump_misses, .. } = statistics(&second);
+    assert!(
+        (1..=2).contains(&recalled) && recalled_insns >= 6 && jump_misses == 0,
+        "{:?}",
+        statistics(&second)
+    );
+    assert!(second.statistics().decoded <= 2, "{:?}", second.statistics());
+    // It is left where it is overwritten, whichever way it was come to.
+    second.cpu.ram.write(Gpa(RAM + 16 + 3), &[6]).unwrap();
+    assert_eq!(calls(&mut second), 8);
+}
+
+#[test]
 fn it_runs_at_any_address_but_at_no_other_place_of_a_page() {
     let directory = kept();
     let mut moved = keeping(directory.path(), "a", &[]);

@@ -79,7 +79,7 @@ impl CompiledCache {
     pub(in crate::jit) fn find(&self, ram: &Ram, origin: &Origin, place: u64) -> Option<Found> {
         let decode = |record, entry, page: &[u8], second: Option<&[u8]>| {
             let (source, made) = postcard::take_from_bytes::<Source<'_>>(record).ok()?;
-            if !source.is_in(entry, page, second) {
+            if source.entry != entry || !source.is_in(page, second) {
                 return None;
             }
             Some((source, postcard::from_bytes::<Made>(made).ok()?))
@@ -138,10 +138,10 @@ impl CompiledCache {
         let name = XxHash3_128::oneshot(code);
         let links = regions.iter().map(|begun| begun.links.clone()).collect();
         let module = postcard::to_stdvec(&Module { name, links, code });
-        recorder.add(key(name), &module.expect(ENCODES));
+        recorder.add(vec![key(name)], &module.expect(ENCODES));
         for (number, Begun { key, source, first, insns, may_grow, .. }) in (0..).zip(regions) {
             let made = Made { first, insns, may_grow, module: name, number };
-            recorder.add(key, &postcard::to_extend(&made, source).expect(ENCODES));
+            recorder.add(vec![key], &postcard::to_extend(&made, source).expect(ENCODES));
         }
     }
 

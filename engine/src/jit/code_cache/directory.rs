@@ -48,12 +48,12 @@ pub struct Unfinished {
 }
 
 impl Unfinished {
-    /// Adds a record, with its key.
+    /// Adds a record, with its keys.
     ///
     /// # Errors
     /// The host's.
-    pub fn add(&mut self, key: u64, record: &[u8]) -> io::Result<()> {
-        self.writer.add(key, record)
+    pub fn add(&mut self, keys: Vec<u64>, record: &[u8]) -> io::Result<()> {
+        self.writer.add(keys, record)
     }
 }
 
@@ -165,8 +165,8 @@ impl Directory {
         // Who does not get it leaves the joining to somebody else.
         let locked = lock.try_lock().is_ok();
         let joined = if locked { self.join(writer.len_bytes()) } else { Vec::new() };
-        for (key, record) in joined.iter().flat_map(|(_, segment)| segment.records()) {
-            writer.add_old(key, record)?;
+        for (keys, record) in joined.iter().flat_map(|(_, segment)| segment.records()) {
+            writer.add_old(keys, record)?;
         }
         let (to, digest) = writer.finish()?;
         let file = to.into_inner().map_err(io::IntoInnerError::into_error)?;
@@ -286,7 +286,7 @@ mod tests {
     fn add(directory: &Directory, numbers: std::ops::Range<u64>) {
         let mut unfinished = directory.begin().unwrap();
         for number in numbers {
-            unfinished.add(number, &[number as u8; 100]).unwrap();
+            unfinished.add(vec![number], &[number as u8; 100]).unwrap();
         }
         directory.finish(unfinished).unwrap();
     }
@@ -315,7 +315,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let directory = open(root.path());
         let mut unfinished = directory.begin().unwrap();
-        unfinished.add(1, &[1; 100]).unwrap();
+        unfinished.add(vec![1], &[1; 100]).unwrap();
         drop(unfinished);
         // The same where files need names.
         let path = directory.unfinished();

@@ -16,10 +16,13 @@ pub struct Fresh {
 
 impl Fresh {
     /// Takes in a record, if there is room.
-    pub fn add(&mut self, key: u64, record: Vec<u8>) {
+    pub fn add(&mut self, keys: &[u64], record: Vec<u8>) {
         if self.bytes < MOST_BYTES {
             self.bytes += record.len();
-            self.records.entry(key).or_default().push(Arc::new(record));
+            let record = Arc::new(record);
+            for &key in keys {
+                self.records.entry(key).or_default().push(record.clone());
+            }
         }
     }
 

@@ -90,6 +90,14 @@ impl KeptSites {
     }
 }
 
+impl<'a> Found<'a> {
+    fn new(holder: Holder, source: Source<'a>, made: Made<'a>) -> Option<Self> {
+        let range = holder.range(made.sites())?;
+        let is_fresh = matches!(holder, Holder::Fresh(_));
+        Some(Self { source, made, sites: KeptSites { holder, range }, is_fresh })
+    }
+}
+
 impl Segments {
     /// Whether something was made of the code that is entered so in a page with these contents.
     pub fn have(&self, entry: Entry, page: &[u8]) -> bool {
@@ -134,12 +142,10 @@ impl CodeCache {
         Segments(self.segments.clone())
     }
 
-    /// What was made of the code that a vCPU enters in these pages.
+    /// What was made last of the code that a vCPU enters in these pages.
     pub fn find(&self, ram: &Ram, entry: Entry, page: Page, second: Option<Page>) -> Option<Found<'_>> {
         let (holder, (source, made)) = self.find_by(ram, entry, page, second, record::decode)?;
-        let range = holder.range(made.sites())?;
-        let is_fresh = matches!(holder, Holder::Fresh(_));
-        Some(Found { source, made, sites: KeptSites { holder, range }, is_fresh })
+        Found::new(holder, source, made)
     }
 
     /// The first record for these pages that a function takes apart, and what it is part of.
@@ -163,9 +169,9 @@ impl CodeCache {
         })
     }
 
-    /// Takes in a record, with its key, that is of use in this run, too.
-    pub fn add_fresh(&mut self, key: u64, record: Vec<u8>) {
-        self.fresh.add(key, record);
+    /// Takes in a record, with its own keys, that is of use in this run, too.
+    pub fn add_fresh(&mut self, keys: &[u64], record: Vec<u8>) {
+        self.fresh.add(keys, record);
     }
 
     /// Whether an earlier run made this mark ([`Recorder::mark`]).

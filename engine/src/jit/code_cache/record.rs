@@ -4,12 +4,13 @@
 //! code stand at the same place of a page: all of them are compared, so no two guests can come to each other's code by a
 //! collision. Numbers of sites and links in the code are counted from 0; who loads it adds where its own begin.
 
+use crate::addr::PAGE_BYTES;
 use crate::emit::Slot;
 use crate::guest::Mode;
 use crate::ir::region::Region;
 use crate::jit::Origin;
 use crate::lower::x64::asm::{Reg, Xmm};
-use crate::lower::x64::{Home, LINK_BYTES, Link, Lowered, Site, Translated, VectorHome};
+use crate::lower::x64::{EntryPoint, Home, LINK_BYTES, Link, Lowered, Site, Translated, VectorHome};
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
@@ -58,7 +59,7 @@ pub struct Range {
 /// The guest code that a region was made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source<'a> {
-    /// How it is entered.
+    /// How it is entered, at its first block.
     pub entry: Entry,
     /// Where in its page it is, in ascending order.
     pub ranges: Vec<Range>,
@@ -86,8 +87,8 @@ impl<'a> Source<'a> {
     }
 
     /// Whether it is what stands in these pages.
-    pub fn is_in(&self, entry: Entry, page: &[u8], second: Option<&[u8]>) -> bool {
-        if self.entry != entry || (self.tail != 0) != second.is_some() {
+    pub fn is_in(&self, page: &[u8], second: Option<&[u8]>) -> bool {
+        if (self.tail != 0) != second.is_some() {
             return false;
         }
         let mut rest = self.bytes;
@@ -127,22 +128,20 @@ impl First {
 /// What was made of it. Lists are kept as bytes, so that nothing is taken apart that is not needed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Made<'a> {
-    /// The first block.
-    pub first: First,
     /// Guest instructions of all blocks.
     pub insns: u32,
     /// It may be made anew over more blocks.
     pub may_grow: bool,
     /// The code.
     pub code: &'a [u8],
-    /// Where other code enters it.
-    pub entry: u32,
-    /// Where the run loop enters it.
-    pub start: u32,
+    /// Where it is entered, besides by [`Source::entry`] otherwise in the same way.
+    entries: Vec<EntryPoint>,
     /// How many sites there are.
     pub site_count: u32,
     /// Where in the code their numbers stand: four bytes each.
     site_numbers: &'a [u8],
+    /// Where in the code displacements of jumps and calls to stubs stand: four bytes each.
+    stub_jumps: &'a [u8],
     /// [`Site`]s, encoded by [`encode_sites`].
     sites: &'a [u8],
     /// Ways out: where the jump is, where it leads while it is not linked, where it leads in the guest, and where its
@@ -168,10 +167,13 @@ impl<'a> Made<'a> {
                 && link.far.is_none_or(|conditions| inside(conditions, Link::FAR_BYTES))
         };
         let len = self.code.len() as u32;
-        self.site_numbers().all(|at| inside(at as usize, 4))
+        let is_entry = |point: &EntryPoint| {
+            point.entry < len && point.start < len && u64::from(point.place) < PAGE_BYTES
+        };
+        self.site_numbers().chain(self.stub_jumps()).all(|at| inside(at as usize, 4))
             && self.links().all(is_inside)
-            && self.entry < len
-            && self.start < len
+            && !self.entries.is_empty()
+            && self.entries.iter().all(is_entry)
     }
 
     /// What calls out, encoded: [`decode_site`] takes it apart.
@@ -185,16 +187,16 @@ impl Translated for Made<'_> {
         self.code
     }
 
-    fn entry(&self) -> usize {
-        self.entry as usize
-    }
-
-    fn start(&self) -> usize {
-        self.start as usize
+    fn entries(&self) -> &[EntryPoint] {
+        &self.entries
     }
 
     fn site_numbers(&self) -> impl Iterator<Item = u32> {
         self.site_numbers.chunks_exact(4).map(word)
+    }
+
+    fn stub_jumps(&self) -> impl Iterator<Item = u32> {
+        self.stub_jumps.chunks_exact(4).map(word)
     }
 
     fn links(&self) -> impl Iterator<Item = Link> {
@@ -263,7 +265,7 @@ fn ranges_of(region: &Region, page_bytes: usize) -> (Vec<Range>, u16) {
     (ranges.collect(), tail as u16)
 }
 
-/// The record of a region that was lowered from code of these pages and has not been numbered, and its key.
+/// The record of a region that was lowered from code of these pages and has not been numbered, and its keys.
 pub fn encode(
     region: &Region,
     entry: Entry,
@@ -271,7 +273,7 @@ pub fn encode(
     lowered: &Lowered,
     page: &[u8],
     second: Option<&[u8]>,
-) -> (u64, Vec<u8>) {
+) -> (Vec<u64>, Vec<u8>) {
     let mut bytes = Vec::new();
     let source = Source::of(region, entry, page, second, &mut bytes);
     let bytes_of =
@@ -287,14 +289,13 @@ pub fn encode(
     let vector_home = |home: &VectorHome| [home.slot.0, home.reg.0, home.is_scratch.into()];
     let vector_homes: Vec<u8> = lowered.vector_homes.iter().flat_map(vector_home).collect();
     let made = Made {
-        first: First::of(region),
         insns: region.insns() as u32,
         may_grow,
         code: &lowered.code,
-        entry: lowered.entry as u32,
-        start: lowered.start as u32,
+        entries: lowered.entries.clone(),
         site_count: lowered.sites.len() as u32,
         site_numbers: &bytes_of(&lowered.site_numbers),
+        stub_jumps: &bytes_of(&lowered.stub_jumps),
         sites: &encode_sites(&lowered.sites),
         links: &bytes_of(&links),
         homes: &homes,
@@ -303,10 +304,11 @@ pub fn encode(
     let record = postcard::to_extend(&source, Vec::new())
         .and_then(|record| postcard::to_extend(&made, record))
         .expect("memory is all that encoding needs");
-    (entry.key(page), record)
+    let keys = lowered.entries.iter().map(|point| Entry { place: point.place, ..entry }.key(page)).collect();
+    (keys, record)
 }
 
-/// Takes a record apart, if it is of code that stands in these pages.
+/// Takes a record apart, if it is of code that stands in these pages and is entered so.
 pub fn decode<'a>(
     record: &'a [u8],
     entry: Entry,
@@ -314,8 +316,10 @@ pub fn decode<'a>(
     second: Option<&[u8]>,
 ) -> Option<(Source<'a>, Made<'a>)> {
     let (source, made) = postcard::take_from_bytes::<Source<'_>>(record).ok()?;
-    if !source.is_in(entry, page, second) {
+    if (Entry { place: entry.place, ..source.entry }) != entry || !source.is_in(page, second) {
         return None;
     }
-    Some((source, postcard::from_bytes(made).ok()?))
+    let made: Made<'_> = postcard::from_bytes(made).ok()?;
+    let is_entered = made.entries.iter().any(|point| point.place == entry.place);
+    is_entered.then_some((source, made))
 }

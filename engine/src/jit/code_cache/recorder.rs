@@ -58,11 +58,11 @@ impl Recorder {
         self.lasts
     }
 
-    /// Takes in a record, with its key.
-    pub fn add(&self, key: u64, record: &[u8]) {
+    /// Takes in a record, with its keys.
+    pub fn add(&self, keys: Vec<u64>, record: &[u8]) {
         let mut recording = self.lock();
         if recording.failed.is_none()
-            && let Err(error) = recording.add(key, record)
+            && let Err(error) = recording.add(keys, record)
         {
             recording.failed = Some(error);
         }
@@ -70,7 +70,7 @@ impl Recorder {
 
     /// Takes in a note that something has been done, which is worth being saved.
     pub fn mark(&self, what: u64) {
-        self.add(what, &[]);
+        self.add(vec![what], &[]);
         self.lock().is_marked = true;
     }
 
@@ -102,9 +102,9 @@ impl Recorder {
 }
 
 impl Recording {
-    fn add(&mut self, key: u64, record: &[u8]) -> io::Result<()> {
+    fn add(&mut self, keys: Vec<u64>, record: &[u8]) -> io::Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
-        let is_known = |segment: &Arc<Segment>| segment.find(key).any(|known| known == record);
+        let is_known = |segment: &Arc<Segment>| segment.find(keys[0]).any(|known| known == record);
         if self.bytes >= MOST_BYTES || self.known.iter().any(is_known) {
             return Ok(());
         }
@@ -113,6 +113,6 @@ impl Recording {
             Some(unfinished) => unfinished,
             none => none.insert(directory.begin()?),
         };
-        unfinished.add(key, record)
+        unfinished.add(keys, record)
     }
 }

@@ -4,18 +4,19 @@
 //! whole, and is never changed. It may still be cut short or damaged by the host: each record has a checksum, and every
 //! offset is checked before it is used, so that a damaged segment only has fewer records.
 //!
-//! All numbers are little endian. The index is a hash table with linear probing; an offset of 0 marks a free place. The filter
+//! All numbers are little endian. A record may have several keys. The index is a hash table with linear probing; an offset of 0 marks a free place. The filter
 //! is a Bloom filter whose bits of one key are in one word: it is a thirty-second of the index, so that those of many segments
 //! stay in the processor's cache, and nearly all questions for what is not there end in it.
 
+use crate::keys::KeyHasher;
 use memmap2::Mmap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hasher;
 use std::io::{self, Seek, SeekFrom, Write};
 use twox_hash::XxHash3_64;
 
 /// The first bytes of every segment; the digit is the version of this layout.
-pub const MAGIC: [u8; 8] = *b"c2wcode3";
+pub const MAGIC: [u8; 8] = *b"c2wcode4";
 /// Magic, fingerprint, binary logarithm of the places of the index, where that is.
 const HEADER_BYTES: usize = 8 + 16 + 8 + 8;
 /// Key, offset of the record and its length.
@@ -123,12 +124,27 @@ impl<B: AsRef<[u8]>> Segment<B> {
             .filter_map(|(_, at, len)| self.record(at, len))
     }
 
-    /// Every record that is whole, with its key.
-    pub fn records(&self) -> impl Iterator<Item = (u64, &[u8])> {
-        (0..1 << self.log2_places)
-            .filter_map(|number| self.place(number))
-            .filter_map(|(key, at, len)| Some((key, self.record(at, len)?)))
+    /// Every record that is whole, with its keys.
+    pub fn records(&self) -> impl Iterator<Item = (Vec<u64>, &[u8])> {
+        let places = (0..1 << self.log2_places).filter_map(|number| self.place(number));
+        let mut keys: HashMap<u32, Vec<u64>, KeyHasher> = HashMap::with_hasher(KeyHasher);
+        let mut records = Vec::new();
+        for (key, at, len) in places {
+            let keys = keys.entry(at).or_default();
+            if keys.is_empty() {
+                records.push((at, len));
+            }
+            keys.push(key);
+        }
+        records.into_iter().filter_map(move |(at, len)| Some((keys.remove(&at)?, self.record(at, len)?)))
     }
+}
+
+/// A record that has been written, and where.
+struct Written {
+    keys: Vec<u64>,
+    at: u32,
+    len: u32,
 }
 
 /// A segment that is being written, record by record.
@@ -136,12 +152,14 @@ pub struct SegmentWriter<W> {
     to: W,
     fingerprint: Fingerprint,
     len_bytes: u64,
-    /// What its records are, each with its key and its place.
-    fresh: Vec<(u64, u32, u32)>,
+    /// What its records are.
+    fresh: Vec<Written>,
     /// The same for those that are to be found behind these.
-    old: Vec<(u64, u32, u32)>,
-    /// Keys and checksums of all of them.
+    old: Vec<Written>,
+    /// First keys and checksums of all of them.
     seen: HashSet<(u64, u64)>,
+    /// Keys of all of them.
+    count: usize,
     /// What the checksums are together.
     digest: XxHash3_64,
 }
@@ -160,6 +178,7 @@ impl<W: Write + Seek> SegmentWriter<W> {
             fresh: Vec::new(),
             old: Vec::new(),
             seen: HashSet::new(),
+            count: 0,
             digest: XxHash3_64::new(),
         })
     }
@@ -169,13 +188,16 @@ impl<W: Write + Seek> SegmentWriter<W> {
         self.len_bytes
     }
 
-    /// Adds a record, with its key, that is to be found before those that were added so far. None is in it twice.
+    /// Adds a record, with its keys, that is to be found before those that were added so far. None is in it twice.
     ///
     /// # Errors
     /// That of writing.
-    pub fn add(&mut self, key: u64, record: &[u8]) -> io::Result<()> {
-        let place = self.append(key, record)?;
-        self.fresh.extend(place);
+    ///
+    /// # Panics
+    /// If there is no key.
+    pub fn add(&mut self, keys: Vec<u64>, record: &[u8]) -> io::Result<()> {
+        let written = self.append(keys, record)?;
+        self.fresh.extend(written);
         Ok(())
     }
 
@@ -183,27 +205,31 @@ impl<W: Write + Seek> SegmentWriter<W> {
     ///
     /// # Errors
     /// That of writing.
-    pub fn add_old(&mut self, key: u64, record: &[u8]) -> io::Result<()> {
-        let place = self.append(key, record)?;
-        self.old.extend(place);
+    ///
+    /// # Panics
+    /// As [`Self::add`].
+    pub fn add_old(&mut self, keys: Vec<u64>, record: &[u8]) -> io::Result<()> {
+        let written = self.append(keys, record)?;
+        self.old.extend(written);
         Ok(())
     }
 
     /// Writes a record, if it is not there and there is room.
-    fn append(&mut self, key: u64, record: &[u8]) -> io::Result<Option<(u64, u32, u32)>> {
+    fn append(&mut self, keys: Vec<u64>, record: &[u8]) -> io::Result<Option<Written>> {
         let (Ok(at), Ok(len)) = (u32::try_from(self.len_bytes), u32::try_from(record.len())) else {
             return Ok(None);
         };
-        let checksum = XxHash3_64::oneshot(record);
-        if self.seen.len() >= 1 << (MAX_LOG2_PLACES - 1) || !self.seen.insert((key, checksum)) {
+        let (checksum, count) = (XxHash3_64::oneshot(record), self.count + keys.len());
+        if count >= 1 << (MAX_LOG2_PLACES - 1) || !self.seen.insert((keys[0], checksum)) {
             return Ok(None);
         }
-        self.digest.write_u64(key);
+        self.count = count;
+        keys.iter().for_each(|&key| self.digest.write_u64(key));
         self.digest.write_u64(checksum);
         self.to.write_all(&checksum.to_le_bytes())?;
         self.to.write_all(record)?;
         self.len_bytes += (CHECKSUM_BYTES + record.len()) as u64;
-        Ok(Some((key, at, len)))
+        Ok(Some(Written { keys, at, len }))
     }
 
     /// Makes it whole; gives what it was written to, and a number that tells its records from others.
@@ -211,12 +237,14 @@ impl<W: Write + Seek> SegmentWriter<W> {
     /// # Errors
     /// That of writing.
     pub fn finish(mut self) -> io::Result<(W, u64)> {
-        let count = self.fresh.len() + self.old.len();
-        let places = (2 * count).next_power_of_two();
+        let places = (2 * self.count).next_power_of_two();
         let log2_places = places.trailing_zeros();
         let mut index = vec![0; places * PLACE_BYTES];
         let mut filter = vec![0u64; filter_bytes(log2_places) / WORD_BYTES];
-        for (key, at, len) in self.fresh.into_iter().rev().chain(self.old) {
+        let records = self.fresh.iter().rev().chain(&self.old);
+        let entries =
+            records.flat_map(|Written { keys, at, len }| keys.iter().map(move |key| (*key, *at, *len)));
+        for (key, at, len) in entries {
             let mut number = first_place(key, log2_places);
             let place = loop {
                 let place = number * PLACE_BYTES;
@@ -246,15 +274,21 @@ impl<W: Write + Seek> SegmentWriter<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::collection::vec;
+    use proptest::collection::{btree_set, vec};
     use proptest::prelude::*;
 
     const OURS: Fingerprint = [7; 16];
+    /// Records have keys below.
+    const KEYS: u64 = 20;
 
-    fn segment(records: &[(u64, Vec<u8>)]) -> Vec<u8> {
+    fn keys() -> impl Strategy<Value = Vec<u64>> {
+        btree_set(0..KEYS, 1..4).prop_map(|keys| keys.into_iter().collect())
+    }
+
+    fn segment(records: &[(Vec<u64>, Vec<u8>)]) -> Vec<u8> {
         let mut writer = SegmentWriter::new(io::Cursor::new(Vec::new()), &OURS).unwrap();
-        for (key, record) in records {
-            writer.add(*key, record).unwrap();
+        for (keys, record) in records {
+            writer.add(keys.clone(), record).unwrap();
         }
         writer.finish().unwrap().0.into_inner()
     }
@@ -262,11 +296,11 @@ mod tests {
     #[test]
     fn what_was_added_last_is_found_first() {
         let mut writer = SegmentWriter::new(io::Cursor::new(Vec::new()), &OURS).unwrap();
-        writer.add(1, b"first").unwrap();
-        writer.add_old(1, b"old").unwrap();
-        writer.add_old(1, b"older").unwrap();
-        writer.add(1, b"second").unwrap();
-        writer.add(1, b"first").unwrap();
+        writer.add(vec![1], b"first").unwrap();
+        writer.add_old(vec![1], b"old").unwrap();
+        writer.add_old(vec![1], b"older").unwrap();
+        writer.add(vec![1], b"second").unwrap();
+        writer.add(vec![1], b"first").unwrap();
         let bytes = writer.finish().unwrap().0.into_inner();
         let segment = Segment::open(&bytes[..], &OURS).unwrap();
         assert_eq!(segment.find(1).collect::<Vec<_>>(), [&b"second"[..], b"first", b"old", b"older"]);
@@ -274,24 +308,30 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_written_is_found(records in vec((0..20u64, vec(any::<u8>(), 0..30)), 0..60)) {
+        fn what_was_written_is_found(records in vec((keys(), vec(any::<u8>(), 0..30)), 0..60)) {
             let bytes = segment(&records);
             let segment = Segment::open(&bytes[..], &OURS).unwrap();
-            for (key, record) in &records {
-                prop_assert!(segment.find(*key).any(|found| found == record));
+            // A record is in it once, with the keys that it came with first.
+            let mut distinct: Vec<(Vec<u64>, Vec<u8>)> = Vec::new();
+            for (keys, record) in &records {
+                if !distinct.iter().any(|(before, other)| before[0] == keys[0] && other == record) {
+                    distinct.push((keys.clone(), record.clone()));
+                }
             }
-            let mut distinct = records.clone();
-            distinct.sort();
-            distinct.dedup();
-            let mut all: Vec<_> = segment.records().map(|(key, record)| (key, record.to_vec())).collect();
+            for (keys, record) in &distinct {
+                prop_assert!(keys.iter().all(|&key| segment.find(key).any(|found| found == record)));
+            }
+            let mut all: Vec<_> = segment.records().map(|(keys, record)| (keys, record.to_vec())).collect();
+            all.iter_mut().for_each(|(keys, _)| keys.sort());
             all.sort();
+            distinct.sort();
             prop_assert_eq!(all, distinct);
-            prop_assert!(segment.find(20).next().is_none());
+            prop_assert!(segment.find(KEYS).next().is_none());
         }
 
         #[test]
         fn damage_only_loses_records(
-            records in vec((0..9u64, vec(any::<u8>(), 0..30)), 0..20),
+            records in vec((keys(), vec(any::<u8>(), 0..30)), 0..20),
             damage in vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
             len in any::<prop::sample::Index>(),
         ) {
@@ -301,8 +341,9 @@ mod tests {
             }
             bytes.truncate(len.index(bytes.len() + 1));
             if let Some(segment) = Segment::open(&bytes[..], &OURS) {
-                for (key, record) in (0..9).flat_map(|key| segment.find(key).map(move |record| (key, record))) {
-                    prop_assert!(records.iter().any(|(_, whole)| whole == record), "{key} {record:?}");
+                let listed = segment.records().map(|(_, record)| record);
+                for record in (0..KEYS).flat_map(|key| segment.find(key)).chain(listed) {
+                    prop_assert!(records.iter().any(|(_, whole)| whole == record), "{record:?}");
                 }
             }
         }
@@ -312,7 +353,7 @@ mod tests {
     fn the_filter_knows_most_of_what_is_not_there() {
         let key = |number: u64| XxHash3_64::oneshot(&number.to_le_bytes());
         // The fullest index.
-        let records: Vec<_> = (0..4096).map(|number| (key(number), vec![1])).collect();
+        let records: Vec<_> = (0..4096).map(|number| (vec![key(number)], vec![1])).collect();
         let bytes = segment(&records);
         let segment = Segment::open(&bytes[..], &OURS).unwrap();
         assert!((0..4096).all(|number| segment.may_have(key(number))));
@@ -322,7 +363,7 @@ mod tests {
 
     #[test]
     fn other_fingerprints_and_other_files_are_none() {
-        let bytes = segment(&[(1, vec![2])]);
+        let bytes = segment(&[(vec![1], vec![2])]);
         assert!(Segment::open(&bytes[..], &[8; 16]).is_none());
         assert!(Segment::open(&bytes[..30], &OURS).is_none());
         assert!(Segment::open(&b"#!/bin/sh\n"[..], &OURS).is_none());

@@ -3,7 +3,7 @@
 
 use super::list::{HotPlace, Missing, Progress};
 use super::make::{Job, Keep, Product, Task};
-use super::{Pending, Translator};
+use super::{HOT, Pending, Translator};
 use crate::cache::{BlockCache, BlockId};
 use crate::cpu::Cpu;
 use crate::guest::Guest;
@@ -37,10 +37,10 @@ impl Notes {
     /// Notes a region that is about to be translated.
     pub fn add<I: Copy>(&mut self, code: &Code<I>, pending: &Pending) {
         let Origin { page, second, mode, context } = pending.origin;
-        let (blocks, context) = (code.blocks(), context as u8);
+        let ((blocks, entries), context) = (code.blocks(), context as u8);
         // What lies in two pages is one instruction.
         if second.is_none() {
-            let region = HotRegion { page, mode, context, may_grow: pending.may_grow, blocks };
+            let region = HotRegion { page, mode, context, may_grow: pending.may_grow, blocks, entries };
             self.regions
                 .entry(region.place())
                 .and_modify(|noted| noted.region = region.clone())
@@ -120,8 +120,8 @@ impl Translator {
             Product::Code(made) => self.arrived.extend(number.map(|number| (number, made))),
             Product::Record(record) => {
                 self.statistics.ahead += 1;
-                if let (Some(kept), Some((key, record))) = (&mut self.kept, record) {
-                    kept.add_fresh(key, record);
+                if let (Some(kept), Some((keys, record))) = (&mut self.kept, record) {
+                    kept.add_fresh(&keys, record);
                 }
             }
             Product::Memory => {}
@@ -169,5 +169,13 @@ fn job<G: Guest>(region: &HotRegion, page: Box<[u8]>, recorder: &Recorder) -> Op
     let code = Code::of_page::<G>(&page, region)?;
     let (origin, place) = (region.origin(), region.blocks[0].start.into());
     let keep = Keep::new(page, None, recorder);
-    Some(Job::new::<G>(move || code.region::<G>(), origin, place, region.may_grow, Some(keep)))
+    let is_compact = region.may_grow && region.blocks.iter().all(|block| block.heat < HOT);
+    Some(Job::new::<G>(
+        move || code.region_and_entries::<G>(),
+        origin,
+        place,
+        region.may_grow,
+        is_compact,
+        Some(keep),
+    ))
 }

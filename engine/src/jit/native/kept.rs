@@ -6,17 +6,19 @@ use crate::cache::{BlockCache, BlockId, Recalled};
 use crate::cpu::Cpu;
 use crate::guest::Guest;
 use crate::jit::code_cache::record::Entry;
-use crate::jit::code_cache::{CodeCache, Found, Recorder};
-use crate::jit::generations::{Addition, Sites};
+use crate::jit::code_cache::{CodeCache, Recorder};
+use crate::jit::generations::{Added, Unit};
+use crate::jit::grow::pieces::pieces;
 use crate::jit::grow::{Code, Extent};
 use crate::jit::worker::Worker;
 use crate::jit::{Origin, thread_ns, warm_blocks};
 use std::collections::HashSet;
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
 
 /// Runs of a block after which its translation is worth being kept for a later run.
-const WARM: u32 = 2;
+const WARM: u32 = 1;
 
 impl Translator {
     /// Looks for code in a cache from now on before it translates, and keeps there what it translates.
@@ -24,8 +26,8 @@ impl Translator {
         self.kept = Some(cache);
     }
 
-    /// Writes what is to be kept. Before that, code that has run more than once is translated for the next run, the hottest
-    /// first, for so long; this run is over. Where next to all code was there already, nothing is done: each run meets
+    /// Writes what is to be kept. Before that, code that the interpreter has run is translated for the next run, the pages with
+    /// the hottest first, for so long; this run is over. Where next to all code was there already, nothing is done: each run meets
     /// a little that the others do not.
     ///
     /// # Errors
@@ -45,27 +47,7 @@ impl Translator {
             recorder.discard();
             return Ok(());
         }
-        let mut warm = warm.unwrap_or_default();
-        warm.sort_by_key(|&id| !cache.block(id).was_entered());
-        let mut covered = HashSet::new();
-        for id in warm {
-            let block = cache.block(id);
-            if thread_ns() >= until {
-                break;
-            }
-            let origin = Origin::last_of(block);
-            let is_covered =
-                !block.was_entered() && covered.contains(&(origin.page, block.page_offset(), origin.mode));
-            if !is_covered
-                && !cache.is_requested(id, origin.context)
-                && !self.has_kept(cpu, origin, block.page_offset())
-            {
-                let code = Code::gather::<G>(cache, id, origin.context, Extent::Sparing);
-                covered.extend(code.starts().map(|start| (origin.page, start, origin.mode)));
-                self.translate_code(cache, cpu, code, Pending::new(id, origin, cpu.pc, Extent::Sparing));
-                self.collect(cache, cpu);
-            }
-        }
+        self.translate_pieces(cache, cpu, &warm.unwrap_or_default(), until);
         // What is waited for may have arrived already, while something else was looked for.
         self.collect(cache, cpu);
         while !self.pending.is_empty()
@@ -75,6 +57,42 @@ impl Translator {
             self.collect(cache, cpu);
         }
         recorder.save()
+    }
+
+    /// Translates blocks that were not worth it in this run, page by page, until this thread has taken so much time.
+    fn translate_pieces<G: Guest>(
+        &mut self,
+        cache: &mut BlockCache<G::Insn>,
+        cpu: &mut Cpu<G>,
+        warm: &[BlockId],
+        until_ns: u64,
+    ) {
+        let is_warm: HashSet<BlockId> = warm.iter().copied().collect();
+        let mut done = HashSet::new();
+        for &id in warm {
+            if thread_ns() >= until_ns {
+                break;
+            }
+            let origin = Origin::last_of(cache.block(id));
+            let pieces = if origin.second.is_some() {
+                vec![(id, Code::gather::<G>(cache, id, origin.context, Extent::Sparing))]
+            } else if done.insert(origin) {
+                let is_of_it = |id: BlockId| Origin::last_of(cache.block(id)) == origin;
+                let is_wanted = |id: BlockId| is_warm.contains(&id) && is_of_it(id);
+                pieces::<G>(cache, origin.page, origin.mode, is_wanted)
+            } else {
+                continue;
+            };
+            for (id, code) in pieces {
+                if !cache.is_requested(id, origin.context)
+                    && !self.has_kept(cpu, origin, cache.block(id).page_offset())
+                {
+                    let pending = Pending::new(id, origin, cpu.pc, Extent::Sparing);
+                    self.translate_code(cache, cpu, code, Pending { is_compact: true, ..pending });
+                    self.collect(cache, cpu);
+                }
+            }
+        }
     }
 
     /// Where records of what is translated go, if they are kept for later runs.
@@ -106,7 +124,7 @@ impl Translator {
             return None;
         };
         let unit = self.code.unit(number);
-        Some(Recalled { number, count: unit.first.insns, len_bytes: unit.first.len_bytes })
+        Some(Recalled { number, count: unit.insns, len_bytes: unit.len_bytes })
     }
 
     /// The same for a block that has been made; gives the number of the unit.
@@ -141,36 +159,31 @@ impl Translator {
     /// Takes code from the cache.
     fn load<G: Guest>(&mut self, cpu: &mut Cpu<G>, origin: Origin, place: u64, id: BlockId) -> Option<u32> {
         let kept = self.kept.as_ref().filter(|_| !cpu.ram.has_written_code())?;
-        let Found { source, made, sites, is_fresh } =
-            kept.find(&cpu.ram, Entry::of(&origin, place), origin.page, origin.second)?;
-        // What its checksum says was written by this build is sound.
-        if !made.is_sound() {
-            return None;
-        }
-        let addition = Addition {
-            sites: Sites::kept(sites, made.site_count as usize),
-            origin,
-            first: made.first,
-            place,
-            block: id,
-            may_grow: made.may_grow,
-            made: &made,
-        };
-        // If there is no room it is translated when it is hot, which makes some.
-        let number = self.code.add(addition).ok()?;
+        let found = kept.find(&cpu.ram, Entry::of(&origin, place), origin.page, origin.second)?;
+        let source = found.source.clone();
+        let Added { wanted, units } = self.code.add_found(found, origin, place, id, &mut self.statistics)?;
         for range in source.ranges {
             cpu.note_code(origin.page, range.start.into(), range.len.into());
         }
         if let Some(second) = origin.second {
             cpu.note_code(second, 0, source.tail.into());
-        }
-        if is_fresh {
-            self.statistics.ahead_used += 1;
         } else {
-            self.statistics.recalled += 1;
-            self.statistics.recalled_insns += u64::from(made.insns);
+            self.note_entries(cpu, units);
         }
         self.provide();
-        Some(number)
+        Some(wanted)
+    }
+
+    /// Lets jumps lead to new units of the page that the vCPU is in.
+    fn note_entries<G: Guest>(&self, cpu: &mut Cpu<G>, units: Range<u32>) {
+        let (page, context, tag) = (cpu.pc.page_start(), cpu.fetch_context(), cpu.context_tag());
+        for unit in units {
+            let Unit { origin, .. } = *self.code.unit(unit);
+            let (place, entry) = (self.code.unit(unit).place(), self.code.unit(unit).entry());
+            if self.code.find(origin, place) == Some(unit) {
+                let code = self.code.memory.address(entry);
+                cpu.tlb.jumps.note_in_page(page.offset(place), context, tag, code, origin.page);
+            }
+        }
     }
 }

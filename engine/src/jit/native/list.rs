@@ -35,6 +35,12 @@ impl HotRegion {
     pub(super) fn place(&self) -> HotPlace {
         HotPlace::of(&self.origin(), self.blocks[0].start.into())
     }
+
+    /// Where it is entered.
+    fn places(&self) -> impl Iterator<Item = HotPlace> {
+        let entries = &self.blocks[..self.entries.into()];
+        entries.iter().map(|block| HotPlace::of(&self.origin(), block.start.into()))
+    }
 }
 
 /// What both threads know of a list.
@@ -56,8 +62,11 @@ struct Places {
 
 impl Places {
     fn of(regions: &[HotRegion]) -> Self {
+        let numbered = |(number, region): (_, &HotRegion)| {
+            region.places().map(move |place| (place, number)).collect::<Vec<_>>()
+        };
         Self {
-            numbers: (0..).zip(regions).map(|(number, region)| (region.place(), number)).collect(),
+            numbers: (0..).zip(regions).flat_map(numbered).collect(),
             taken: regions.iter().map(|_| AtomicBool::new(false)).collect(),
         }
     }
@@ -191,7 +200,7 @@ mod tests {
     /// A region in a page of its own.
     fn region(page: u64, heat: u32) -> HotRegion {
         let blocks = vec![HotBlock { start: 8, heat }];
-        HotRegion { page: Page(page), mode: Mode(0), context: 0, may_grow: true, blocks }
+        HotRegion { page: Page(page), mode: Mode(0), context: 0, may_grow: true, blocks, entries: 1 }
     }
 
     #[test]

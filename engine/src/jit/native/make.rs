@@ -5,13 +5,13 @@ use crate::host::native::Wanted;
 use crate::ir::region::Region;
 use crate::jit::Origin;
 use crate::jit::code_cache::Recorder;
-use crate::jit::code_cache::record::{self, Entry, First};
+use crate::jit::code_cache::record::{self, Entry};
 use crate::lower::x64::{Lowered, Lowering, Request};
 
 /// A region that is to be lowered.
 pub(super) struct Job {
-    /// Records it.
-    record: Box<dyn FnOnce() -> Region + Send>,
+    /// Records it, and says where it is entered.
+    record: Box<dyn FnOnce() -> (Region, Vec<usize>) + Send>,
     request: Request<'static>,
     entry: Entry,
     may_grow: bool,
@@ -44,15 +44,13 @@ pub(super) enum Product {
     Memory,
 }
 
-/// A record, with its key.
-pub(super) type Record = (u64, Vec<u8>);
+/// A record, with its keys.
+pub(super) type Record = (Vec<u64>, Vec<u8>);
 
 /// What was made of a region.
 pub(super) struct Made {
     pub lowered: Lowered,
-    /// The first block.
-    pub first: First,
-    /// Where that is in its page.
+    /// Where in its page the block is that it was wanted for.
     pub place: u64,
     /// Blocks of the region.
     pub blocks: u64,
@@ -83,10 +81,11 @@ impl Task {
 impl Job {
     /// A region of a guest that begins at a place of its page.
     pub fn new<G: Guest>(
-        record: impl FnOnce() -> Region + Send + 'static,
+        record: impl FnOnce() -> (Region, Vec<usize>) + Send + 'static,
         origin: Origin,
         place: u64,
         may_grow: bool,
+        is_compact: bool,
         keep: Option<Keep>,
     ) -> Self {
         let request = Request {
@@ -95,6 +94,7 @@ impl Job {
             float_environment: G::FLOAT_ENVIRONMENT,
             transient: G::TRANSIENT_SLOTS,
             context: origin.context,
+            is_compact,
         };
         let entry = Entry::of(&origin, place);
         Self { record: Box::new(record), request, entry, may_grow, keep }
@@ -103,16 +103,15 @@ impl Job {
     /// Does it; gives the record, too, if that is kept.
     pub fn make(self, lowering: &mut Lowering) -> (Made, Option<Record>) {
         let Self { record, request, entry, may_grow, keep } = self;
-        let region = record();
-        let lowered = lowering.lower(&region, request);
+        let (region, entries) = record();
+        let lowered = lowering.lower_entered(&region, &entries, request);
         let record = keep.map(|Keep { page, second, recorder }| {
-            let (key, record) = record::encode(&region, entry, may_grow, &lowered, &page, second.as_deref());
-            recorder.add(key, &record);
-            (key, record)
+            let (keys, record) = record::encode(&region, entry, may_grow, &lowered, &page, second.as_deref());
+            recorder.add(keys.clone(), &record);
+            (keys, record)
         });
         let made = Made {
             lowered,
-            first: First::of(&region),
             place: entry.place.into(),
             blocks: region.blocks.len() as u64,
             insns: region.insns(),

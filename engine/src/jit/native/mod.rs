@@ -23,7 +23,7 @@ use crate::eager::BlockEnd;
 use crate::guest::Guest;
 use crate::ir::block::Block;
 use crate::ir::region::{Region, RegionBlock, ways_out};
-use crate::lower::x64::{Lowering, lower_jump};
+use crate::lower::x64::Lowering;
 use ahead::{Ahead, Notes};
 use make::{Job, Keep, Made, Product, Task};
 use std::collections::{HashMap, VecDeque};
@@ -62,6 +62,8 @@ struct Pending {
     /// Where the vCPU was about to run it.
     pc: Gva,
     may_grow: bool,
+    /// Its code is to be small: it has not run often.
+    is_compact: bool,
     /// Its page was written.
     stale: bool,
 }
@@ -94,7 +96,7 @@ pub struct Translator {
 
 impl Pending {
     fn new(id: BlockId, origin: Origin, pc: Gva, extent: Extent) -> Self {
-        Self { id, origin, pc, may_grow: extent == Extent::Sparing, stale: false }
+        Self { id, origin, pc, may_grow: extent == Extent::Sparing, is_compact: false, stale: false }
     }
 }
 
@@ -105,7 +107,7 @@ impl Translator {
         let code_bytes = code_bytes.clamp(LEAST_CODE_BYTES, MOST_CODE_BYTES) as usize;
         let code = Generations::new(code_bytes, G::FLOAT_ENVIRONMENT).ok()?;
         Some(Self {
-            lowering: Lowering::new(),
+            lowering: Lowering::new(G::FLOAT_ENVIRONMENT),
             worker: None,
             pending: HashMap::new(),
             arrived: VecDeque::new(),
@@ -126,8 +128,8 @@ impl Translator {
     ///
     /// # Errors
     /// The host gives no thread.
-    pub fn use_thread(&mut self) -> io::Result<()> {
-        let mut lowering = Lowering::new();
+    pub fn use_thread<G: Guest>(&mut self) -> io::Result<()> {
+        let mut lowering = Lowering::new(G::FLOAT_ENVIRONMENT);
         self.worker = Some(Worker::new(move |task: Task| task.make(&mut lowering))?);
         Ok(())
     }
@@ -254,14 +256,14 @@ impl Translator {
 
     /// What is to be done for a region. It is kept in the code cache if the guest's code is in RAM.
     fn job<G: Guest>(&self, code: Code<G::Insn>, pending: &Pending, cpu: &Cpu<G>) -> Job {
-        let &Pending { origin, may_grow, .. } = pending;
+        let &Pending { origin, may_grow, is_compact, .. } = pending;
         let recorder = self.recorder().filter(|_| !cpu.ram.has_written_code());
         let keep = recorder.and_then(|recorder| {
             let (page, second) = contents(&cpu.ram, origin.page, origin.second)?;
             Some(Keep::new(page.into(), second.map(Into::into), recorder))
         });
         let place = code.starts().next().expect("a block is all code");
-        Job::new::<G>(move || code.region::<G>(), origin, place, may_grow, keep)
+        Job::new::<G>(move || code.region_and_entries::<G>(), origin, place, may_grow, is_compact, keep)
     }
 
     fn hurry(&mut self) {
@@ -320,10 +322,10 @@ impl Translator {
 
     /// Adds what was made as a unit that begins with a block; gives its number.
     fn add(&mut self, made: Made, origin: Origin, block: BlockId, may_grow: bool) -> Result<u32, Full> {
-        let Made { mut lowered, first, place, blocks, insns } = made;
+        let Made { mut lowered, place, blocks, insns } = made;
         let sites = Sites::Lowered(std::mem::take(&mut lowered.sites));
-        let number =
-            self.code.add(Addition { made: &lowered, sites, origin, first, place, block, may_grow })?;
+        let addition = Addition { made: &lowered, sites, origin, place, block, may_grow };
+        let number = self.code.add(addition)?.wanted;
         self.provide();
         self.statistics.regions += 1;
         self.statistics.blocks += blocks;
@@ -349,12 +351,15 @@ impl Translator {
         let start = pc.page_offset() as i64;
         let insns = block.ops.iter().filter(|op| op.insn_offset().is_some()).count() as u32;
         let ways = ways_out(block, start);
-        // By turns slots have registers and are in memory: both are to be compared.
+        // By turns slots have registers and are in memory, and code is small or fast: all of it is to be compared.
         let weight = if self.statistics.regions.is_multiple_of(2) { 1 << 10 } else { 1 };
+        let is_compact = self.statistics.regions % 4 >= 2;
         let alone = RegionBlock { block: block.clone(), start, insns, weight, ways };
         let origin = Origin { page: Page(0), second: None, mode: cpu.mode(), context: cpu.data_context() };
         let region = Region { blocks: vec![alone] };
-        let made = Job::new::<G>(|| region, origin, start as u64, false, None).make(&mut self.lowering).0;
+        let made = Job::new::<G>(|| (region, vec![0]), origin, start as u64, false, is_compact, None)
+            .make(&mut self.lowering)
+            .0;
         let number = self.add(made, origin, BlockId::NONE, false).ok()?;
         // As the run loop does before it runs anything.
         cpu.looked();
@@ -454,7 +459,8 @@ impl Translator {
             self.code.connect(link, to);
         } else {
             // Whether it may run depends on where its second page is mapped: the jump cache knows.
-            self.code.add_way(link, &lower_jump(place));
+            let jump = self.lowering.lower_jump(place);
+            self.code.add_way(link, &jump);
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::addr::{Gva, PAGE_MASK};
 use crate::cpu::Cpu;
 use crate::emit::Slot;
 use crate::guest::{Guest, HelperId};
-use crate::host::native::Helped;
+use crate::host::native::{Helped, NativeCode};
 use crate::ir::block::Op;
 use crate::jit::call_out::{Leave, carry_out};
 use crate::jit::generations::Generations;
@@ -45,7 +45,7 @@ impl Translator {
             }
         }
         let unit = self.code.unit(number);
-        let (start, insns) = (unit.start(), i64::from(unit.first.insns));
+        let (start, insns) = (unit.start(), i64::from(unit.insns));
         // The first block runs in any case.
         let left = (limit.saturating_sub(cpu.retired) as i64).max(insns);
         let vcpu = cpu.vcpu();
@@ -57,7 +57,7 @@ impl Translator {
         // borrowed here. Its TLB leads into `run.cpu.ram` only, which it owns. Units are lowered for this memory, and
         // are entered where they start. Call-outs have the argument for their own as long as they run.
         unsafe {
-            (*vcpu.as_ptr()).links = self.code.memory.links(call_out::<G>, call_helper::<G>, argument);
+            (*vcpu.as_ptr()).links = NativeCode::links(call_out::<G>, call_helper::<G>, argument);
             (*vcpu.as_ptr()).context_tag = tag;
             (*vcpu.as_ptr()).far_tag = far_tag;
             (*vcpu.as_ptr()).page_base = page_base;

@@ -156,6 +156,22 @@ pub struct Asm {
     fixups: Vec<(u32, Label)>,
     /// Where numbers stand that [`Asm::note`] wrote.
     notes: Vec<u32>,
+    /// Where displacements stand of jumps and calls to what is [`Fixed`].
+    fixed: Vec<u32>,
+}
+
+/// Code at this place of the memory that all code is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fixed(pub u32);
+
+/// Finished code.
+pub struct Finished<'a> {
+    /// All of it, as it has to be at the start of the memory that all code is in.
+    pub code: &'a [u8],
+    /// Where numbers stand that [`Asm::note`] wrote.
+    pub notes: &'a [u32],
+    /// Where four-byte displacements stand that become less by as much as the code is further behind.
+    pub fixed: &'a [u32],
 }
 
 impl Asm {
@@ -165,6 +181,7 @@ impl Asm {
         self.labels.clear();
         self.fixups.clear();
         self.notes.clear();
+        self.fixed.clear();
     }
 
     /// Length of the code so far.
@@ -191,13 +208,13 @@ impl Asm {
         &self.code
     }
 
-    /// The code, and where in it the numbers stand that [`Self::note`] wrote; all labels are bound.
+    /// The code, and what in it is still to be changed; all labels are bound.
     ///
     /// # Panics
     /// As [`Self::finish`].
-    pub fn finish_with_notes(&mut self) -> (&[u8], &[u32]) {
+    pub fn finish_with_notes(&mut self) -> Finished<'_> {
         self.finish();
-        (&self.code, &self.notes)
+        Finished { code: &self.code, notes: &self.notes, fixed: &self.fixed }
     }
 
     /// A label that is bound later.
@@ -363,13 +380,20 @@ impl Asm {
 
     /// `a = a op value`, sign-extended.
     pub fn alu_imm(&mut self, op: Alu, w: Width, a: impl Into<Rm>, value: i32) {
-        let small = i8::try_from(value).is_ok();
+        let (a, small) = (a.into(), i8::try_from(value).is_ok());
         if w == Width::W8 {
-            self.sized(w, 0x80, op as u8, a.into(), false);
+            self.sized(w, 0x80, op as u8, a, false);
             return self.byte(value as u8);
         }
+        if let (false, Width::W32 | Width::W64, Rm::Reg(Reg::RAX)) = (small, w, a) {
+            if w == Width::W64 {
+                self.byte(0x48);
+            }
+            self.byte((op as u8) << 3 | 5);
+            return self.dword(value);
+        }
         // 0x83 has bit 0 set as it is.
-        self.sized(w, if small { 0x82 } else { 0x80 }, op as u8, a.into(), false);
+        self.sized(w, if small { 0x82 } else { 0x80 }, op as u8, a, false);
         if small { self.byte(value as u8) } else { self.immediate(w, value) }
     }
 
@@ -510,6 +534,24 @@ impl Asm {
     /// Jumps to where a register or memory says.
     pub fn jmp_indirect(&mut self, to: impl Into<Rm>) {
         self.encode(None, false, &[0xff], 4, to.into(), false, false);
+    }
+
+    /// Jumps to code at a fixed place.
+    pub fn jmp_fixed(&mut self, to: Fixed) {
+        self.byte(0xe9);
+        self.displacement(to);
+    }
+
+    /// Calls code at a fixed place.
+    pub fn call_fixed(&mut self, to: Fixed) {
+        self.byte(0xe8);
+        self.displacement(to);
+    }
+
+    fn displacement(&mut self, Fixed(to): Fixed) {
+        let at = self.code.len() as u32;
+        self.fixed.push(at);
+        self.dword(to.wrapping_sub(at + 4) as i32);
     }
 
     /// Calls what memory says.

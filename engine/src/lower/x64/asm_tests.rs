@@ -1,6 +1,6 @@
 //! What the assembler writes, as a disassembler reads it.
 
-use super::asm::{Alu, Asm, Cc, Group3, Mem, Reg, Shift, Xmm};
+use super::asm::{Alu, Asm, Cc, Fixed, Group3, Mem, Reg, Shift, Xmm};
 use crate::addr::Width::{self, W8, W16, W32, W64};
 use iced_x86::{Decoder, DecoderOptions, Formatter, NasmFormatter};
 
@@ -78,6 +78,9 @@ fn constants_take_the_shortest_form() {
     };
     assert_eq!([len(7), len(u64::MAX), len(1 << 32)], [5, 7, 10]);
     assert_eq!(text(|asm| asm.alu_imm(Alu::And, W64, Reg::RCX, -4096)), "and rcx, 0FFFFFFFFFFFFF000h");
+    // RAX has a form of its own.
+    assert_eq!(text(|asm| asm.alu_imm(Alu::And, W64, Reg::RAX, -4096)), "and rax, 0FFFFFFFFFFFFF000h");
+    assert_eq!(text(|asm| asm.alu_imm(Alu::Cmp, W32, Reg::RAX, 4096)), "cmp eax, 1000h");
     assert_eq!(text(|asm| asm.store_imm(W16, Mem::at(Reg::RBX, 0), -1)), "mov word [rbx], 0FFFFh");
 }
 
@@ -101,6 +104,8 @@ fn extensions_and_conditions() {
         (text(|asm| asm.jmp_indirect(Mem::at(Reg::RBX, 16))), "jmp qword [rbx+10h]"),
         (text(|asm| asm.call_indirect(Mem::at(Reg::RBX, 16))), "call qword [rbx+10h]"),
         (text(|asm| asm.note(7)), "test eax, 7"),
+        (text(|asm| asm.jmp_fixed(Fixed(0x100))), "jmp 0000000000000100h"),
+        (text(|asm| asm.call_fixed(Fixed(0x100))), "call 0000000000000100h"),
     ] {
         assert_eq!(got, want);
     }

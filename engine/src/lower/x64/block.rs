@@ -14,6 +14,7 @@ mod values;
 use super::asm::{Alu, Asm, Reg};
 use super::cold::{Cold, Fix, KEPT, Kept, Look};
 use super::plan::{Plan, SlotSet, is_site};
+use super::stubs::Stubs;
 use super::windows::Windows;
 use super::{Features, Request, STATE, Site, boxes, field, slot};
 use crate::addr::Width::W64;
@@ -123,6 +124,7 @@ pub(super) struct Emitter<'a> {
     pub plan: &'a Plan,
     pub features: Features,
     pub request: Request<'a>,
+    pub stubs: &'a Stubs,
     pub block: &'a Block,
     /// If this is the writing of a loop that looks nothing up.
     pub windows: Option<&'a Windows>,
@@ -161,6 +163,7 @@ impl<'a> Emitter<'a> {
         plan: &'a Plan,
         features: Features,
         request: Request<'a>,
+        stubs: &'a Stubs,
         s: &'a mut Scratch,
         sites: &'a mut Vec<Site>,
         region: &'a Region,
@@ -180,6 +183,7 @@ impl<'a> Emitter<'a> {
             plan,
             features,
             request,
+            stubs,
             block: &block.block,
             windows,
             s,

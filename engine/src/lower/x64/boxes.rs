@@ -32,9 +32,14 @@ pub(super) fn after(op: &Op, block: &Block, helpers: &[HelperInfo], known: &mut 
     }
 }
 
-/// For each block what is known at its start. The region is entered at its first block, where nothing is known. Whether any
-/// operation gives a single: where none does, it is not worth asking.
-pub(super) fn find(region: &Region, helpers: &[HelperInfo], known_in: &mut Vec<SlotSet>) -> bool {
+/// For each block what is known at its start. Nothing is where the region is entered. Whether any operation gives a single:
+/// where none does, it is not worth asking.
+pub(super) fn find(
+    region: &Region,
+    entries: &[usize],
+    helpers: &[HelperInfo],
+    known_in: &mut Vec<SlotSet>,
+) -> bool {
     known_in.clear();
     let singles = |op: &Op| matches!(*op, Op::Vector { op, .. } if op.gives_single());
     if !region.blocks.iter().any(|block| block.block.ops.iter().any(singles)) {
@@ -42,7 +47,7 @@ pub(super) fn find(region: &Region, helpers: &[HelperInfo], known_in: &mut Vec<S
         return false;
     }
     known_in.resize(region.blocks.len(), SlotSet::ALL);
-    known_in[0] = SlotSet::default();
+    entries.iter().for_each(|&entry| known_in[entry] = SlotSet::default());
     loop {
         let mut changed = false;
         for (index, block) in region.blocks.iter().enumerate() {

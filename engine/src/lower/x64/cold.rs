@@ -1,7 +1,7 @@
 //! What is rarely needed of a block, written behind everything else: call-outs, second looks in the TLB, and accesses that go
 //! by themselves because what they would share is not there.
 
-use super::asm::{Asm, Cc, Label, Mem, Reg, Xmm};
+use super::asm::{Asm, Cc, Fixed, Label, Mem, Reg, Xmm};
 use super::block::spill;
 use super::memory::ALONE;
 use crate::addr::Width::{self, W64};
@@ -141,8 +141,8 @@ pub(super) struct Look {
 #[derive(Clone, Copy)]
 pub(super) struct Other {
     pub label: Label,
-    /// Where the address of what looks is.
-    pub look: Mem,
+    /// What looks.
+    pub look: Fixed,
     /// Where to go on with the addend in RAX.
     pub found: Label,
     pub keep: Kept,
@@ -152,8 +152,8 @@ pub(super) struct Other {
 #[derive(Clone, Copy)]
 pub(super) struct Alone {
     pub label: Label,
-    /// Where the address of what looks is.
-    pub look: Mem,
+    /// What looks.
+    pub look: Fixed,
     pub address: Address,
     pub access: Access,
     /// Where to go on.
@@ -163,7 +163,7 @@ pub(super) struct Alone {
 /// Writes it all.
 pub(super) fn emit(
     asm: &mut Asm,
-    call_out: Mem,
+    call_out: Fixed,
     fixes: impl Iterator<Item = Fix>,
     looks: impl Iterator<Item = Look>,
     cold: impl Iterator<Item = Cold>,
@@ -183,7 +183,7 @@ pub(super) fn emit(
         if let Some(Address { base, disp }) = address {
             asm.lea(W64, Reg::RCX, Mem::at(base, disp));
         }
-        asm.call_indirect(call_out);
+        asm.call_fixed(call_out);
         asm.note(site);
         let Some(back) = back else { continue };
         kept.into_iter().for_each(|kept| kept.forget(asm));
@@ -197,7 +197,7 @@ pub(super) fn emit(
 fn emit_look(asm: &mut Asm, look: Look) {
     if let Some(Other { label, look, found, keep }) = look.other {
         asm.bind(label);
-        asm.call_indirect(look);
+        asm.call_fixed(look);
         if keep == Kept::Nowhere {
             asm.jcc(Cc::E, found);
         } else {
@@ -213,7 +213,7 @@ fn emit_look(asm: &mut Asm, look: Look) {
         asm.bind(label);
         asm.lea(W64, Reg::RCX, Mem::at(address.base, address.disp));
         asm.mov_imm(Reg::RAX, u64::from(ALONE | (access.len_bytes() as u32 - 1)));
-        asm.call_indirect(at);
+        asm.call_fixed(at);
         asm.jcc(Cc::NE, look.miss);
         access.emit(asm, Mem::sum(address.base, Reg::RAX, address.disp));
         asm.jmp(done);

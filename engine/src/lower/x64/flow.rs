@@ -4,14 +4,14 @@ use super::asm::{Alu, Asm, Cc, Label, Reg};
 use super::block::Emitter;
 use super::cold;
 use super::plan::{FIRST_VECTOR, Plan, SlotSet, may_change_mode};
-use super::stubs::emit_quick_jump;
+use super::stubs::{Stubs, emit_quick_jump};
 use super::vectors::{read_vector, write_vector};
 use super::windows::Windows;
-use super::{COUNTDOWN, Link, Lowering, Request, field, slot};
+use super::{COUNTDOWN, EntryPoint, Link, Lowering, Request, field, slot};
 use crate::addr::PAGE_MASK;
 use crate::addr::Width::W64;
 use crate::ir::block::Op;
-use crate::ir::region::{Region, Way, Ways};
+use crate::ir::region::{Region, RegionBlock, Way, Ways};
 use crate::vcpu::EXIT_COUNT;
 
 /// Writes a region.
@@ -23,6 +23,8 @@ pub(super) struct Flow<'a> {
     bodies: Vec<Label>,
     /// Where each block is counted first.
     heads: Vec<Label>,
+    /// Where there is no time left for a block that is entered.
+    downs: Vec<Label>,
     /// Ways out, written behind everything else.
     outs: Vec<Out>,
 }
@@ -49,22 +51,46 @@ enum OutKind {
 impl<'a> Flow<'a> {
     pub fn new(lowering: &'a mut Lowering, region: &'a Region, request: Request<'a>) -> Self {
         let mut labels = || region.blocks.iter().map(|_| lowering.asm.label()).collect();
-        let (bodies, heads) = (labels(), labels());
-        Self { lowering, region, request, bodies, heads, outs: Vec::new() }
+        let (bodies, heads, downs) = (labels(), labels(), labels());
+        Self { lowering, region, request, bodies, heads, downs, outs: Vec::new() }
     }
 
     fn asm(&mut self) -> &mut Asm {
         &mut self.lowering.asm
     }
 
-    /// Writes everything; gives where other code and where the run loop enters.
-    pub fn emit(mut self) -> (usize, usize) {
-        let insns = self.region.blocks[0].insns as i32;
-        let down = self.asm().label();
-        let entry = self.asm().len();
-        self.asm().alu_imm(Alu::Sub, W64, COUNTDOWN, insns);
+    /// Writes everything; gives where these blocks are entered, of which the first one is that of the region.
+    pub fn emit(mut self, entries: &[usize]) -> Vec<EntryPoint> {
+        assert_eq!(entries[0], 0, "nothing leads into a region's first block but its entry");
+        let mut points = vec![self.entry(0)];
+        for index in 0..self.region.blocks.len() {
+            self.block(index);
+        }
+        for &index in &entries[1..] {
+            points.push(self.entry(index));
+            let body = self.bodies[index];
+            self.asm().jmp(body);
+        }
+        self.cold();
+        self.outs();
+        for &index in entries {
+            let RegionBlock { start, insns, .. } = self.region.blocks[index];
+            let down = self.downs[index];
+            self.asm().bind(down);
+            self.asm().alu_imm(Alu::Add, W64, COUNTDOWN, insns as i32);
+            self.leave_at(start);
+        }
+        points
+    }
+
+    /// Writes the way into a block.
+    fn entry(&mut self, index: usize) -> EntryPoint {
+        let RegionBlock { ref block, start: place, insns, .. } = self.region.blocks[index];
+        let down = self.downs[index];
+        let entry = self.asm().len() as u32;
+        self.asm().alu_imm(Alu::Sub, W64, COUNTDOWN, insns as i32);
         self.asm().jcc(Cc::S, down);
-        let start = self.asm().len();
+        let start = self.asm().len() as u32;
         let Lowering { asm, plan, .. } = &mut *self.lowering;
         for home in &plan.homes {
             asm.load(W64, home.reg, slot(home.slot));
@@ -72,16 +98,8 @@ impl<'a> Flow<'a> {
         for home in plan.vector_homes.iter().filter(|home| !home.is_scratch) {
             read_vector(asm, home.reg, slot(home.slot));
         }
-        for index in 0..self.region.blocks.len() {
-            self.block(index);
-        }
-        self.cold();
-        self.outs();
-        let first = self.region.blocks[0].start;
-        self.asm().bind(down);
-        self.asm().alu_imm(Alu::Add, W64, COUNTDOWN, insns);
-        self.leave_at(first);
-        (entry, start)
+        let (place, insns, len_bytes) = (place as u16, insns as u16, block.len_bytes);
+        EntryPoint { place, insns, len_bytes, entry, start }
     }
 
     fn block(&mut self, index: usize) {
@@ -93,14 +111,14 @@ impl<'a> Flow<'a> {
             self.asm().alu_imm(Alu::Sub, W64, COUNTDOWN, insns);
         }
         let Lowering { asm, plan, windows, .. } = &mut *self.lowering;
-        if windows.find(self.region, index, plan) {
+        if !self.request.is_compact && windows.find(self.region, index, plan) {
             Windows::emit_entry(asm);
             asm.bind(body);
             let [look, fast] = [(); 2].map(|()| asm.label());
             self.write(index, Turn::Plain(look));
-            let Lowering { asm, plan, windows, .. } = &mut *self.lowering;
+            let Lowering { asm, plan, stubs, windows, .. } = &mut *self.lowering;
             asm.bind(look);
-            windows.emit_look(asm, plan, self.request, body);
+            windows.emit_look(asm, plan, stubs, self.request, body);
             asm.bind(fast);
             self.write(index, Turn::InWindows(fast));
         } else {
@@ -111,10 +129,11 @@ impl<'a> Flow<'a> {
 
     /// Writes a block and how it ends.
     fn write(&mut self, index: usize, turn: Turn) {
-        let Lowering { asm, features, sites, plan, block, windows, .. } = &mut *self.lowering;
+        let Lowering { asm, features, stubs, sites, plan, block, windows, .. } = &mut *self.lowering;
         let windows = matches!(turn, Turn::InWindows(_)).then_some(&*windows);
         let (region, request) = (self.region, self.request);
-        let mut emitter = Emitter::new(asm, plan, *features, request, block, sites, region, index, windows);
+        let mut emitter =
+            Emitter::new(asm, plan, *features, request, stubs, block, sites, region, index, windows);
         emitter.body();
         Ending {
             looks: may_change_mode(&region.blocks[index].block, request.helpers),
@@ -131,21 +150,21 @@ impl<'a> Flow<'a> {
 
     /// What is rarely needed of all blocks.
     fn cold(&mut self) {
-        let Lowering { asm, block, plan, .. } = &mut *self.lowering;
+        let Lowering { asm, block, plan, stubs, .. } = &mut *self.lowering;
         let (fixes, looks) = (block.fixes.drain(..), block.looks.drain(..));
-        cold::emit(asm, plan.call_out(), fixes, looks, block.cold.drain(..));
+        cold::emit(asm, stubs.call_out(plan.has_vectors()), fixes, looks, block.cold.drain(..));
     }
 
     fn outs(&mut self) {
         for Out { label, to, dirty, kind } in std::mem::take(&mut self.outs) {
-            let Lowering { asm, plan, links, .. } = &mut *self.lowering;
+            let Lowering { asm, plan, stubs, links, .. } = &mut *self.lowering;
             asm.bind(label);
             write_back(asm, plan, dirty);
             match kind {
                 OutKind::Look => self.leave_at(to),
                 OutKind::Moved => {
                     asm.store_imm(W64, field!(moved), 0);
-                    jump_to(asm, to);
+                    jump_to(asm, stubs, to);
                 }
                 OutKind::On => match near_page(to) {
                     Some(0) => {
@@ -155,11 +174,17 @@ impl<'a> Flow<'a> {
                         asm.bind(unlinked);
                         let unlinked = asm.len();
                         asm.mov_imm(Reg::RAX, links.len() as u64);
-                        asm.jmp_indirect(field!(links.unlinked));
+                        asm.jmp_fixed(stubs.unlinked);
                         links.push(Link { jump, unlinked, to, far: None });
                     }
-                    Some(page) => far(asm, links, to, page),
-                    None => jump_to(asm, to),
+                    Some(_) if self.request.is_compact => {
+                        asm.mov_imm(Reg::RAX, u64::from(to as u32));
+                        asm.call_fixed(stubs.find_from_page);
+                        // Here, so that the processor tells the targets of different jumps apart.
+                        asm.jmp_indirect(Reg::RAX);
+                    }
+                    Some(page) => far(asm, stubs, links, to, page),
+                    None => jump_to(asm, stubs, to),
                 },
             }
         }
@@ -167,11 +192,15 @@ impl<'a> Flow<'a> {
 
     /// Leaves for the run loop, which goes on at this place.
     fn leave_at(&mut self, to: i64) {
-        let asm = &mut self.lowering.asm;
+        let Lowering { asm, stubs, .. } = &mut *self.lowering;
+        if let Ok(to) = i32::try_from(to) {
+            asm.mov_imm(Reg::RAX, u64::from(to as u32));
+            return asm.jmp_fixed(stubs.leave_from_page);
+        }
         pc(asm, to);
         asm.store(W64, field!(pc), Reg::RAX);
         asm.mov_imm(Reg::RAX, EXIT_COUNT);
-        asm.jmp_indirect(field!(links.leave));
+        asm.jmp_fixed(stubs.leave);
     }
 }
 
@@ -183,7 +212,7 @@ fn near_page(to: i64) -> Option<i32> {
 /// A way out to another page, `page` bytes away. The jump is made as long as the guest's code is where it was when it was linked:
 /// the same vCPU context, in which this page has the same address. Otherwise the jump cache knows, and now and then the
 /// run loop hears of it, so that ways that are often gone are linked to what they lead to now.
-fn far(asm: &mut Asm, links: &mut Vec<Link>, to: i64, page: i32) {
+fn far(asm: &mut Asm, stubs: &Stubs, links: &mut Vec<Link>, to: i64, page: i32) {
     let slow = asm.label();
     asm.mov_imm64(Reg::RAX, 0);
     let conditions = asm.len() - 8;
@@ -200,14 +229,18 @@ fn far(asm: &mut Asm, links: &mut Vec<Link>, to: i64, page: i32) {
     let unlinked = asm.len();
     asm.mov_imm(Reg::RCX, links.len() as u64);
     pc(asm, to);
-    asm.jmp_indirect(field!(links.far));
+    asm.jmp_fixed(stubs.far);
     links.push(Link { jump, unlinked, to, far: Some(conditions) });
 }
 
 /// Goes on at a place by the jump cache.
-pub(super) fn jump_to(asm: &mut Asm, to: i64) {
+pub(super) fn jump_to(asm: &mut Asm, stubs: &Stubs, to: i64) {
+    if let Ok(to) = i32::try_from(to) {
+        asm.mov_imm(Reg::RAX, u64::from(to as u32));
+        return asm.jmp_fixed(stubs.jump_from_page);
+    }
     pc(asm, to);
-    asm.jmp_indirect(field!(links.jump));
+    asm.jmp_fixed(stubs.jump);
 }
 
 /// RAX = the address of a place.
@@ -391,12 +424,16 @@ impl Ending<'_> {
             e.asm.jcc(Cc::NS, on);
             e.asm.store(W64, field!(pc), Reg::RAX);
             e.asm.mov_imm(Reg::RAX, EXIT_COUNT);
-            e.asm.jmp_indirect(field!(links.leave));
+            e.asm.jmp_fixed(e.stubs.leave);
             e.asm.bind(on);
             e.asm.store_imm(W64, field!(moved), 0);
         }
+        if e.request.is_compact {
+            e.asm.call_fixed(e.stubs.find);
+            return e.asm.jmp_indirect(Reg::RAX);
+        }
         // In line, so that the processor tells the targets of different jumps apart.
         emit_quick_jump(e.asm);
-        e.asm.jmp_indirect(field!(links.jump));
+        e.asm.jmp_fixed(e.stubs.jump);
     }
 }

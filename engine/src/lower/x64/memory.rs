@@ -1,9 +1,10 @@
 //! Accesses to guest memory: the TLB check in line, everything else at a site.
 
-use super::asm::{Alu, Asm, Cc, Label, Mem, Reg, Shift};
+use super::asm::{Alu, Asm, Cc, Fixed, Label, Mem, Reg, Shift};
 use super::block::groups::Share;
 use super::block::{Emitter, spill};
 use super::cold::{Access, Address, Alone, Kept, Look, Other};
+use super::stubs::{LENGTHS, here, saved};
 use super::{BIAS, Place, STATE, field};
 use crate::addr::Width::{self, W8, W32, W64};
 use crate::addr::{PAGE_MASK, PAGE_SHIFT};
@@ -41,12 +42,28 @@ impl Emitter<'_> {
     /// `aligned` accesses miss where they are misaligned, others where they cross into another page. The label is that of the
     /// next site.
     fn look_up(&mut self, address: Address, len_bytes: i32, tag: usize, aligned: bool) -> Label {
+        if self.request.is_compact && !aligned {
+            return self.look_up_compactly(address, len_bytes, tag);
+        }
         let [found, miss] = [(); 2].map(|()| self.asm.label());
         let label = self.check(address, [0, len_bytes - 1], tag, aligned);
         self.asm.load(W64, Reg::RAX, entry(self.request.context, offset_of!(Entry, addend)));
         self.asm.bind(found);
         let other = Other { label, look: self.looks(tag), found, keep: Kept::Nowhere };
         self.look_first(Look { other: Some(other), alone: None, miss });
+        miss
+    }
+
+    /// The same in few bytes: code that all regions share does it. Where it misses, RCX is the address.
+    fn look_up_compactly(&mut self, Address { base, disp }: Address, len_bytes: i32, tag: usize) -> Label {
+        let miss = self.asm.label();
+        match disp {
+            0 => self.asm.mov(Reg::RCX, base),
+            disp => self.asm.lea(W64, Reg::RCX, Mem::at(base, disp)),
+        }
+        let writes = tag == offset_of!(Entry, write);
+        self.asm.call_fixed(self.stubs.compact_look(self.request.context, writes, len_bytes));
+        self.asm.jcc(Cc::NE, miss);
         miss
     }
 
@@ -87,9 +104,9 @@ impl Emitter<'_> {
         label
     }
 
-    /// Where the address of what looks further for a kind of access is.
-    fn looks(&self, tag: usize) -> Mem {
-        looks(self.request.context, tag == offset_of!(Entry, write))
+    /// What looks further for a kind of access.
+    fn looks(&self, tag: usize) -> Fixed {
+        self.stubs.look(self.request.context, tag == offset_of!(Entry, write))
     }
 
     /// Accesses memory; the site does the same, with these operands behind the address. Gives where that goes on.
@@ -152,7 +169,9 @@ impl Emitter<'_> {
         access.emit(self.asm, Mem::sum(address.base, through, address.disp));
         self.asm.bind(done);
         self.end_share();
-        self.cold_access(miss, site, (address.disp != 0).then_some(address), access.extended())
+        // Where it was looked up compactly it is there already.
+        let wanted = (address.disp != 0 && !self.request.is_compact).then_some(address);
+        self.cold_access(miss, site, wanted, access.extended())
     }
 
     /// The register with the distance of the window that the access at hand is in, if there is one.
@@ -267,12 +286,6 @@ impl Emitter<'_> {
     }
 }
 
-/// Where the address of what looks further in a context is, for loads or stores.
-pub(super) fn looks(context: usize, writes: bool) -> Mem {
-    let looks = if writes { field!(links.look_write) } else { field!(links.look_read) };
-    Mem { disp: looks.disp + (context * size_of::<u64>()) as i32, ..looks }
-}
-
 /// The place of a context's space number.
 fn space(context: usize) -> Mem {
     let first = field!(tlb.spaces);
@@ -285,24 +298,10 @@ fn entry(context: usize, field: usize) -> Mem {
     Mem::sum(STATE, Reg::RAX, (table + context * size_of::<[Entry; ENTRIES]>() + field) as i32)
 }
 
-/// In RAX instead of the distance of a place, with the number of the last byte of an access: all of it is to be looked up.
-pub(super) const ALONE: u32 = 1 << 31;
-
-/// Writes what looks at the other place of a page, as `mem::tlb` numbers it, for one context and one kind of access: RAX is
-/// the distance of its own place, RCX the tag that is wanted. Or, with [`ALONE`] in RAX, at both places of the page of the
-/// address in RCX. Returns as after a comparison of the tag with what is there: if it is equal, RAX is the addend. RCX may
-/// change, no other register does. Now and then what is in the other place is not found: the run loop finds it and moves it
-/// to its own place, so that pages that are used much come there.
-///
-/// An access that crosses into the next page wants that page's tag, and is found nowhere: places of two pages in a row
-/// differ in their lowest bit, which no skew changes.
-pub(super) fn emit_look(asm: &mut Asm, context: usize, tag: usize) {
+/// Writes the look at a page's other place, and the return from it. A register may be loaded before that where it missed.
+fn emit_other(asm: &mut Asm, context: usize, tag: usize, on_miss: Option<(Reg, Mem)>) {
     const SKEW: u32 = SKEW_TO + ENTRY_SHIFT;
     const _: () = assert!(SKEW_TO > 0 && OTHER_PLACE > 1);
-    let [alone, other] = [(); 2].map(|()| asm.label());
-    asm.test(W32, Reg::RAX, Reg::RAX);
-    asm.jcc(Cc::S, alone);
-    asm.bind(other);
     asm.push(Reg::RDX);
     asm.mov(Reg::RDX, Reg::RCX);
     asm.shift_imm(Shift::Shr, W64, Reg::RDX, (SKEW_SHIFT - SKEW) as u8);
@@ -317,12 +316,70 @@ pub(super) fn emit_look(asm: &mut Asm, context: usize, tag: usize) {
     asm.alu_imm(Alu::Sub, W64, field!(looks_left), 1);
     asm.jcc(Cc::S, expired);
     asm.alu(Alu::Cmp, W32, Reg::RAX, Reg::RAX);
+    if on_miss.is_some() {
+        asm.ret();
+    }
     asm.bind(missed);
+    load_if(asm, on_miss);
     asm.ret();
     asm.bind(expired);
     // It is not 0, the flags say.
     asm.store_imm(W64, field!(looks_left), LOOKS);
+    load_if(asm, on_miss);
     asm.ret();
+}
+
+fn load_if(asm: &mut Asm, what: Option<(Reg, Mem)>) {
+    if let Some((to, from)) = what {
+        asm.load(W64, to, from);
+    }
+}
+
+/// Writes what looks up accesses at the address in RCX, for one context and one kind of access: for each length, which is where
+/// it stands. Returns as after a comparison of the tag that is wanted with what is there: if it is equal, RAX is the addend,
+/// else RCX is the address still. No other register changes.
+pub(super) fn emit_compact_looks(asm: &mut Asm, context: usize, tag: usize) -> [Fixed; LENGTHS] {
+    let other = asm.label();
+    let address = saved(Reg::RCX);
+    let looks = std::array::from_fn(|log2_bytes| {
+        let at = here(asm);
+        asm.store(W64, address, Reg::RCX);
+        asm.mov32(Reg::RAX, Reg::RCX);
+        asm.shift_imm(Shift::Shr, W32, Reg::RAX, (PAGE_SHIFT - ENTRY_SHIFT) as u8);
+        asm.alu_imm(Alu::And, W32, Reg::RAX, ((ENTRIES - 1) << ENTRY_SHIFT) as i32);
+        if log2_bytes > 0 {
+            asm.alu_imm(Alu::Add, W64, Reg::RCX, (1 << log2_bytes) - 1);
+        }
+        asm.alu_imm(Alu::And, W64, Reg::RCX, PAGE_BITS);
+        asm.alu(Alu::Or, W64, Reg::RCX, space(context));
+        asm.alu(Alu::Cmp, W64, Reg::RCX, entry(context, tag));
+        asm.jcc(Cc::NE, other);
+        asm.load(W64, Reg::RAX, entry(context, offset_of!(Entry, addend)));
+        asm.ret();
+        at
+    });
+    asm.bind(other);
+    emit_other(asm, context, tag, Some((Reg::RCX, address)));
+    looks
+}
+
+/// In RAX instead of the distance of a place, with the number of the last byte of an access: all of it is to be looked up.
+pub(super) const ALONE: u32 = 1 << 31;
+
+/// Writes what looks at the other place of a page, as `mem::tlb` numbers it, for one context and one kind of access: RAX is
+/// the distance of its own place, RCX the tag that is wanted. Or, with [`ALONE`] in RAX, at both places of the page of the
+/// address in RCX. Returns as after a comparison of the tag with what is there: if it is equal, RAX is the addend. RCX may
+/// change, no other register does. Now and then what is in the other place is not found: the run loop finds it and moves it
+/// to its own place, so that pages that are used much come there.
+///
+/// An access that crosses into the next page wants that page's tag, and is found nowhere: places of two pages in a row
+/// differ in their lowest bit, which no skew changes.
+pub(super) fn emit_look(asm: &mut Asm, context: usize, tag: usize) {
+    let [alone, other] = [(); 2].map(|()| asm.label());
+    asm.test(W32, Reg::RAX, Reg::RAX);
+    asm.jcc(Cc::S, alone);
+    asm.bind(other);
+    emit_other(asm, context, tag, None);
     asm.bind(alone);
     asm.push(Reg::RDX);
     asm.zext(W8, Reg::RAX, Reg::RAX);

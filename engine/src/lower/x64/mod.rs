@@ -35,9 +35,10 @@ use crate::emit::Slot;
 use crate::guest::HelperInfo;
 use crate::ir::block::Op;
 use crate::ir::region::Region;
-use asm::{Asm, Mem, Reg, Xmm};
+use asm::{Asm, Finished, Mem, Reg, Xmm};
 use plan::Plan;
 use serde::{Deserialize, Serialize};
+use stubs::Stubs;
 
 /// RBX points so many bytes into the vCPU, so that the first slots are in reach of short displacements.
 pub const BIAS: usize = 128;
@@ -140,17 +141,32 @@ pub struct VectorHome {
     pub is_scratch: bool,
 }
 
+/// Where code is entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryPoint {
+    /// Where in its page the block is that it begins with there.
+    pub place: u16,
+    /// Guest instructions of that block.
+    pub insns: u16,
+    /// Bytes of their code.
+    pub len_bytes: u16,
+    /// Where in the code other code enters.
+    pub entry: u32,
+    /// Where the run loop enters, which has counted the block down.
+    pub start: u32,
+}
+
 /// A lowered region. In its code, sites and links are numbered from 0 until [`number`] says otherwise.
 #[derive(Debug)]
 pub struct Lowered {
-    /// The code. It may lie anywhere.
+    /// The code, for the start of the memory that all code is in.
     pub code: Vec<u8>,
     /// Where in the code the four-byte numbers of sites stand.
     pub site_numbers: Vec<u32>,
-    /// Where other code enters, in the code.
-    pub entry: usize,
-    /// Where the run loop enters, which has counted the first block down.
-    pub start: usize,
+    /// Where in the code displacements stand of jumps and calls to stubs, as [`asm::Finished::fixed`] has them.
+    pub stub_jumps: Vec<u32>,
+    /// Where it is entered; never empty.
+    pub entries: Vec<EntryPoint>,
     /// What calls out.
     pub sites: Vec<Site>,
     /// Ways out.
@@ -165,12 +181,12 @@ pub struct Lowered {
 pub trait Translated {
     /// The code.
     fn code(&self) -> &[u8];
-    /// Where in it other code enters.
-    fn entry(&self) -> usize;
-    /// Where in it the run loop enters.
-    fn start(&self) -> usize;
+    /// Where it is entered; never empty.
+    fn entries(&self) -> &[EntryPoint];
     /// Where in it the four-byte numbers of sites stand.
     fn site_numbers(&self) -> impl Iterator<Item = u32>;
+    /// Where in it displacements stand of jumps and calls to stubs.
+    fn stub_jumps(&self) -> impl Iterator<Item = u32>;
     /// Ways out.
     fn links(&self) -> impl Iterator<Item = Link>;
     /// How many there are.
@@ -186,16 +202,16 @@ impl Translated for Lowered {
         &self.code
     }
 
-    fn entry(&self) -> usize {
-        self.entry
-    }
-
-    fn start(&self) -> usize {
-        self.start
+    fn entries(&self) -> &[EntryPoint] {
+        &self.entries
     }
 
     fn site_numbers(&self) -> impl Iterator<Item = u32> {
         self.site_numbers.iter().copied()
+    }
+
+    fn stub_jumps(&self) -> impl Iterator<Item = u32> {
+        self.stub_jumps.iter().copied()
     }
 
     fn links(&self) -> impl Iterator<Item = Link> {
@@ -221,20 +237,36 @@ const LINK_NUMBER: usize = 1;
 /// Bytes of that stub up to the end of the number.
 pub const LINK_BYTES: usize = LINK_NUMBER + 4;
 
-/// Adds to the numbers of sites and links in code.
+/// Code that does nothing but go on somewhere.
+pub struct LoweredJump {
+    /// The code, for the start of the memory that all code is in.
+    pub code: Vec<u8>,
+    /// As [`Lowered::stub_jumps`].
+    stub_jumps: Vec<u32>,
+}
+
+impl LoweredJump {
+    /// Makes it good for the place that it has been copied to.
+    pub fn settle(&self, code: &mut [u8], at: usize) {
+        add_all(code, self.stub_jumps.iter().map(|&jump| (jump as usize, (at as u32).wrapping_neg())));
+    }
+}
+
+/// Makes code of what was made, which has been copied to a place of the memory that all code is in, and in which sites and links
+/// are numbered from these numbers on.
 ///
 /// # Panics
-/// There is no code where one is said to stand.
-pub fn number(
-    code: &mut [u8],
-    sites: impl Iterator<Item = u32>,
-    links: impl Iterator<Item = Link>,
-    first_site: u32,
-    first_link: u32,
-) {
-    let sites = sites.map(|at| (at as usize, first_site));
-    let links = links.map(|link| (link.unlinked + LINK_NUMBER, first_link));
-    for (at, add) in sites.chain(links) {
+/// There is no code where something is said to stand.
+pub fn settle(code: &mut [u8], made: &impl Translated, at: usize, first_site: u32, first_link: u32) {
+    let sites = made.site_numbers().map(|at| (at as usize, first_site));
+    let links = made.links().map(|link| (link.unlinked + LINK_NUMBER, first_link));
+    let jumps = made.stub_jumps().map(|jump| (jump as usize, (at as u32).wrapping_neg()));
+    add_all(code, sites.chain(links).chain(jumps));
+}
+
+/// Adds to four-byte numbers in code.
+fn add_all(code: &mut [u8], what: impl Iterator<Item = (usize, u32)>) {
+    for (at, add) in what {
         let number = code[at..].first_chunk_mut().expect("numbers stand in the code");
         *number = u32::from_le_bytes(*number).wrapping_add(add).to_le_bytes();
     }
@@ -253,6 +285,8 @@ pub struct Request<'a> {
     pub transient: &'a [Slot],
     /// TLB context of data accesses.
     pub context: usize,
+    /// It is to be small rather than fast: code that runs seldom spends most of its time on being fetched.
+    pub is_compact: bool,
 }
 
 /// Instructions beyond the first x86-64 level that the host may have.
@@ -296,6 +330,7 @@ impl Features {
 pub struct Lowering {
     asm: Asm,
     features: Features,
+    stubs: Stubs,
     sites: Vec<Site>,
     links: Vec<Link>,
     plan: Plan,
@@ -304,11 +339,12 @@ pub struct Lowering {
 }
 
 impl Lowering {
-    /// For this machine.
-    pub fn new() -> Self {
+    /// For this machine and a guest with this [`crate::guest::Guest::FLOAT_ENVIRONMENT`].
+    pub fn new(float_environment: Option<Slot>) -> Self {
         Self {
             asm: Asm::default(),
             features: Features::detect(),
+            stubs: Stubs::of(float_environment),
             sites: Vec::new(),
             links: Vec::new(),
             plan: Plan::default(),
@@ -317,36 +353,36 @@ impl Lowering {
         }
     }
 
-    /// Lowers a region.
+    /// Lowers a region that is entered at its first block.
     pub fn lower(&mut self, region: &Region, request: Request<'_>) -> Lowered {
+        self.lower_entered(region, &[0], request)
+    }
+
+    /// Lowers a region that is entered at these blocks, in ascending order; the first one is one of them.
+    pub fn lower_entered(&mut self, region: &Region, entries: &[usize], request: Request<'_>) -> Lowered {
         self.asm.clear();
         self.sites.clear();
         self.links.clear();
-        self.plan.make(region, request);
-        let (entry, start) = flow::Flow::new(self, region, request).emit();
-        let (code, site_numbers) = self.asm.finish_with_notes();
+        self.plan.make(region, entries, request);
+        let entries = flow::Flow::new(self, region, request).emit(entries);
+        let Finished { code, notes, fixed } = self.asm.finish_with_notes();
         Lowered {
             code: code.to_vec(),
-            site_numbers: site_numbers.to_vec(),
-            entry,
-            start,
+            site_numbers: notes.to_vec(),
+            stub_jumps: fixed.to_vec(),
+            entries,
             sites: self.sites.drain(..).collect(),
             links: self.links.clone(),
             homes: self.plan.homes.clone(),
             vector_homes: self.plan.vector_homes.clone(),
         }
     }
-}
 
-/// Code that goes on at a distance from the start of the page, by the jump cache.
-pub fn lower_jump(to: i64) -> Vec<u8> {
-    let mut asm = Asm::default();
-    flow::jump_to(&mut asm, to);
-    asm.finish().to_vec()
-}
-
-impl Default for Lowering {
-    fn default() -> Self {
-        Self::new()
+    /// Code that goes on at a distance from the start of the page, by the jump cache.
+    pub fn lower_jump(&mut self, to: i64) -> LoweredJump {
+        self.asm.clear();
+        flow::jump_to(&mut self.asm, &self.stubs, to);
+        let Finished { code, fixed, .. } = self.asm.finish_with_notes();
+        LoweredJump { code: code.to_vec(), stub_jumps: fixed.to_vec() }
     }
 }

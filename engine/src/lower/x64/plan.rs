@@ -1,9 +1,9 @@
 //! What is decided for a region as a whole before code is written: which slots have a register, which slot writes are
 //! needed, and what has to be written back where it is left.
 
-use super::asm::{Mem, Reg, Xmm};
+use super::asm::{Reg, Xmm};
 use super::windows::Windows;
-use super::{Home, Request, VectorHome, boxes, field};
+use super::{Home, Request, VectorHome, boxes};
 use crate::emit::{SLOTS, Slot};
 use crate::guest::HelperInfo;
 use crate::ir::block::{Block, Op};
@@ -162,8 +162,12 @@ impl Summary {
 
 const NO_HOME: u8 = u8::MAX;
 
-/// The uses of a slot, by weight, beyond which a home pays.
-fn worthwhile(region: &Region) -> u64 {
+/// The uses of a slot, by weight, beyond which a home pays. Code that is to be small is not run often enough for what it costs to
+/// load homes wherever the region is entered and to store them wherever it is left.
+fn worthwhile(region: &Region, is_compact: bool) -> u64 {
+    if is_compact {
+        return u64::MAX;
+    }
     let is_loop = region.blocks.iter().any(|block| {
         let mut back = false;
         block.ways.for_each(|way| back |= way == Way::Block(0));
@@ -195,23 +199,23 @@ impl Plan {
         self.vector_slots.contains(slot)
     }
 
-    /// Where the address of what sites call is.
-    pub fn call_out(&self) -> Mem {
-        if self.vector_homes.is_empty() { field!(links.call_out) } else { field!(links.call_out_vectors) }
+    /// Whether vector registers hold something all through the region.
+    pub fn has_vectors(&self) -> bool {
+        !self.vector_homes.is_empty()
     }
 
     /// Plans a region.
-    pub fn make(&mut self, region: &Region, request: Request<'_>) {
+    pub fn make(&mut self, region: &Region, entries: &[usize], request: Request<'_>) {
         let helpers = request.helpers;
-        self.choose_vector_homes(region, request.vector_scratch);
-        self.choose_homes(region, request.transient);
+        let worthwhile = worthwhile(region, request.is_compact);
+        self.choose_vector_homes(region, request.vector_scratch, worthwhile);
+        self.choose_homes(region, request.transient, worthwhile);
         self.find_live(region, helpers);
         self.find_dirty(region);
-        self.has_singles = boxes::find(region, helpers, &mut self.boxed_in);
+        self.has_singles = boxes::find(region, entries, helpers, &mut self.boxed_in);
     }
 
-    fn choose_vector_homes(&mut self, region: &Region, scratch: Option<Slot>) {
-        let worthwhile = worthwhile(region);
+    fn choose_vector_homes(&mut self, region: &Region, scratch: Option<Slot>, worthwhile: u64) {
         self.vector_slots = SlotSet::default();
         self.vector_homes.clear();
         self.vector_home_of.clear();
@@ -245,8 +249,7 @@ impl Plan {
         }
     }
 
-    fn choose_homes(&mut self, region: &Region, transient: &[Slot]) {
-        let worthwhile = worthwhile(region);
+    fn choose_homes(&mut self, region: &Region, transient: &[Slot], worthwhile: u64) {
         let mut uses = [0u64; SLOTS];
         let mut named = SlotSet::default();
         for block in &region.blocks {

@@ -1,7 +1,7 @@
 //! Code that all regions share: entering and leaving, calling out, and looking an address up in the jump cache.
 
-use super::asm::{Alu, Asm, Cc, Label, Mem, Reg, Shift, Xmm};
-use super::memory::emit_look;
+use super::asm::{Alu, Asm, Cc, Fixed, Label, Mem, Reg, Shift, Xmm};
+use super::memory::{emit_compact_looks, emit_look};
 use super::plan::FIRST_HOME;
 use super::{BIAS, COUNTDOWN, STATE, field, slot};
 use crate::addr::PAGE_MASK;
@@ -9,32 +9,44 @@ use crate::addr::Width::{W32, W64};
 use crate::emit::Slot;
 use crate::mem::jumps::{JUMP_DROP, JUMP_ENTRIES, JUMP_FACTOR, JumpEntry};
 use crate::mem::tlb::{Entry, MAX_CONTEXTS, Tlb};
-use crate::vcpu::{EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED, Vcpu};
+use crate::vcpu::{EXIT_COUNT, EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED, Vcpu};
 use core::mem::{offset_of, size_of};
 
-/// Where each of them is in the code that [`emit`] writes.
+/// Where each of them is in the code that [`emit`] writes, which stands at the start of the memory that all code is in.
 #[derive(Clone, Copy, Debug)]
 pub struct Stubs {
     /// A function of the System V ABI, of the address of a vCPU and that of code.
-    pub enter: usize,
+    pub enter: Fixed,
     /// What sites call.
-    pub call_out: usize,
+    pub call_out: Fixed,
     /// What sites call where vector registers hold something.
-    pub call_out_vectors: usize,
+    pub call_out_vectors: Fixed,
     /// What calls of helpers call; RCX is the number of the helper, and what it gives comes in RAX.
-    pub helper: usize,
+    pub helper: Fixed,
     /// Leaves; RAX says why.
-    pub leave: usize,
+    pub leave: Fixed,
     /// Goes on at the address in RAX.
-    pub jump: usize,
+    pub jump: Fixed,
+    /// The same so far from the start of the page that is run as EAX, signed, says.
+    pub jump_from_page: Fixed,
+    /// Leaves for the run loop, which goes on at such a place.
+    pub leave_from_page: Fixed,
+    /// A function: RAX = where the code of the address in RAX is. It leaves where `jump` does.
+    pub find: Fixed,
+    /// The same of the address so far from the start of the page that is run as EAX, signed, says.
+    pub find_from_page: Fixed,
     /// Leaves at the way out whose number is in RAX.
-    pub unlinked: usize,
+    pub unlinked: Fixed,
     /// Goes on at the address in RAX, where the way out leads whose number is in RCX; now and then leaves there.
-    pub far: usize,
+    pub far: Fixed,
     /// Looks a load up at its page's other place in the TLB (`memory::emit_look`), for each context.
-    pub look_read: [usize; MAX_CONTEXTS],
+    pub look_read: [Fixed; MAX_CONTEXTS],
     /// The same for stores.
-    pub look_write: [usize; MAX_CONTEXTS],
+    pub look_write: [Fixed; MAX_CONTEXTS],
+    /// Looks a load up in code that is to be small (`memory::emit_compact_looks`), for each context and length.
+    pub compact_read: [[Fixed; LENGTHS]; MAX_CONTEXTS],
+    /// The same for stores.
+    pub compact_write: [[Fixed; LENGTHS]; MAX_CONTEXTS],
 }
 
 /// Ways out to other pages that are gone by the jump cache for each that is linked.
@@ -45,13 +57,39 @@ const KEPT: [Reg; 6] = [Reg::RBX, Reg::RBP, Reg::R12, Reg::R13, Reg::R14, Reg::R
 const JUMP_SHIFT: u8 = size_of::<JumpEntry>().trailing_zeros() as u8;
 const _: () = assert!(size_of::<JumpEntry>() == 1 << JUMP_SHIFT);
 
+/// How many lengths accesses have: 1, 2, 4, 8 and 16 bytes.
+pub(super) const LENGTHS: usize = 5;
+
 /// MXCSR as the ABI has it, while code that was compiled runs: nearest, all exceptions masked.
 pub const FLOAT_ENVIRONMENT: u32 = 0x1f80;
+
+impl Stubs {
+    /// Where they are for a guest with this [`crate::guest::Guest::FLOAT_ENVIRONMENT`].
+    pub fn of(float_environment: Option<Slot>) -> Self {
+        emit(&mut Asm::default(), float_environment)
+    }
+
+    /// What sites call in code that has vectors in registers, or has none.
+    pub(super) fn call_out(&self, has_vectors: bool) -> Fixed {
+        if has_vectors { self.call_out_vectors } else { self.call_out }
+    }
+
+    /// What looks further for accesses in a context.
+    pub(super) fn look(&self, context: usize, writes: bool) -> Fixed {
+        if writes { self.look_write[context] } else { self.look_read[context] }
+    }
+
+    /// What looks up accesses of a length in a context, in code that is to be small.
+    pub(super) fn compact_look(&self, context: usize, writes: bool, len_bytes: i32) -> Fixed {
+        let looks = if writes { &self.compact_write } else { &self.compact_read };
+        looks[context][len_bytes.trailing_zeros() as usize]
+    }
+}
 
 /// Writes them. Where the guest has a floating-point environment, generated code runs under it, and all other code does not.
 pub fn emit(asm: &mut Asm, float_environment: Option<Slot>) -> Stubs {
     let (leave, leave_settled) = (asm.label(), asm.label());
-    let enter = asm.len();
+    let enter = here(asm);
     for reg in KEPT {
         asm.push(reg);
     }
@@ -62,7 +100,7 @@ pub fn emit(asm: &mut Asm, float_environment: Option<Slot>) -> Stubs {
     enter_environment(asm, float_environment);
     asm.jmp_indirect(Reg::RSI);
 
-    let leave_at = asm.len();
+    let leave_at = here(asm);
     asm.bind(leave);
     leave_environment(asm, float_environment);
     asm.bind(leave_settled);
@@ -74,25 +112,27 @@ pub fn emit(asm: &mut Asm, float_environment: Option<Slot>) -> Stubs {
     }
     asm.ret();
 
-    let call_out = asm.len();
+    let call_out = here(asm);
     emit_call_out(asm, leave_settled, float_environment, false);
-    let call_out_vectors = asm.len();
+    let call_out_vectors = here(asm);
     emit_call_out(asm, leave_settled, float_environment, true);
 
-    let helper = asm.len();
+    let helper = here(asm);
     emit_helper(asm, leave_settled, float_environment);
 
-    let far = asm.len();
+    let far = here(asm);
     let expired = asm.label();
     asm.alu_imm(Alu::Sub, W64, field!(far_left), 1);
     asm.jcc(Cc::S, expired);
 
-    let jump = asm.len();
+    let look_up = asm.label();
+    let jump = here(asm);
+    asm.bind(look_up);
     emit_place(asm);
     // Its own entry, then the other one.
-    emit_probe(asm);
+    emit_probe(asm, Probe::Jump);
     asm.alu_imm(Alu::Xor, W32, Reg::RDX, size_of::<JumpEntry>() as i32);
-    emit_probe(asm);
+    emit_probe(asm, Probe::Jump);
     asm.store(W64, field!(pc), Reg::RAX);
     asm.mov_imm(Reg::RAX, EXIT_JUMP);
     asm.jmp(leave);
@@ -100,18 +140,42 @@ pub fn emit(asm: &mut Asm, float_environment: Option<Slot>) -> Stubs {
     asm.bind(expired);
     asm.store_imm(W64, field!(far_left), FAR_JUMPS);
     asm.mov(Reg::RAX, Reg::RCX);
-    let unlinked = asm.len();
+    let unlinked = here(asm);
     asm.alu_imm(Alu::Add, W64, Reg::RAX, EXIT_UNLINKED as i32);
+    asm.jmp(leave);
+
+    let jump_from_page = here(asm);
+    emit_address(asm);
+    asm.jmp(look_up);
+
+    let find_from_page = here(asm);
+    emit_address(asm);
+    let find = here(asm);
+    emit_place(asm);
+    emit_probe(asm, Probe::Find);
+    asm.alu_imm(Alu::Xor, W32, Reg::RDX, size_of::<JumpEntry>() as i32);
+    emit_probe(asm, Probe::Find);
+    asm.store(W64, field!(pc), Reg::RAX);
+    asm.mov_imm(Reg::RAX, EXIT_JUMP);
+    asm.alu_imm(Alu::Add, W64, Reg::RSP, 8);
+    asm.jmp(leave);
+
+    let leave_from_page = here(asm);
+    emit_address(asm);
+    asm.store(W64, field!(pc), Reg::RAX);
+    asm.mov_imm(Reg::RAX, EXIT_COUNT);
     asm.jmp(leave);
 
     let mut looks = |tag: usize| {
         std::array::from_fn(|context| {
-            let at = asm.len();
+            let at = here(asm);
             emit_look(asm, context, tag);
             at
         })
     };
     let (look_read, look_write) = (looks(offset_of!(Entry, read)), looks(offset_of!(Entry, write)));
+    let mut compact = |tag: usize| std::array::from_fn(|context| emit_compact_looks(asm, context, tag));
+    let (compact_read, compact_write) = (compact(offset_of!(Entry, read)), compact(offset_of!(Entry, write)));
     Stubs {
         enter,
         call_out,
@@ -119,17 +183,33 @@ pub fn emit(asm: &mut Asm, float_environment: Option<Slot>) -> Stubs {
         helper,
         leave: leave_at,
         jump,
+        jump_from_page,
+        leave_from_page,
+        find,
+        find_from_page,
         unlinked,
         far,
         look_read,
         look_write,
+        compact_read,
+        compact_write,
     }
+}
+
+pub(super) fn here(asm: &Asm) -> Fixed {
+    Fixed(asm.len() as u32)
+}
+
+/// RAX = the address so far from the start of the page that is run as EAX says.
+fn emit_address(asm: &mut Asm) {
+    asm.sext(W32, Reg::RAX, Reg::RAX);
+    asm.alu(Alu::Add, W64, Reg::RAX, field!(page_base));
 }
 
 /// Goes on at the address in RAX if its own entry of the jump cache knows it. RAX stays; RCX and RDX do not.
 pub(super) fn emit_quick_jump(asm: &mut Asm) {
     emit_place(asm);
-    emit_probe(asm);
+    emit_probe(asm, Probe::Jump);
 }
 
 /// RDX = the distance of RAX's own entry in the jump cache, as `jump_place` numbers them.
@@ -139,8 +219,17 @@ fn emit_place(asm: &mut Asm) {
     asm.alu_imm(Alu::And, W32, Reg::RDX, (JUMP_ENTRIES as i32 - 1) << JUMP_SHIFT);
 }
 
-/// Goes on at the address in RAX if the entry that RDX leads to knows it.
-fn emit_probe(asm: &mut Asm) {
+/// What becomes of what is found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Probe {
+    /// It is jumped to.
+    Jump,
+    /// It is given to who called for it.
+    Find,
+}
+
+/// Does so with the address in RAX if the entry that RDX leads to knows it.
+fn emit_probe(asm: &mut Asm, what: Probe) {
     let miss = asm.label();
     let entry = |field: usize| {
         Mem::sum(STATE, Reg::RDX, (offset_of!(Vcpu, tlb) + offset_of!(Tlb, jumps) + field - BIAS) as i32)
@@ -152,7 +241,13 @@ fn emit_probe(asm: &mut Asm) {
     asm.jcc(Cc::NE, miss);
     asm.alu_imm(Alu::And, W64, Reg::RAX, !(PAGE_MASK as i32));
     asm.store(W64, field!(page_base), Reg::RAX);
-    asm.jmp_indirect(entry(offset_of!(JumpEntry, code)));
+    match what {
+        Probe::Jump => asm.jmp_indirect(entry(offset_of!(JumpEntry, code))),
+        Probe::Find => {
+            asm.load(W64, Reg::RAX, entry(offset_of!(JumpEntry, code)));
+            asm.ret();
+        }
+    }
     asm.bind(miss);
 }
 
@@ -178,7 +273,7 @@ fn saved_vector(reg: Xmm) -> Mem {
 }
 
 /// A register's place among the saved ones.
-fn saved(reg: Reg) -> Mem {
+pub(super) fn saved(reg: Reg) -> Mem {
     let field = field!(saved);
     Mem { disp: field.disp + 8 * i32::from(reg.0), ..field }
 }

@@ -36,7 +36,11 @@ impl Scratch {
                 (marks.calm, marks.void) = (windows.is_calm(at), windows.is_void(at));
             }
         }
-        self.groups.find(block);
+        if request.is_compact {
+            self.groups.find_none(block);
+        } else {
+            self.groups.find(block);
+        }
         self.loc.clear();
         self.loc.resize(count, Loc::Nowhere);
         self.backing.clear();

@@ -56,7 +56,7 @@ impl Emitter<'_> {
         };
         operands.iter().for_each(|&value| self.out_of_slot(value));
         let site = self.site(op, operands, result);
-        self.asm.call_indirect(self.plan.call_out());
+        self.asm.call_fixed(self.stubs.call_out(self.plan.has_vectors()));
         self.asm.note(site);
         self.release_operands(operands);
         if let Some(reg) = result {
@@ -97,7 +97,7 @@ impl Emitter<'_> {
         }
         let site = self.site(op, args, None);
         self.asm.mov_imm(Reg::RCX, id.0.into());
-        self.asm.call_indirect(field!(links.helper));
+        self.asm.call_fixed(self.stubs.helper);
         self.asm.note(site);
         if effects.writes_state {
             for home in &self.plan.homes {

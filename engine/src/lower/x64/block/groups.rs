@@ -60,10 +60,15 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    pub fn find(&mut self, block: &Block) {
+    /// Leaves all accesses to themselves.
+    pub fn find_none(&mut self, block: &Block) {
         self.list.clear();
         self.of.clear();
         self.of.resize(block.ops.len(), ALONE);
+    }
+
+    pub fn find(&mut self, block: &Block) {
+        self.find_none(block);
         let mut open = 0;
         for (at, op) in block.ops.iter().enumerate() {
             let (addr, len_bytes, writes) = match *op {

@@ -7,8 +7,9 @@ use crate::lower::windows::{MOST, PATIENCE, Sum, TURNS, WORTHWHILE, Window};
 use crate::lower::x64::asm::{Alu, Asm, Cc, Group3, Label, Reg, Shift};
 use crate::lower::x64::block::spill;
 use crate::lower::x64::cold::Kept;
-use crate::lower::x64::memory::{ALONE, looks};
+use crate::lower::x64::memory::ALONE;
 use crate::lower::x64::plan::Plan;
+use crate::lower::x64::stubs::Stubs;
 use crate::lower::x64::{Request, field, slot};
 use crate::vcpu::SPILLS;
 
@@ -22,7 +23,7 @@ impl Windows {
     }
 
     /// Between two turns of the plain writing, `slow`: falls through to the other one if there is room for enough turns.
-    pub fn emit_look(&self, asm: &mut Asm, plan: &Plan, request: Request<'_>, slow: Label) {
+    pub fn emit_look(&self, asm: &mut Asm, plan: &Plan, stubs: &Stubs, request: Request<'_>, slow: Label) {
         let (vain, fast) = (asm.label(), asm.label());
         asm.alu_imm(Alu::Sub, W64, spill(TURNS_PLACE), 1);
         asm.jcc(Cc::NS, slow);
@@ -31,7 +32,7 @@ impl Windows {
             emit_sum(&window.address, asm, plan);
             asm.mov(Reg::RDX, Reg::RCX);
             asm.mov_imm(Reg::RAX, u64::from(ALONE | (window.len_bytes as u32 - 1)));
-            asm.call_indirect(looks(request.context, window.writes));
+            asm.call_fixed(stubs.look(request.context, window.writes));
             asm.jcc(Cc::NE, vain);
             kept.set(asm);
             if window.step != 0 {

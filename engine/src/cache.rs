@@ -24,7 +24,7 @@ const ROOM_INSNS: usize = 1 << 17;
 /// The same for blocks.
 const ROOM_BLOCKS: usize = 1 << 15;
 /// Bytes that hold the longest instruction of any guest.
-const MAX_INSN_BYTES: usize = 16;
+pub(crate) const MAX_INSN_BYTES: usize = 16;
 
 /// Number of a block; valid until the cache changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,7 +6,7 @@ pub mod pieces;
 
 use super::hot::{HotBlock, HotRegion};
 use crate::addr::Gva;
-use crate::cache::{BlockCache, BlockId, decode_run};
+use crate::cache::{BlockCache, BlockId, MAX_INSN_BYTES, decode_run};
 use crate::emit::Slot;
 use crate::guest::Guest;
 use crate::ir::block::{Block, Op};
@@ -109,7 +109,16 @@ impl<I: Copy> Code<I> {
         for (number, &HotBlock { start, heat }) in region.blocks.iter().enumerate() {
             let first = code.insns.len();
             let bytes = page.get(usize::from(start)..)?;
-            let len_bytes = decode_run::<G>(bytes, region.mode, &mut code.insns, &mut code.offsets);
+            // Where another one begins it ends, unless that begins in the middle of an instruction.
+            let others = region.blocks.iter().filter(|other| other.start > start);
+            let room = others.map(|other| usize::from(other.start - start)).min().unwrap_or(bytes.len());
+            let before = &bytes[..room.min(bytes.len())];
+            let mut len_bytes = decode_run::<G>(before, region.mode, &mut code.insns, &mut code.offsets);
+            if len_bytes < room && room < len_bytes + MAX_INSN_BYTES {
+                code.insns.truncate(first);
+                code.offsets.truncate(first);
+                len_bytes = decode_run::<G>(bytes, region.mode, &mut code.insns, &mut code.offsets);
+            }
             if len_bytes == 0 || code.insns.len() > pieces::MAX_INSNS || code.part_at(start.into()).is_some()
             {
                 code.insns.truncate(first);
@@ -140,11 +149,22 @@ impl<I: Copy> Code<I> {
 
     fn add<G: Guest<Insn = I>>(&mut self, cache: &BlockCache<I>, id: BlockId) {
         let block = cache.block(id);
+        self.add_first::<G>(cache, id, block.count(), block.len_bytes() as u16);
+    }
+
+    /// Adds the first instructions of a block, so many of so many bytes.
+    fn add_first<G: Guest<Insn = I>>(
+        &mut self,
+        cache: &BlockCache<I>,
+        id: BlockId,
+        count: usize,
+        len_bytes: u16,
+    ) {
+        let (block, first) = (cache.block(id), self.insns.len());
         let (insns, offsets) = cache.code(id);
-        let first = self.insns.len();
-        self.insns.extend_from_slice(insns);
-        self.offsets.extend_from_slice(offsets);
-        self.add_part::<G>(first, block.page_offset() as i64, block.len_bytes() as u16, block.heat());
+        self.insns.extend_from_slice(&insns[..count]);
+        self.offsets.extend_from_slice(&offsets[..count]);
+        self.add_part::<G>(first, block.page_offset() as i64, len_bytes, block.heat());
     }
 
     /// Adds a block of the instructions from this one on.

@@ -1,5 +1,5 @@
-//! Pieces: regions over all warm code of a page that have no block in common. What runs seldom is not worth being translated
-//! for each place where it is entered.
+//! Pieces: regions over all warm code of a page that have no code in common. What runs seldom is not worth being translated
+//! for each place where it is entered. A block that leads into another one ends there.
 
 use super::Code;
 use crate::addr::Page;
@@ -81,7 +81,27 @@ impl Blocks {
                 }
             }
         }
+        blocks.end_at_others(cache);
         blocks
+    }
+
+    /// Ends blocks where another one begins.
+    fn end_at_others<I: Copy>(&mut self, cache: &BlockCache<I>) {
+        for number in 0..self.0.len() {
+            let (Candidate { id, start, end, is_wanted, .. }, behind) =
+                (&self.0[number], &self.0[number + 1..]);
+            let (_, offsets) = cache.code(*id);
+            let inside = behind.iter().take_while(|other| other.start < *end && *is_wanted);
+            let other = inside.filter(|other| other.is_wanted).find_map(|other| {
+                // Unless that begins in the middle of an instruction.
+                let insns = offsets.iter().position(|&offset| start + i64::from(offset) == other.start)?;
+                Some((other.start, insns))
+            });
+            if let Some((end, insns)) = other {
+                let block = &mut self.0[number];
+                (block.end, block.insns, block.ways) = (end, insns, Ways::One(Way::Out(end)));
+            }
+        }
     }
 
     /// Number of the block that starts at a place.
@@ -164,7 +184,8 @@ impl Blocks {
             if part > 0 && self.0[number].is_entered {
                 code.entered.push(part);
             }
-            code.add::<G>(cache, self.0[number].id);
+            let Candidate { id, start, end, insns, .. } = self.0[number];
+            code.add_first::<G>(cache, id, insns, (end - start) as u16);
         }
         (self.0[piece[0]].id, code)
     }

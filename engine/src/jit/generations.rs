@@ -34,9 +34,10 @@ const ROOM_PER_UNIT: usize = 8;
 /// No number.
 const NONE: u32 = u32::MAX;
 
-/// Where code of a region is entered. Places of code are numbers of bytes of [`Generations::memory`]; what would be a list of its
-/// own is a part of one of the generation's. Of several of one region, the first has the sites and ways out of all.
+/// Where code of a region is entered. Places of code are numbers of bytes of [`Generations::memory`].
 pub(super) struct Unit {
+    /// Which body of its generation it leads into.
+    body: u32,
     /// Where other code enters it.
     entry: u32,
     /// Where the run loop enters it.
@@ -44,6 +45,16 @@ pub(super) struct Unit {
     /// Guest instructions of the block that it begins with, and bytes of their code.
     pub insns: u16,
     pub len_bytes: u16,
+    /// The block that it begins with, which leads to it, and where in its page that is.
+    block: BlockId,
+    place: u16,
+    pub live: bool,
+    /// The first of the links of other code that lead here, or [`NONE`].
+    incoming: u32,
+}
+
+/// What all units of one region have in common. What would be a list of its own is a part of one of the generation's.
+pub(super) struct Body {
     homes: Part,
     vector_homes: Part,
     links: Part,
@@ -51,14 +62,8 @@ pub(super) struct Unit {
     sites: Sites,
     /// What it was made from.
     pub origin: Origin,
-    /// The block that it begins with, which leads to it, and where in its page that is.
-    block: BlockId,
-    place: u16,
-    /// The first of the links of other code that lead here, or [`NONE`].
-    incoming: u32,
     /// It may be made anew over more blocks.
     pub may_grow: bool,
-    pub live: bool,
 }
 
 impl Unit {
@@ -199,8 +204,8 @@ pub(super) struct Addition<'a, T> {
 pub(super) struct Added {
     /// The one that was wanted.
     pub wanted: u32,
-    /// All of them.
-    pub units: Range<u32>,
+    /// All that are found where they begin.
+    pub found: Vec<u32>,
 }
 
 /// What a unit takes.
@@ -210,6 +215,7 @@ pub(super) struct Size {
     code: usize,
     /// Bytes that describe it.
     tables: usize,
+    units: usize,
     sites: usize,
     links: usize,
 }
@@ -217,7 +223,8 @@ pub(super) struct Size {
 #[derive(Default)]
 struct Generation {
     units: Vec<Unit>,
-    /// The unit of each site.
+    bodies: Vec<Body>,
+    /// The number of the body of each site.
     sites: Vec<u32>,
     links: Vec<LinkState>,
     homes: Vec<Home>,
@@ -231,6 +238,7 @@ impl Generation {
     fn with_room() -> Self {
         Self {
             units: Vec::with_capacity(ROOM_UNITS),
+            bodies: Vec::with_capacity(ROOM_UNITS),
             sites: Vec::with_capacity(ROOM_UNITS * ROOM_PER_UNIT),
             links: Vec::with_capacity(ROOM_UNITS * ROOM_PER_UNIT),
             ..Self::default()
@@ -301,24 +309,32 @@ impl Generations {
         &mut self.all[generation].units[index]
     }
 
-    /// A site and its unit.
-    pub fn site(&self, number: u32) -> (&Site, &Unit) {
+    /// What a unit leads into.
+    pub fn body(&self, number: u32) -> &Body {
         let (generation, index) = Self::place(number);
-        let unit = self.unit(self.all[generation].sites[index]);
-        (unit.sites.get((number - unit.first_site) as usize), unit)
+        let generation = &self.all[generation];
+        &generation.bodies[generation.units[index].body as usize]
     }
 
-    /// Which slots are in registers all through a unit.
-    pub fn homes_of(&self, unit: &Unit) -> (&[Home], &[VectorHome]) {
-        let (generation, _) = Self::place(unit.first_site);
+    /// A site and what it is part of.
+    pub fn site(&self, number: u32) -> (&Site, &Body) {
+        let (generation, index) = Self::place(number);
+        let generation = &self.all[generation];
+        let body = &generation.bodies[generation.sites[index] as usize];
+        (body.sites.get((number - body.first_site) as usize), body)
+    }
+
+    /// Which slots are in registers all through code.
+    pub fn homes_of(&self, body: &Body) -> (&[Home], &[VectorHome]) {
+        let (generation, _) = Self::place(body.first_site);
         let Generation { homes, vector_homes, .. } = &self.all[generation];
-        (&homes[unit.homes.range()], &vector_homes[unit.vector_homes.range()])
+        (&homes[body.homes.range()], &vector_homes[body.vector_homes.range()])
     }
 
-    /// The ways out of a unit.
+    /// The ways out of what a unit leads into.
     pub fn links_of(&self, number: u32) -> Range<u32> {
         let (generation, _) = Self::place(number);
-        let Part { first, count } = self.unit(number).links;
+        let Part { first, count } = self.body(number).links;
         let first = Self::number(generation, first as usize);
         first..first + count
     }
@@ -339,11 +355,11 @@ impl Generations {
     }
 
     /// Whether the generation that is being filled has room for this.
-    pub fn has_room(&self, Size { code, tables, sites, links }: Size) -> bool {
+    pub fn has_room(&self, Size { code, tables, units, sites, links }: Size) -> bool {
         let generation = &self.all[self.current];
         let numbers = |len: usize, more: usize| len + more < 1 << INDEX_BITS;
         generation.bytes + code + tables <= self.limit_bytes
-            && numbers(generation.units.len(), 1)
+            && numbers(generation.units.len(), units)
             && numbers(generation.sites.len(), sites)
             && numbers(generation.links.len(), links)
             && self.memory.has_room(code)
@@ -365,58 +381,60 @@ impl Generations {
         let finish = |at, code: &mut [u8]| settle(code, made, at, first_site, first_link);
         let at = memory.add_with(made.code(), finish).ok_or(Full)?;
         generation.bytes += size.code + size.tables;
-        let homes = Part::behind(&generation.homes, made.homes().len());
-        let vector_homes = Part::behind(&generation.vector_homes, made.vector_homes().len());
-        let mut links = Part::behind(&generation.links, size.links);
-        let mut sites = Some(sites);
-        for point in made.entries() {
-            generation.units.push(Unit {
-                entry: at as u32 + point.entry,
-                start: at as u32 + point.start,
-                insns: point.insns,
-                len_bytes: point.len_bytes,
-                homes,
-                vector_homes,
-                links: std::mem::take(&mut links),
-                first_site,
-                sites: sites.take().unwrap_or(Sites::NONE),
-                origin,
-                block: if u64::from(point.place) == place { block } else { BlockId::NONE },
-                place: point.place,
-                incoming: NONE,
-                may_grow,
-                live: true,
-            });
-        }
+        let body = generation.bodies.len() as u32;
+        generation.bodies.push(Body {
+            homes: Part::behind(&generation.homes, made.homes().len()),
+            vector_homes: Part::behind(&generation.vector_homes, made.vector_homes().len()),
+            links: Part::behind(&generation.links, size.links),
+            first_site,
+            sites,
+            origin,
+            may_grow,
+        });
+        generation.units.extend(made.entries().iter().map(|point| Unit {
+            body,
+            entry: at as u32 + point.entry,
+            start: at as u32 + point.start,
+            insns: point.insns,
+            len_bytes: point.len_bytes,
+            block: if u64::from(point.place) == place { block } else { BlockId::NONE },
+            place: point.place,
+            live: true,
+            incoming: NONE,
+        }));
         generation.homes.extend(made.homes());
         generation.vector_homes.extend(made.vector_homes());
         generation.links.extend(made.links().map(|link| LinkState::new(link, at, first_unit)));
-        generation.sites.resize(generation.sites.len() + size.sites, first_unit);
-        let units = first_unit..first_unit + made.entries().len() as u32;
+        generation.sites.resize(generation.sites.len() + size.sites, body);
+        let units = first_unit..first_unit + size.units as u32;
         for page in origin.pages() {
             self.pages.entry(page).or_default().extend(units.clone());
         }
-        let mut wanted = first_unit;
-        for (unit, point) in units.clone().zip(made.entries()) {
+        let mut added = Added { wanted: first_unit, found: Vec::with_capacity(size.units) };
+        for (unit, point) in units.zip(made.entries()) {
             let is_wanted = u64::from(point.place) == place;
             if is_wanted {
-                wanted = unit;
+                added.wanted = unit;
             }
-            self.enter(origin, point.place.into(), unit, is_wanted);
+            if self.enter(origin, point.place.into(), unit, is_wanted) {
+                added.found.push(unit);
+            }
         }
-        Ok(Added { wanted, units })
+        Ok(added)
     }
 
-    /// Lets a unit be found, even if there is another one if so.
-    fn enter(&mut self, origin: Origin, place: u64, unit: u32, replaces: bool) {
+    /// Lets a unit be found, unless there is another one that it does not replace; gives whether it is.
+    fn enter(&mut self, origin: Origin, place: u64, unit: u32, replaces: bool) -> bool {
         if origin.second.is_some() {
             self.crossing.insert((origin, place), unit);
-            return;
+            return true;
         }
         let contexts = self.entries.entry(key(&origin, place)).or_insert([NONE; MAX_CONTEXTS]);
-        if replaces || contexts[origin.context] == NONE {
+        let is_found = replaces || contexts[origin.context] == NONE;
+        if is_found {
             contexts[origin.context] = unit;
         }
+        is_found
     }
 
     /// Adds what was found in the code cache of code that is entered in these pages; nothing if there is no room: it is translated
@@ -586,11 +604,14 @@ impl Generations {
     pub fn invalidate(&mut self, page: Page) -> u64 {
         let mut count = 0;
         for number in self.pages.remove(&page).unwrap_or_default() {
-            let unit = self.unit_mut(number);
+            let (generation, index) = Self::place(number);
+            let Generation { units, bodies, .. } = &mut self.all[generation];
+            let unit = &mut units[index];
             if std::mem::replace(&mut unit.live, false) {
+                let body = &mut bodies[unit.body as usize];
                 // It is not run again: only its place stays.
-                unit.sites = Sites::NONE;
-                let (origin, place) = (unit.origin, unit.place.into());
+                body.sites = Sites::NONE;
+                let (origin, place) = (body.origin, unit.place.into());
                 self.forget_entry(&origin, place, number);
                 self.isolate(number);
                 count += 1;
@@ -612,10 +633,12 @@ impl Generations {
             self.disconnect(link);
         }
         let current = self.current;
-        for (number, unit) in (first..).zip(std::mem::take(&mut self.all[current].units)) {
-            self.forget_entry(&unit.origin, unit.place.into(), number);
-            cache.forget_unit(unit.block, unit.origin.context, |number| Self::place(number).0 == current);
-            for page in unit.origin.pages().filter(|_| unit.live) {
+        let Generation { units, bodies, .. } = std::mem::take(&mut self.all[current]);
+        for (number, unit) in (first..).zip(units) {
+            let origin = bodies[unit.body as usize].origin;
+            self.forget_entry(&origin, unit.place.into(), number);
+            cache.forget_unit(unit.block, origin.context, |number| Self::place(number).0 == current);
+            for page in origin.pages().filter(|_| unit.live) {
                 if let Some(units) = self.pages.get_mut(&page) {
                     units.retain(|&number| Self::place(number).0 != current);
                     if units.is_empty() {
@@ -657,13 +680,15 @@ impl Size {
     pub fn of(made: &impl Translated, sites: usize, described: &[Site]) -> Self {
         let (code, links) = (made.code().len(), made.link_count());
         let pending: usize = described.iter().map(|site| size_of_val(site.pending.as_slice())).sum();
-        let tables = size_of::<Unit>() * made.entries().len()
+        let units = made.entries().len();
+        let tables = size_of::<Body>()
+            + size_of::<Unit>() * units
             + size_of::<Home>() * made.homes().len()
             + size_of::<VectorHome>() * made.vector_homes().len()
             + size_of::<LinkState>() * links
             + size_of::<u32>() * sites
             + size_of_val(described)
             + pending;
-        Self { code, tables, sites, links }
+        Self { code, tables, units, sites, links }
     }
 }

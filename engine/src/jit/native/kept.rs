@@ -7,14 +7,13 @@ use crate::cpu::Cpu;
 use crate::guest::Guest;
 use crate::jit::code_cache::record::Entry;
 use crate::jit::code_cache::{CodeCache, Recorder};
-use crate::jit::generations::{Added, Unit};
+use crate::jit::generations::Added;
 use crate::jit::grow::pieces::pieces;
 use crate::jit::grow::{Code, Extent};
 use crate::jit::worker::Worker;
 use crate::jit::{Origin, thread_ns, warm_blocks};
 use std::collections::HashSet;
 use std::io;
-use std::ops::Range;
 use std::time::Duration;
 
 /// Runs of a block after which its translation is worth being kept for a later run.
@@ -159,31 +158,28 @@ impl Translator {
     /// Takes code from the cache.
     fn load<G: Guest>(&mut self, cpu: &mut Cpu<G>, origin: Origin, place: u64, id: BlockId) -> Option<u32> {
         let kept = self.kept.as_ref().filter(|_| !cpu.ram.has_written_code())?;
-        let found = kept.find(&cpu.ram, Entry::of(&origin, place), origin.page, origin.second)?;
-        let source = found.source.clone();
-        let Added { wanted, units } = self.code.add_found(found, origin, place, id, &mut self.statistics)?;
+        let kept = kept.find(&cpu.ram, Entry::of(&origin, place), origin.page, origin.second)?;
+        let source = kept.source.clone();
+        let Added { wanted, found } = self.code.add_found(kept, origin, place, id, &mut self.statistics)?;
         for range in source.ranges {
             cpu.note_code(origin.page, range.start.into(), range.len.into());
         }
         if let Some(second) = origin.second {
             cpu.note_code(second, 0, source.tail.into());
         } else {
-            self.note_entries(cpu, units);
+            self.note_entries(cpu, origin.page, &found);
         }
         self.provide();
         Some(wanted)
     }
 
-    /// Lets jumps lead to new units of the page that the vCPU is in.
-    fn note_entries<G: Guest>(&self, cpu: &mut Cpu<G>, units: Range<u32>) {
-        let (page, context, tag) = (cpu.pc.page_start(), cpu.fetch_context(), cpu.context_tag());
-        for unit in units {
-            let Unit { origin, .. } = *self.code.unit(unit);
-            let (place, entry) = (self.code.unit(unit).place(), self.code.unit(unit).entry());
-            if self.code.find(origin, place) == Some(unit) {
-                let code = self.code.memory.address(entry);
-                cpu.tlb.jumps.note_in_page(page.offset(place), context, tag, code, origin.page);
-            }
+    /// Lets jumps lead to these units of the page that the vCPU is in.
+    fn note_entries<G: Guest>(&self, cpu: &mut Cpu<G>, page: Page, units: &[u32]) {
+        let (start, context, tag) = (cpu.pc.page_start(), cpu.fetch_context(), cpu.context_tag());
+        for &unit in units {
+            let unit = self.code.unit(unit);
+            let code = self.code.memory.address(unit.entry());
+            cpu.tlb.jumps.note_in_page(start.offset(unit.place()), context, tag, code, page);
         }
     }
 }

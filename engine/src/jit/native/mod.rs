@@ -202,7 +202,7 @@ impl Translator {
     #[inline(never)]
     fn grow_further<G: Guest>(&mut self, cache: &mut BlockCache<G::Insn>, cpu: &mut Cpu<G>, id: BlockId) {
         let old = cache.block(id).translated(cpu.data_context());
-        if old.is_none_or(|old| self.code.unit(old).may_grow) {
+        if old.is_none_or(|old| self.code.body(old).may_grow) {
             cache.ensure_decoded(cpu, id);
             self.translate(cache, cpu, id, Extent::Whole);
         }
@@ -419,7 +419,7 @@ impl Translator {
     fn link_on<I: Copy>(&mut self, cache: &BlockCache<I>, id: BlockId, number: u32) {
         for link in self.code.links_of(number) {
             let to = cache.neighbour(id, self.code.link(link).to());
-            let context = self.code.unit(number).origin.context;
+            let context = self.code.body(number).origin.context;
             if let Some(unit) = to.and_then(|to| cache.block(to).translated(context)) {
                 self.link_near(link, unit);
             }
@@ -452,10 +452,11 @@ impl Translator {
             return;
         }
         // Ways lead to the same page: what is mapped there has changed since if it is not.
-        if (Origin { second: None, ..from.origin }) != (Origin { second: None, ..unit.origin }) {
+        let [from, origin] = [self.code.link(link).from, to].map(|unit| self.code.body(unit).origin);
+        if (Origin { second: None, ..from }) != (Origin { second: None, ..origin }) {
             return;
         }
-        if unit.origin.second.is_none() {
+        if origin.second.is_none() {
             self.code.connect(link, to);
         } else {
             // Whether it may run depends on where its second page is mapped: the jump cache knows.

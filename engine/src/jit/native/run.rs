@@ -36,7 +36,7 @@ impl Translator {
         };
         if is_noted {
             let unit = self.code.unit(number);
-            let origin = unit.origin;
+            let origin = self.code.body(number).origin;
             let (pc, context) = (cpu.pc, cpu.fetch_context());
             let code = self.code.memory.address(unit.entry());
             match origin.second {
@@ -193,8 +193,8 @@ impl<G: Guest> Run<'_, G> {
 
     /// Does what a site asks for; true if the code is to be left.
     fn site(&mut self, number: u32) -> bool {
-        let (site, unit) = self.code.site(number);
-        let (homes, vector_homes) = self.code.homes_of(unit);
+        let (site, body) = self.code.site(number);
+        let (homes, vector_homes) = self.code.homes_of(body);
         let vcpu = self.vcpu.as_ptr();
         // SAFETY: generated code waits for this function; of the vCPU only these fields are borrowed, and nobody else
         // borrows them.

@@ -2,7 +2,8 @@
 //!
 //! A record is good for any run of the same build on a processor with the same features in which the same bytes of guest
 //! code stand at the same place of a page: all of them are compared, so no two guests can come to each other's code by a
-//! collision. Numbers of sites and links in the code are counted from 0; who loads it adds where its own begin.
+//! collision. It is found by each place where the region is entered. Numbers of sites and links in the code are counted from 0;
+//! who loads it adds where its own begin.
 
 use crate::addr::PAGE_BYTES;
 use crate::emit::Slot;
@@ -134,7 +135,7 @@ pub struct Made<'a> {
     pub may_grow: bool,
     /// The code.
     pub code: &'a [u8],
-    /// Where it is entered, besides by [`Source::entry`] otherwise in the same way.
+    /// Where it is entered: at all of these places in the way that [`Source::entry`] says.
     entries: Vec<EntryPoint>,
     /// How many sites there are.
     pub site_count: u32,
@@ -265,7 +266,7 @@ fn ranges_of(region: &Region, page_bytes: usize) -> (Vec<Range>, u16) {
     (ranges.collect(), tail as u16)
 }
 
-/// The record of a region that was lowered from code of these pages and has not been numbered, and its keys.
+/// The record of a region that was lowered from code of these pages and has not been settled, and its keys.
 pub fn encode(
     region: &Region,
     entry: Entry,

@@ -298,6 +298,17 @@ fn entry(context: usize, field: usize) -> Mem {
     Mem::sum(STATE, Reg::RAX, (table + context * size_of::<[Entry; ENTRIES]>() + field) as i32)
 }
 
+/// Writes the look at a page's own place, at the distance in RAX, for the page of the address in RCX, and the return from it. Goes
+/// to a label with the tag that is wanted in RCX if the page is not there.
+fn emit_own(asm: &mut Asm, context: usize, tag: usize, other: Label) {
+    asm.alu_imm(Alu::And, W64, Reg::RCX, PAGE_BITS);
+    asm.alu(Alu::Or, W64, Reg::RCX, space(context));
+    asm.alu(Alu::Cmp, W64, Reg::RCX, entry(context, tag));
+    asm.jcc(Cc::NE, other);
+    asm.load(W64, Reg::RAX, entry(context, offset_of!(Entry, addend)));
+    asm.ret();
+}
+
 /// Writes the look at a page's other place, and the return from it. A register may be loaded before that where it missed.
 fn emit_other(asm: &mut Asm, context: usize, tag: usize, on_miss: Option<(Reg, Mem)>) {
     const SKEW: u32 = SKEW_TO + ENTRY_SHIFT;
@@ -350,12 +361,7 @@ pub(super) fn emit_compact_looks(asm: &mut Asm, context: usize, tag: usize) -> [
         if log2_bytes > 0 {
             asm.alu_imm(Alu::Add, W64, Reg::RCX, (1 << log2_bytes) - 1);
         }
-        asm.alu_imm(Alu::And, W64, Reg::RCX, PAGE_BITS);
-        asm.alu(Alu::Or, W64, Reg::RCX, space(context));
-        asm.alu(Alu::Cmp, W64, Reg::RCX, entry(context, tag));
-        asm.jcc(Cc::NE, other);
-        asm.load(W64, Reg::RAX, entry(context, offset_of!(Entry, addend)));
-        asm.ret();
+        emit_own(asm, context, tag, other);
         at
     });
     asm.bind(other);
@@ -389,10 +395,5 @@ pub(super) fn emit_look(asm: &mut Asm, context: usize, tag: usize) {
     asm.alu_imm(Alu::And, W32, Reg::RAX, ((ENTRIES - 1) << ENTRY_SHIFT) as i32);
     asm.mov(Reg::RCX, Reg::RDX);
     asm.pop(Reg::RDX);
-    asm.alu_imm(Alu::And, W64, Reg::RCX, PAGE_BITS);
-    asm.alu(Alu::Or, W64, Reg::RCX, space(context));
-    asm.alu(Alu::Cmp, W64, Reg::RCX, entry(context, tag));
-    asm.jcc(Cc::NE, other);
-    asm.load(W64, Reg::RAX, entry(context, offset_of!(Entry, addend)));
-    asm.ret();
+    emit_own(asm, context, tag, other);
 }

@@ -13,6 +13,11 @@
 //! Accesses of a block that are near each other share one look at the TLB ([`block`]), and those of a loop that walks through
 //! memory need none for many turns ([`windows`]).
 //!
+//! Code that is to be small ([`Request::is_compact`]) has nothing in registers between blocks, and leaves to code that all
+//! regions share ([`stubs`]) what other code does in line: looking addresses up, and finding the code of other pages.
+//!
+//! A region may be entered at other blocks than the first one, too ([`EntryPoint`]).
+//!
 //! Registers: RBX points into the vCPU ([`BIAS`]), R15 counts down, RAX and RCX hold nothing between operations.
 
 pub mod asm;

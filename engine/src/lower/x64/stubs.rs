@@ -128,14 +128,7 @@ pub fn emit(asm: &mut Asm, float_environment: Option<Slot>) -> Stubs {
     let look_up = asm.label();
     let jump = here(asm);
     asm.bind(look_up);
-    emit_place(asm);
-    // Its own entry, then the other one.
-    emit_probe(asm, Probe::Jump);
-    asm.alu_imm(Alu::Xor, W32, Reg::RDX, size_of::<JumpEntry>() as i32);
-    emit_probe(asm, Probe::Jump);
-    asm.store(W64, field!(pc), Reg::RAX);
-    asm.mov_imm(Reg::RAX, EXIT_JUMP);
-    asm.jmp(leave);
+    emit_search(asm, Probe::Jump, leave);
 
     asm.bind(expired);
     asm.store_imm(W64, field!(far_left), FAR_JUMPS);
@@ -151,14 +144,7 @@ pub fn emit(asm: &mut Asm, float_environment: Option<Slot>) -> Stubs {
     let find_from_page = here(asm);
     emit_address(asm);
     let find = here(asm);
-    emit_place(asm);
-    emit_probe(asm, Probe::Find);
-    asm.alu_imm(Alu::Xor, W32, Reg::RDX, size_of::<JumpEntry>() as i32);
-    emit_probe(asm, Probe::Find);
-    asm.store(W64, field!(pc), Reg::RAX);
-    asm.mov_imm(Reg::RAX, EXIT_JUMP);
-    asm.alu_imm(Alu::Add, W64, Reg::RSP, 8);
-    asm.jmp(leave);
+    emit_search(asm, Probe::Find, leave);
 
     let leave_from_page = here(asm);
     emit_address(asm);
@@ -226,6 +212,22 @@ enum Probe {
     Jump,
     /// It is given to who called for it.
     Find,
+}
+
+/// Searches the jump cache for the address in RAX, and leaves if it is not there.
+fn emit_search(asm: &mut Asm, what: Probe, leave: Label) {
+    emit_place(asm);
+    // Its own entry, then the other one.
+    emit_probe(asm, what);
+    asm.alu_imm(Alu::Xor, W32, Reg::RDX, size_of::<JumpEntry>() as i32);
+    emit_probe(asm, what);
+    asm.store(W64, field!(pc), Reg::RAX);
+    asm.mov_imm(Reg::RAX, EXIT_JUMP);
+    if what == Probe::Find {
+        // The return address is of no use any more.
+        asm.alu_imm(Alu::Add, W64, Reg::RSP, 8);
+    }
+    asm.jmp(leave);
 }
 
 /// Does so with the address in RAX if the entry that RDX leads to knows it.

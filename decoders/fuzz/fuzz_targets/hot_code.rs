@@ -17,17 +17,20 @@ const MOST: usize = 4;
 
 fn translate<G: Guest>(lowering: &mut Lowering, page: &[u8], region: &HotRegion) {
     let Some(code) = Code::of_page::<G>(page, region) else { return };
-    let region = code.region::<G>();
+    let is_compact = region.may_grow;
+    let (region, entries) = code.region_and_entries::<G>();
     let request = Request {
         helpers: G::HELPERS,
         vector_scratch: G::VECTOR_SCRATCH,
         float_environment: G::FLOAT_ENVIRONMENT,
         transient: G::TRANSIENT_SLOTS,
         context: 0,
-        is_compact: false,
+        is_compact,
     };
-    let lowered = lowering.lower(&region, request);
-    assert!(lowered.entry < lowered.code.len() && lowered.start < lowered.code.len());
+    let lowered = lowering.lower_entered(&region, &entries, request);
+    let is_inside = |at: u32| (at as usize) < lowered.code.len();
+    assert!(lowered.entries.iter().all(|point| is_inside(point.entry) && is_inside(point.start)));
+    assert_eq!(lowered.entries.len(), entries.len());
 }
 
 fuzz_target!(|data: &[u8]| {

@@ -4,9 +4,9 @@
 //! whole, and is never changed. It may still be cut short or damaged by the host: each record has a checksum, and every
 //! offset is checked before it is used, so that a damaged segment only has fewer records.
 //!
-//! All numbers are little endian. A record may have several keys. The index is a hash table with linear probing; an offset of 0 marks a free place. The filter
-//! is a Bloom filter whose bits of one key are in one word: it is a thirty-second of the index, so that those of many segments
-//! stay in the processor's cache, and nearly all questions for what is not there end in it.
+//! All numbers are little endian. A record may have several keys. The index is a hash table with linear probing; an offset of 0
+//! marks a free place. The filter is a Bloom filter whose bits of one key are in one word: it is a thirty-second of the index, so
+//! that those of many segments stay in the processor's cache, and nearly all questions for what is not there end in it.
 
 use crate::keys::KeyHasher;
 use memmap2::Mmap;

@@ -55,7 +55,8 @@ pub(super) struct Progress {
 
 /// The places of a list.
 struct Places {
-    numbers: HashMap<HotPlace, usize>,
+    /// Of each the number of its region, and whether that is entered there alone.
+    numbers: HashMap<HotPlace, (usize, bool)>,
     /// Those that need not be made any more, by number.
     taken: Box<[AtomicBool]>,
 }
@@ -63,7 +64,7 @@ struct Places {
 impl Places {
     fn of(regions: &[HotRegion]) -> Self {
         let numbered = |(number, region): (_, &HotRegion)| {
-            region.places().map(move |place| (place, number)).collect::<Vec<_>>()
+            region.places().map(move |place| (place, (number, region.entries == 1))).collect::<Vec<_>>()
         };
         Self {
             numbers: (0..).zip(regions).flat_map(numbered).collect(),
@@ -78,21 +79,22 @@ impl Places {
 }
 
 impl Progress {
-    fn find(&self, place: HotPlace) -> Option<(&Places, usize)> {
+    fn find(&self, place: HotPlace) -> Option<(&Places, usize, bool)> {
         let places = self.places.get()?;
-        Some((places, *places.numbers.get(&place)?))
+        let &(number, is_alone) = places.numbers.get(&place)?;
+        Some((places, number, is_alone))
     }
 
     /// The vCPU has come to a place.
     pub fn pass(&self, place: HotPlace) {
-        if let Some((_, number)) = self.find(place) {
+        if let Some((_, number, _)) = self.find(place) {
             self.passed.store(number + 1, Ordering::Relaxed);
         }
     }
 
-    /// What begins at a place is made otherwise.
+    /// What begins at a place is made otherwise. A region that is entered elsewhere, too, is still to be made.
     pub fn take(&self, place: HotPlace) {
-        if let Some((places, number)) = self.find(place) {
+        if let Some((places, number, true)) = self.find(place) {
             places.take(number);
         }
     }
@@ -223,5 +225,19 @@ mod tests {
         assert!(!progress.is_done());
         assert_eq!(next(), None);
         assert!(progress.is_done());
+    }
+    #[test]
+    fn what_is_entered_at_several_places_is_made_though_something_was_for_one_of_them() {
+        let mut regions = [region(0, THRESHOLD), region(1, 2), region(2, 2)];
+        regions[2].blocks.push(HotBlock { start: 64, heat: 2 });
+        regions[2].entries = 2;
+        let progress = Arc::new(Progress::default());
+        let read: ReadPage = Box::new(|_| Some(vec![0; PAGE_BYTES as usize].into()));
+        let segments = CodeCache::in_memory().segments();
+        let missing = Missing::new(hot::encode(regions.iter()), read, segments, progress.clone());
+        let mut pages = missing.map(|found| found.unwrap().0.page.0);
+        assert_eq!(pages.next(), Some(0));
+        regions[1..].iter().for_each(|region| progress.take(region.place()));
+        assert_eq!(pages.collect::<Vec<_>>(), [2]);
     }
 }

@@ -104,8 +104,9 @@ fn extensions_and_conditions() {
         (text(|asm| asm.jmp_indirect(Mem::at(Reg::RBX, 16))), "jmp qword [rbx+10h]"),
         (text(|asm| asm.call_indirect(Mem::at(Reg::RBX, 16))), "call qword [rbx+10h]"),
         (text(|asm| asm.note(7)), "test eax, 7"),
-        (text(|asm| asm.jmp_fixed(Fixed(0x100))), "jmp 0000000000000100h"),
-        (text(|asm| asm.call_fixed(Fixed(0x100))), "call 0000000000000100h"),
+        // As if the code were at the start of its memory, which is at 0x1000 here.
+        (text(|asm| asm.jmp_fixed(Fixed(0x100))), "jmp 0000000000001100h"),
+        (text(|asm| asm.call_fixed(Fixed(0x100))), "call 0000000000001100h"),
     ] {
         assert_eq!(got, want);
     }

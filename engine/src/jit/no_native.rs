@@ -40,7 +40,7 @@ impl Translator {
         None
     }
 
-    pub fn use_thread(&mut self) -> io::Result<()> {
+    pub fn use_thread<G: Guest>(&mut self) -> io::Result<()> {
         match *self {}
     }
 

@@ -309,8 +309,8 @@ fn emit_own(asm: &mut Asm, context: usize, tag: usize, other: Label) {
     asm.ret();
 }
 
-/// Writes the look at a page's other place, and the return from it. A register may be loaded before that where it missed.
-fn emit_other(asm: &mut Asm, context: usize, tag: usize, on_miss: Option<(Reg, Mem)>) {
+/// Writes the look at a page's other place, and the return from it. RCX is loaded from somewhere, if so, when it has been compared.
+fn emit_other(asm: &mut Asm, context: usize, tag: usize, address: Option<Mem>) {
     const SKEW: u32 = SKEW_TO + ENTRY_SHIFT;
     const _: () = assert!(SKEW_TO > 0 && OTHER_PLACE > 1);
     asm.push(Reg::RDX);
@@ -322,28 +322,20 @@ fn emit_other(asm: &mut Asm, context: usize, tag: usize, on_miss: Option<(Reg, M
     asm.pop(Reg::RDX);
     asm.alu(Alu::Cmp, W64, Reg::RCX, entry(context, tag));
     asm.load(W64, Reg::RAX, entry(context, offset_of!(Entry, addend)));
+    if let Some(address) = address {
+        asm.load(W64, Reg::RCX, address);
+    }
     let (missed, expired) = (asm.label(), asm.label());
     asm.jcc(Cc::NE, missed);
     asm.alu_imm(Alu::Sub, W64, field!(looks_left), 1);
     asm.jcc(Cc::S, expired);
     asm.alu(Alu::Cmp, W32, Reg::RAX, Reg::RAX);
-    if on_miss.is_some() {
-        asm.ret();
-    }
     asm.bind(missed);
-    load_if(asm, on_miss);
     asm.ret();
     asm.bind(expired);
     // It is not 0, the flags say.
     asm.store_imm(W64, field!(looks_left), LOOKS);
-    load_if(asm, on_miss);
     asm.ret();
-}
-
-fn load_if(asm: &mut Asm, what: Option<(Reg, Mem)>) {
-    if let Some((to, from)) = what {
-        asm.load(W64, to, from);
-    }
 }
 
 /// Writes what looks up accesses at the address in RCX, for one context and one kind of access: for each length, which is where
@@ -365,7 +357,7 @@ pub(super) fn emit_compact_looks(asm: &mut Asm, context: usize, tag: usize) -> [
         at
     });
     asm.bind(other);
-    emit_other(asm, context, tag, Some((Reg::RCX, address)));
+    emit_other(asm, context, tag, Some(address));
     looks
 }
 

@@ -83,7 +83,7 @@ pub struct Fill {
 const LOCAL_PAGES: usize = 32;
 
 /// What is of the present address space only in a shared context.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 struct Locals {
     /// How often pages were noted; beyond [`LOCAL_PAGES`] all may be local.
@@ -110,15 +110,20 @@ pub struct Tlb {
     far_generations: [u32; MAX_CONTEXTS],
     /// The address space.
     space: Space,
+    /// How often that has changed.
+    switches: u64,
     /// Shared contexts, as bits.
     shared: u32,
     locals: [Locals; MAX_CONTEXTS],
 }
 
-/// A copy of all translations.
+/// A copy of all translations, and of what says which of them hold.
 #[derive(Default)]
 pub(crate) struct TlbCopy {
     space: Space,
+    switches: u64,
+    spaces: [Space; MAX_CONTEXTS],
+    locals: [Locals; MAX_CONTEXTS],
     entries: Vec<Entry>,
 }
 
@@ -217,6 +222,7 @@ impl Tlb {
             return;
         }
         self.space = space;
+        self.switches += 1;
         for context in 0..MAX_CONTEXTS {
             if self.is_shared(context) {
                 self.forget_locals(context);
@@ -409,14 +415,20 @@ impl Tlb {
 
     /// Keeps a copy of all translations.
     pub(crate) fn copy_to(&self, copy: &mut TlbCopy) {
-        copy.space = self.space;
+        (copy.space, copy.switches) = (self.space, self.switches);
+        (copy.spaces, copy.locals) = (self.spaces, self.locals);
         copy.entries.clear();
         copy.entries.extend_from_slice(self.contexts.as_flattened());
     }
 
     /// Takes a copy of all translations back. What code is known where stays forgotten if it was in between.
     pub(crate) fn take_back(&mut self, copy: &TlbCopy) {
-        self.space = copy.space;
+        if self.switches != copy.switches {
+            // Space numbers that were given out since then may be given to other spaces.
+            self.forget_code();
+        }
+        (self.space, self.switches) = (copy.space, copy.switches);
+        (self.spaces, self.locals) = (copy.spaces, copy.locals);
         self.contexts.as_flattened_mut().copy_from_slice(&copy.entries);
     }
 
@@ -572,6 +584,34 @@ pub(crate) mod tests {
             tlb.flush_shared();
             assert!(!hit(&mut tlb, 1, 0x1000));
         }
+    }
+
+    #[test]
+    fn what_is_taken_back_is_local_and_of_its_space_as_before() {
+        const FILL: Fill = Fill { read: true, write: true, execute: true, host_page: 0x5000 };
+        let hit = |tlb: &mut Tlb, context| tlb.lookup(context, Gva(0x2000), Width::W8, Access::Read).is_some();
+        let mut tlb = OwnTlb::new();
+        tlb.share(&[1]);
+        for context in [0, 1] {
+            tlb.note_local(context, Gva(0x2000), Access::Read);
+            tlb.fill(context, Gva(0x2000), FILL);
+        }
+        let tag = tlb.tag(0);
+        let mut copy = TlbCopy::default();
+        tlb.copy_to(&mut copy);
+        tlb.take_back(&copy);
+        assert_eq!(tlb.tag(0), tag);
+        tlb.set_space(Space::new(1));
+        assert!(!hit(&mut tlb, 0) && !hit(&mut tlb, 1));
+        tlb.take_back(&copy);
+        assert!(hit(&mut tlb, 0) && hit(&mut tlb, 1));
+        tlb.set_space(Space::new(1));
+        assert!(!hit(&mut tlb, 0) && !hit(&mut tlb, 1));
+        // The number of a space that was switched to may become another one's, of which no code is known.
+        let other = tlb.tag(0);
+        tlb.take_back(&copy);
+        tlb.set_space(Space::new(1));
+        assert_ne!(tlb.tag(0), other);
     }
 
     #[test]

@@ -77,6 +77,8 @@ pub struct Vcpu {
     pub saved: [u64; 16],
     /// Vector registers of the host while a function of the run loop is called.
     pub saved_vectors: [[u64; 2]; 16],
+    /// What is accessed instead of guest memory where a function of the run loop has made the access.
+    pub aside: [u64; 2],
     /// Values that do not fit the host's registers.
     pub spill: [u64; SPILLS],
     /// Cached translations.

@@ -10,7 +10,8 @@ use crate::ir::block::Op;
 use crate::jit::call_out::{Leave, carry_out};
 use crate::jit::generations::Generations;
 use crate::jit::{End, TranslatorStatistics, grow};
-use crate::lower::x64::{Home, Place, VectorHome};
+use crate::lower::x64::asm::Reg;
+use crate::lower::x64::{COUNTDOWN, Home, Outcome, Place, VectorHome};
 use crate::vcpu::{EXIT_JUMP, EXIT_SITE, EXIT_UNLINKED, Vcpu};
 use std::ptr::NonNull;
 
@@ -198,10 +199,17 @@ impl<G: Guest> Run<'_, G> {
         let vcpu = self.vcpu.as_ptr();
         // SAFETY: generated code waits for this function; of the vCPU only these fields are borrowed, and nobody else
         // borrows them.
-        let (saved, vectors, spill, withheld) = unsafe {
-            (&mut (*vcpu).saved, &mut (*vcpu).saved_vectors, &(*vcpu).spill, &mut (*vcpu).withheld)
+        let (saved, vectors, spill, withheld, aside) = unsafe {
+            (
+                &mut (*vcpu).saved,
+                &mut (*vcpu).saved_vectors,
+                &(*vcpu).spill,
+                &mut (*vcpu).withheld,
+                &mut (*vcpu).aside,
+            )
         };
-        const COUNT: usize = 15;
+        const RESULT: usize = Reg::RAX.0 as usize;
+        const COUNT: usize = COUNTDOWN.0 as usize;
         let value = |saved: &[u64; 16], place: Place| match place {
             Place::Const(number) => number,
             Place::Reg(reg) => saved[usize::from(reg.0)],
@@ -252,8 +260,16 @@ impl<G: Guest> Run<'_, G> {
         };
         match result {
             Ok(result) => {
-                if let Some(reg) = site.result {
-                    saved[usize::from(reg.0)] = result;
+                match site.outcome {
+                    Outcome::Nothing => {}
+                    Outcome::Reg(reg) => saved[usize::from(reg.0)] = result,
+                    Outcome::Access => {
+                        *aside = match site.op.vector_written() {
+                            Some(slot) => self.cpu.vector(slot),
+                            None => [result, 0],
+                        };
+                        saved[RESULT] = aside.as_ptr() as u64;
+                    }
                 }
                 self.settle(before);
                 if self.cpu.needs_look() && saved[COUNT] as i64 >= 0 {

@@ -5,7 +5,7 @@ use super::block::groups::Share;
 use super::block::{Emitter, spill};
 use super::cold::{Access, Address, Alone, Kept, Look, Other};
 use super::stubs::{LENGTHS, here, saved};
-use super::{BIAS, Place, STATE, field};
+use super::{BIAS, Outcome, Place, STATE, field};
 use crate::addr::Width::{self, W8, W32, W64};
 use crate::addr::{PAGE_MASK, PAGE_SHIFT};
 use crate::emit::Amo;
@@ -42,28 +42,12 @@ impl Emitter<'_> {
     /// `aligned` accesses miss where they are misaligned, others where they cross into another page. The label is that of the
     /// next site.
     fn look_up(&mut self, address: Address, len_bytes: i32, tag: usize, aligned: bool) -> Label {
-        if self.request.is_compact && !aligned {
-            return self.look_up_compactly(address, len_bytes, tag);
-        }
         let [found, miss] = [(); 2].map(|()| self.asm.label());
         let label = self.check(address, [0, len_bytes - 1], tag, aligned);
         self.asm.load(W64, Reg::RAX, entry(self.request.context, offset_of!(Entry, addend)));
         self.asm.bind(found);
         let other = Other { label, look: self.looks(tag), found, keep: Kept::Nowhere };
         self.look_first(Look { other: Some(other), alone: None, miss });
-        miss
-    }
-
-    /// The same in few bytes: code that all regions share does it. Where it misses, RCX is the address.
-    fn look_up_compactly(&mut self, Address { base, disp }: Address, len_bytes: i32, tag: usize) -> Label {
-        let miss = self.asm.label();
-        match disp {
-            0 => self.asm.mov(Reg::RCX, base),
-            disp => self.asm.lea(W64, Reg::RCX, Mem::at(base, disp)),
-        }
-        let writes = tag == offset_of!(Entry, write);
-        self.asm.call_fixed(self.stubs.compact_look(self.request.context, writes, len_bytes));
-        self.asm.jcc(Cc::NE, miss);
         miss
     }
 
@@ -119,6 +103,9 @@ impl Emitter<'_> {
             access.emit(self.asm, Mem::sum(address.base, through, address.disp));
             return self.asm.label();
         }
+        if self.request.is_compact {
+            return self.access_compactly(op, address, tag, access, operands);
+        }
         let result = if let Access::Load { to, .. } = access { Some(to) } else { None };
         let share = self.share();
         let [found, alone, done] = [(); 3].map(|()| self.asm.label());
@@ -160,18 +147,47 @@ impl Emitter<'_> {
             let alone = Some(Alone { label: alone, look, address, access, done });
             self.look_first(Look { other, alone, miss });
         }
-        let mut places = [Place::Const(0); 4];
-        places[0] = Place::Reg(if address.disp == 0 { address.base } else { Reg::RCX });
-        for (place, &value) in places[1..].iter_mut().zip(operands) {
-            *place = self.place(value);
-        }
-        let site = self.site_at(op, places, 1 + operands.len(), result);
+        let base = if address.disp == 0 { address.base } else { Reg::RCX };
+        let site = self.site_of_access(op, base, operands, result.into());
         access.emit(self.asm, Mem::sum(address.base, through, address.disp));
         self.asm.bind(done);
         self.end_share();
-        // Where it was looked up compactly it is there already.
-        let wanted = (address.disp != 0 && !self.request.is_compact).then_some(address);
+        let wanted = (address.disp != 0).then_some(address);
         self.cold_access(miss, site, wanted, access.extended())
+    }
+
+    /// The same in few bytes: code that all regions share looks the address up, and calls out where that misses. What is accessed
+    /// then is the host's address in RAX.
+    fn access_compactly(
+        &mut self,
+        op: &Op,
+        Address { base, disp }: Address,
+        tag: usize,
+        access: Access,
+        operands: &[Value],
+    ) -> Label {
+        debug_assert!(!self.plan.has_vectors(), "calls out without saving them");
+        match disp {
+            0 => self.asm.mov(Reg::RCX, base),
+            disp => self.asm.lea(W64, Reg::RCX, Mem::at(base, disp)),
+        }
+        let writes = tag == offset_of!(Entry, write);
+        let look = self.stubs.compact_look(self.request.context, writes, access.len_bytes());
+        let site = self.site_of_access(op, Reg::RCX, operands, Outcome::Access);
+        self.asm.call_fixed(look);
+        self.asm.note(site);
+        access.emit(self.asm, Mem::at(Reg::RAX, 0));
+        self.asm.label()
+    }
+
+    /// Describes the site of an access to the address in a register, with these operands behind it.
+    fn site_of_access(&mut self, op: &Op, address: Reg, operands: &[Value], outcome: Outcome) -> u32 {
+        let mut places = [Place::Const(0); 4];
+        places[0] = Place::Reg(address);
+        for (place, &value) in places[1..].iter_mut().zip(operands) {
+            *place = self.place(value);
+        }
+        self.site_at(op, places, 1 + operands.len(), outcome)
     }
 
     /// The register with the distance of the window that the access at hand is in, if there is one.
@@ -298,7 +314,7 @@ fn entry(context: usize, field: usize) -> Mem {
     Mem::sum(STATE, Reg::RAX, (table + context * size_of::<[Entry; ENTRIES]>() + field) as i32)
 }
 
-/// Writes the look at a page's own place, at the distance in RAX, for the page of the address in RCX, and the return from it. Goes
+/// Writes the look at a page's own place, at the distance in RAX, for the page of the address in RCX: RAX becomes the addend. Goes
 /// to a label with the tag that is wanted in RCX if the page is not there.
 fn emit_own(asm: &mut Asm, context: usize, tag: usize, other: Label) {
     asm.alu_imm(Alu::And, W64, Reg::RCX, PAGE_BITS);
@@ -306,11 +322,11 @@ fn emit_own(asm: &mut Asm, context: usize, tag: usize, other: Label) {
     asm.alu(Alu::Cmp, W64, Reg::RCX, entry(context, tag));
     asm.jcc(Cc::NE, other);
     asm.load(W64, Reg::RAX, entry(context, offset_of!(Entry, addend)));
-    asm.ret();
 }
 
-/// Writes the look at a page's other place, and the return from it. RCX is loaded from somewhere, if so, when it has been compared.
-fn emit_other(asm: &mut Asm, context: usize, tag: usize, address: Option<Mem>) {
+/// Writes the look at a page's other place for the tag in RCX, if RAX is the distance of its own: RAX becomes the addend. Goes to a
+/// label, with flags that say so, if the page is not there, and now and then to another one though it is.
+fn emit_other(asm: &mut Asm, context: usize, tag: usize, missed: Label, expired: Label) {
     const SKEW: u32 = SKEW_TO + ENTRY_SHIFT;
     const _: () = assert!(SKEW_TO > 0 && OTHER_PLACE > 1);
     asm.push(Reg::RDX);
@@ -322,27 +338,21 @@ fn emit_other(asm: &mut Asm, context: usize, tag: usize, address: Option<Mem>) {
     asm.pop(Reg::RDX);
     asm.alu(Alu::Cmp, W64, Reg::RCX, entry(context, tag));
     asm.load(W64, Reg::RAX, entry(context, offset_of!(Entry, addend)));
-    if let Some(address) = address {
-        asm.load(W64, Reg::RCX, address);
-    }
-    let (missed, expired) = (asm.label(), asm.label());
     asm.jcc(Cc::NE, missed);
     asm.alu_imm(Alu::Sub, W64, field!(looks_left), 1);
     asm.jcc(Cc::S, expired);
-    asm.alu(Alu::Cmp, W32, Reg::RAX, Reg::RAX);
-    asm.bind(missed);
-    asm.ret();
-    asm.bind(expired);
-    // It is not 0, the flags say.
-    asm.store_imm(W64, field!(looks_left), LOOKS);
-    asm.ret();
 }
 
 /// Writes what looks up accesses at the address in RCX, for one context and one kind of access: for each length, which is where
-/// it stands. Returns as after a comparison of the tag that is wanted with what is there: if it is equal, RAX is the addend,
-/// else RCX is the address still. No other register changes.
-pub(super) fn emit_compact_looks(asm: &mut Asm, context: usize, tag: usize) -> [Fixed; LENGTHS] {
-    let other = asm.label();
+/// it stands. RAX becomes the host's address. If the page is not there it does, over its return address, what [`Stubs::call_out`]
+/// does, with the address in RCX. No other register changes.
+pub(super) fn emit_compact_looks(
+    asm: &mut Asm,
+    context: usize,
+    tag: usize,
+    call_out: Label,
+) -> [Fixed; LENGTHS] {
+    let [other, missed, expired] = [(); 3].map(|()| asm.label());
     let address = saved(Reg::RCX);
     let looks = std::array::from_fn(|log2_bytes| {
         let at = here(asm);
@@ -354,10 +364,19 @@ pub(super) fn emit_compact_looks(asm: &mut Asm, context: usize, tag: usize) -> [
             asm.alu_imm(Alu::Add, W64, Reg::RCX, (1 << log2_bytes) - 1);
         }
         emit_own(asm, context, tag, other);
+        asm.alu(Alu::Add, W64, Reg::RAX, address);
+        asm.ret();
         at
     });
     asm.bind(other);
-    emit_other(asm, context, tag, Some(address));
+    emit_other(asm, context, tag, missed, expired);
+    asm.alu(Alu::Add, W64, Reg::RAX, address);
+    asm.ret();
+    asm.bind(expired);
+    asm.store_imm(W64, field!(looks_left), LOOKS);
+    asm.bind(missed);
+    asm.load(W64, Reg::RCX, address);
+    asm.jmp(call_out);
     looks
 }
 
@@ -373,11 +392,18 @@ pub(super) const ALONE: u32 = 1 << 31;
 /// An access that crosses into the next page wants that page's tag, and is found nowhere: places of two pages in a row
 /// differ in their lowest bit, which no skew changes.
 pub(super) fn emit_look(asm: &mut Asm, context: usize, tag: usize) {
-    let [alone, other] = [(); 2].map(|()| asm.label());
+    let [alone, other, missed, expired] = [(); 4].map(|()| asm.label());
     asm.test(W32, Reg::RAX, Reg::RAX);
     asm.jcc(Cc::S, alone);
     asm.bind(other);
-    emit_other(asm, context, tag, None);
+    emit_other(asm, context, tag, missed, expired);
+    asm.alu(Alu::Cmp, W32, Reg::RAX, Reg::RAX);
+    asm.bind(missed);
+    asm.ret();
+    asm.bind(expired);
+    // It is not 0, the flags say.
+    asm.store_imm(W64, field!(looks_left), LOOKS);
+    asm.ret();
     asm.bind(alone);
     asm.push(Reg::RDX);
     asm.zext(W8, Reg::RAX, Reg::RAX);
@@ -388,4 +414,5 @@ pub(super) fn emit_look(asm: &mut Asm, context: usize, tag: usize) {
     asm.mov(Reg::RCX, Reg::RDX);
     asm.pop(Reg::RDX);
     emit_own(asm, context, tag, other);
+    asm.ret();
 }

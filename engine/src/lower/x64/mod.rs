@@ -80,6 +80,24 @@ pub enum Place {
     Spill(u16),
 }
 
+/// What becomes of what a site gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Nothing, or there is none.
+    Nothing,
+    /// It goes to a register.
+    Reg(Reg),
+    /// Code goes on with the access that the site has made: at the host's address in RAX, where it does no harm and finds what
+    /// the site gives.
+    Access,
+}
+
+impl From<Option<Reg>> for Outcome {
+    fn from(to: Option<Reg>) -> Self {
+        to.map_or(Self::Nothing, Self::Reg)
+    }
+}
+
 /// A place in generated code that calls out to the run loop: to do what is not done in line, or to leave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Site {
@@ -89,8 +107,8 @@ pub struct Site {
     pub operands: [Place; 4],
     /// How many there are.
     pub count: u8,
-    /// Which register takes the result.
-    pub result: Option<Reg>,
+    /// What becomes of what it gives.
+    pub outcome: Outcome,
     /// Where the instruction is, from the start of the entry's page.
     pub insn: i64,
     /// Instructions of the block from this one on, which have been counted and have not retired yet.

@@ -8,7 +8,7 @@ use crate::lower::x64::cold::{Address, Cold, Fix, Look};
 use crate::lower::x64::flow::write_back;
 use crate::lower::x64::plan::{FIRST_VECTOR, touches_state};
 use crate::lower::x64::vectors::{read_vector, write_vector};
-use crate::lower::x64::{Place, Site, field, slot};
+use crate::lower::x64::{Outcome, Place, Site, field, slot};
 
 impl Emitter<'_> {
     /// Describes a site: what it does and where everything is.
@@ -17,11 +17,11 @@ impl Emitter<'_> {
         for (place, &value) in places.iter_mut().zip(operands) {
             *place = self.place(value);
         }
-        self.site_at(op, places, operands.len(), result)
+        self.site_at(op, places, operands.len(), result.into())
     }
 
     /// The same with the places of its operands.
-    pub fn site_at(&mut self, op: &Op, operands: [Place; 4], count: usize, result: Option<Reg>) -> u32 {
+    pub fn site_at(&mut self, op: &Op, operands: [Place; 4], count: usize, outcome: Outcome) -> u32 {
         self.kept_at_site = self.kept();
         let pending = self.s.pending.iter();
         let pending = pending.map(|pending| (pending.slot, self.place(pending.value))).collect();
@@ -31,7 +31,7 @@ impl Emitter<'_> {
             op: *op,
             operands,
             count: count as u8,
-            result,
+            outcome,
             insn: self.insn,
             unretired,
             pending,

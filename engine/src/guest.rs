@@ -118,6 +118,8 @@ pub trait Guest: Sized + Clone + Serialize + DeserializeOwned + 'static {
     const KNOWN_SLOTS: &'static [Slot] = &[];
     /// Slots that are written much more often than read, such as those of lazy flags: not worth a register.
     const TRANSIENT_SLOTS: &'static [Slot] = &[];
+    /// Slots that hold numbers below 256 only: constants are stored to them as bytes.
+    const SMALL_SLOTS: &'static [Slot] = &[];
 
     /// Decodes the instruction at the start of `bytes`. Undefined encodings decode to an instruction that traps;
     /// `None` means that the instruction continues past the end of `bytes`.

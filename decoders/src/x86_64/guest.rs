@@ -78,6 +78,7 @@ impl Guest for X86_64 {
     const FLOAT_ENVIRONMENT: Option<Slot> = Some(regs::MXCSR);
     const KNOWN_SLOTS: &'static [Slot] = &[regs::CC_OP];
     const TRANSIENT_SLOTS: &'static [Slot] = &[regs::CC_OP, regs::CC_A, regs::CC_B, regs::CC_RES];
+    const SMALL_SLOTS: &'static [Slot] = &[regs::CC_OP];
 
     fn decode(bytes: &[u8], mode: Mode) -> Option<Decoded<Insn>> {
         decode::decode(bytes, mode)

@@ -104,6 +104,7 @@ const FLAGS: u64 = flags::TF
 pub fn clear_unknown_bits(cpu: &mut Cpu<X86_64>) {
     let mut keep = |slot: c2w_engine::emit::Slot, mask: u64| cpu.slots[usize::from(slot.0)] &= mask;
     keep(regs::RFLAGS, FLAGS);
+    keep(regs::CC_OP, 0xff);
     keep(regs::MXCSR, 0xffff);
     for number in 0..8 {
         keep(regs::x87_exponent(number), 0xffff);
@@ -184,6 +185,7 @@ mod tests {
         let slot = |slot: c2w_engine::emit::Slot| cpu.slots[usize::from(slot.0)];
         assert_eq!(slot(regs::RFLAGS), FLAGS | flags::FIXED);
         assert_eq!((slot(regs::MXCSR), slot(regs::X87_TAGS)), (0xffff, 0xff));
+        assert_eq!(slot(regs::CC_OP), 0xff);
         assert_eq!(slot(regs::RAX), u64::MAX);
     }
 }

@@ -589,7 +589,8 @@ pub(crate) mod tests {
     #[test]
     fn what_is_taken_back_is_local_and_of_its_space_as_before() {
         const FILL: Fill = Fill { read: true, write: true, execute: true, host_page: 0x5000 };
-        let hit = |tlb: &mut Tlb, context| tlb.lookup(context, Gva(0x2000), Width::W8, Access::Read).is_some();
+        let hit =
+            |tlb: &mut Tlb, context| tlb.lookup(context, Gva(0x2000), Width::W8, Access::Read).is_some();
         let mut tlb = OwnTlb::new();
         tlb.share(&[1]);
         for context in [0, 1] {

@@ -93,6 +93,7 @@ impl Job {
             vector_scratch: G::VECTOR_SCRATCH,
             float_environment: G::FLOAT_ENVIRONMENT,
             transient: G::TRANSIENT_SLOTS,
+            small: G::SMALL_SLOTS,
             context: origin.context,
             is_compact,
         };

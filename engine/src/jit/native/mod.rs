@@ -30,7 +30,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 
 /// Runs after which a block is worth its translation even in a run that is soon over: interpreting it has cost that much.
-const HOT: u32 = 1000;
+const HOT: u32 = 250;
 
 /// Runs after which a block is considered again that was not translated when it was due.
 const AGAIN: u32 = 64;

@@ -1,8 +1,11 @@
 //! An assembler for the x86-64 instructions that the lowering uses (SDM 2A to 2C). It writes bytes and resolves labels;
 //! what it is given is the lowering's business alone, so it checks by assertion.
 
+mod shorten;
+
 use crate::addr::Width;
 use serde::{Deserialize, Serialize};
+use shorten::Moves;
 
 /// A general register, by its number in encodings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -152,12 +155,25 @@ pub struct Asm {
     code: Vec<u8>,
     /// Where each label is.
     labels: Vec<u32>,
-    /// Four-byte displacements to fill in: their place and the label.
-    fixups: Vec<(u32, Label)>,
+    /// Jumps to labels, in ascending order.
+    fixups: Vec<Fixup>,
+    /// What became of them when the code was finished.
+    moves: Moves,
     /// Where numbers stand that [`Asm::note`] wrote.
     notes: Vec<u32>,
     /// Where displacements stand of jumps and calls to what is [`Fixed`].
     fixed: Vec<u32>,
+}
+
+/// A jump to a label.
+struct Fixup {
+    /// Where its four-byte displacement is.
+    place: u32,
+    label: Label,
+    /// It will lead elsewhere.
+    is_patched: bool,
+    /// It will be a short one.
+    is_short: bool,
 }
 
 /// Code at this place of the memory that all code is in.
@@ -180,6 +196,7 @@ impl Asm {
         self.code.clear();
         self.labels.clear();
         self.fixups.clear();
+        self.moves.clear();
         self.notes.clear();
         self.fixed.clear();
     }
@@ -199,22 +216,13 @@ impl Asm {
     /// # Panics
     /// If a label that is jumped to was not bound.
     pub fn finish(&mut self) -> &[u8] {
-        for (place, label) in self.fixups.drain(..) {
+        for Fixup { place, label, .. } in self.fixups.drain(..) {
             let target = self.labels[label.0 as usize];
             assert!(target != UNBOUND, "every label that is jumped to is bound");
             let disp = target.wrapping_sub(place + 4);
             self.code[place as usize..place as usize + 4].copy_from_slice(&disp.to_le_bytes());
         }
         &self.code
-    }
-
-    /// The code, and what in it is still to be changed; all labels are bound.
-    ///
-    /// # Panics
-    /// As [`Self::finish`].
-    pub fn finish_with_notes(&mut self) -> Finished<'_> {
-        self.finish();
-        Finished { code: &self.code, notes: &self.notes, fixed: &self.fixed }
     }
 
     /// A label that is bound later.
@@ -226,11 +234,6 @@ impl Asm {
     /// Binds a label to this place.
     pub fn bind(&mut self, label: Label) {
         self.labels[label.0 as usize] = self.code.len() as u32;
-    }
-
-    /// Where a label is, if it is bound.
-    pub fn place_of(&self, label: Label) -> usize {
-        self.labels[label.0 as usize] as usize
     }
 
     fn byte(&mut self, byte: u8) {
@@ -516,18 +519,25 @@ impl Asm {
     /// Jumps to a label.
     pub fn jmp(&mut self, to: Label) {
         self.byte(0xe9);
-        self.fixup(to);
+        self.fixup(to, false);
+    }
+
+    /// The same by a jump that can be patched; gives where its four-byte displacement is.
+    pub fn jmp_patched(&mut self, to: Label) -> usize {
+        self.byte(0xe9);
+        self.fixup(to, true);
+        self.code.len() - 4
     }
 
     /// Jumps to a label if the condition holds.
     pub fn jcc(&mut self, cc: Cc, to: Label) {
         self.byte(0x0f);
         self.byte(0x80 | cc.0);
-        self.fixup(to);
+        self.fixup(to, false);
     }
 
-    fn fixup(&mut self, to: Label) {
-        self.fixups.push((self.code.len() as u32, to));
+    fn fixup(&mut self, label: Label, is_patched: bool) {
+        self.fixups.push(Fixup { place: self.code.len() as u32, label, is_patched, is_short: false });
         self.dword(0);
     }
 

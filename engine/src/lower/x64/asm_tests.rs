@@ -3,6 +3,8 @@
 use super::asm::{Alu, Asm, Cc, Fixed, Group3, Mem, Reg, Shift, Xmm};
 use crate::addr::Width::{self, W8, W16, W32, W64};
 use iced_x86::{Decoder, DecoderOptions, Formatter, NasmFormatter};
+use proptest::collection;
+use proptest::prelude::*;
 
 /// The instructions of code, a line each.
 fn text(write: impl FnOnce(&mut Asm)) -> String {
@@ -123,6 +125,86 @@ fn jumps_lead_to_their_labels() {
         asm.ret();
     });
     assert_eq!(got, "jne near 000000000000100Bh; jmp 0000000000001000h; ret");
+}
+
+/// An instruction of [`jumps_are_short_where_they_can_be`].
+#[derive(Clone, Copy, Debug)]
+enum Item {
+    /// One of five bytes, with a note.
+    Note,
+    /// Of three bytes.
+    Fill,
+    /// A jump to an item, on a condition or not.
+    Jump { to: usize, cc: Option<Cc> },
+    /// One that can be patched.
+    Patched { to: usize },
+    /// A call of fixed code.
+    Call,
+}
+
+fn item(count: usize) -> impl Strategy<Value = Item> {
+    prop_oneof![
+        1 => Just(Item::Note),
+        5 => Just(Item::Fill),
+        2 => (0..count).prop_map(|to| Item::Jump { to, cc: None }),
+        3 => (0..count).prop_map(|to| Item::Jump { to, cc: Some(Cc::NE) }),
+        1 => (0..count).prop_map(|to| Item::Patched { to }),
+        1 => Just(Item::Call),
+    ]
+}
+
+fn items() -> impl Strategy<Value = Vec<Item>> {
+    (1usize..120).prop_flat_map(|count| collection::vec(item(count), count))
+}
+
+proptest! {
+    #[test]
+    fn jumps_are_short_where_they_can_be(items in items()) {
+        const BASE: u64 = 0x1000;
+        let mut asm = Asm::default();
+        let labels: Vec<_> = items.iter().map(|_| asm.label()).collect();
+        let (mut places, mut patched) = (Vec::new(), Vec::new());
+        for (number, (&item, &label)) in items.iter().zip(&labels).enumerate() {
+            asm.bind(label);
+            places.push(asm.len());
+            match item {
+                Item::Note => asm.note(number as u32),
+                Item::Fill => asm.mov(Reg::RAX, Reg::RCX),
+                Item::Jump { to, cc: None } => asm.jmp(labels[to]),
+                Item::Jump { to, cc: Some(cc) } => asm.jcc(cc, labels[to]),
+                Item::Patched { to } => patched.push(asm.jmp_patched(labels[to])),
+                Item::Call => asm.call_fixed(Fixed(7)),
+            }
+        }
+        let finished = asm.finish_short();
+        let (code, notes, fixed) = (finished.code.to_vec(), finished.notes.to_vec(), finished.fixed.to_vec());
+        let places: Vec<u64> = places.iter().map(|&place| asm.moved(place) as u64).collect();
+        let mut patched = patched.iter().map(|&place| asm.moved(place) as u64);
+        let (mut notes, mut fixed) = (notes.iter(), fixed.iter());
+        let mut decoder = Decoder::with_ip(64, &code, BASE, DecoderOptions::NONE);
+        for (&item, &place) in items.iter().zip(&places) {
+            let insn = decoder.decode();
+            prop_assert_eq!(insn.ip(), BASE + place);
+            match item {
+                Item::Note => prop_assert_eq!(u64::from(*notes.next().unwrap()), place + 1),
+                Item::Fill => prop_assert_eq!(insn.len(), 3),
+                Item::Jump { to, .. } => {
+                    prop_assert_eq!(insn.near_branch_target(), BASE + places[to]);
+                    let distance = places[to].wrapping_sub(place + insn.len() as u64) as i64;
+                    prop_assert_eq!(insn.len() == 2, i8::try_from(distance).is_ok());
+                }
+                Item::Patched { to } => {
+                    prop_assert_eq!(insn.near_branch_target(), BASE + places[to]);
+                    prop_assert_eq!((patched.next(), insn.len()), (Some(place + 1), 5));
+                }
+                Item::Call => {
+                    prop_assert_eq!(insn.near_branch_target(), BASE + 7);
+                    prop_assert_eq!(u64::from(*fixed.next().unwrap()), place + 1);
+                }
+            }
+        }
+        prop_assert!(!decoder.can_decode());
+    }
 }
 
 #[test]

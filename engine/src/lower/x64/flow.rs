@@ -25,13 +25,13 @@ pub(super) struct Flow<'a> {
     heads: Vec<Label>,
     /// Where there is no time left for a block that is entered.
     downs: Vec<Label>,
-    /// Ways out, written behind everything else.
-    outs: Vec<Out>,
+    /// Ways out that are written behind everything else, and where jumps lead to them.
+    outs: Vec<(Label, Out)>,
 }
 
 /// A way out of the region.
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Out {
-    label: Label,
     to: i64,
     /// The homes to write back.
     dirty: u32,
@@ -78,7 +78,8 @@ impl<'a> Flow<'a> {
             let down = self.downs[index];
             self.asm().bind(down);
             self.asm().alu_imm(Alu::Add, W64, COUNTDOWN, insns as i32);
-            self.leave_at(start);
+            let Lowering { asm, stubs, .. } = &mut *self.lowering;
+            leave_at(asm, stubs, start);
         }
         points
     }
@@ -129,7 +130,7 @@ impl<'a> Flow<'a> {
 
     /// Writes a block and how it ends.
     fn write(&mut self, index: usize, turn: Turn) {
-        let Lowering { asm, features, stubs, sites, plan, block, windows, .. } = &mut *self.lowering;
+        let Lowering { asm, features, stubs, sites, links, plan, block, windows } = &mut *self.lowering;
         let windows = matches!(turn, Turn::InWindows(_)).then_some(&*windows);
         let (region, request) = (self.region, self.request);
         let mut emitter =
@@ -143,6 +144,7 @@ impl<'a> Flow<'a> {
             bodies: &self.bodies,
             heads: &self.heads,
             outs: &mut self.outs,
+            links,
             plan,
         }
         .emit(&mut emitter);
@@ -156,52 +158,57 @@ impl<'a> Flow<'a> {
     }
 
     fn outs(&mut self) {
-        for Out { label, to, dirty, kind } in std::mem::take(&mut self.outs) {
+        for (label, out) in std::mem::take(&mut self.outs) {
             let Lowering { asm, plan, stubs, links, .. } = &mut *self.lowering;
             asm.bind(label);
-            write_back(asm, plan, dirty);
-            match kind {
-                OutKind::Look => self.leave_at(to),
-                OutKind::Moved => {
-                    asm.store_imm(W64, field!(moved), 0);
-                    jump_to(asm, stubs, to);
-                }
-                OutKind::On => match near_page(to) {
-                    Some(0) => {
-                        let unlinked = asm.label();
-                        asm.jmp(unlinked);
-                        let jump = asm.len() - 4;
-                        asm.bind(unlinked);
-                        let unlinked = asm.len();
-                        asm.mov_imm(Reg::RAX, links.len() as u64);
-                        asm.jmp_fixed(stubs.unlinked);
-                        links.push(Link { jump, unlinked, to, far: None });
-                    }
-                    Some(_) if self.request.is_compact => {
-                        asm.mov_imm(Reg::RAX, u64::from(to as u32));
-                        asm.call_fixed(stubs.find_from_page);
-                        // Here, so that the processor tells the targets of different jumps apart.
-                        asm.jmp_indirect(Reg::RAX);
-                    }
-                    Some(page) => far(asm, stubs, links, to, page),
-                    None => jump_to(asm, stubs, to),
-                },
-            }
+            out.emit(asm, plan, stubs, links, self.request.is_compact);
         }
     }
+}
 
-    /// Leaves for the run loop, which goes on at this place.
-    fn leave_at(&mut self, to: i64) {
-        let Lowering { asm, stubs, .. } = &mut *self.lowering;
-        if let Ok(to) = i32::try_from(to) {
-            asm.mov_imm(Reg::RAX, u64::from(to as u32));
-            return asm.jmp_fixed(stubs.leave_from_page);
+impl Out {
+    fn emit(self, asm: &mut Asm, plan: &Plan, stubs: &Stubs, links: &mut Vec<Link>, is_compact: bool) {
+        let Self { to, dirty, kind } = self;
+        write_back(asm, plan, dirty);
+        match kind {
+            OutKind::Look => leave_at(asm, stubs, to),
+            OutKind::Moved => {
+                asm.store_imm(W64, field!(moved), 0);
+                jump_to(asm, stubs, to);
+            }
+            OutKind::On => match near_page(to) {
+                Some(0) => {
+                    let unlinked = asm.label();
+                    let jump = asm.jmp_patched(unlinked);
+                    asm.bind(unlinked);
+                    let unlinked = asm.len();
+                    asm.mov_imm(Reg::RAX, links.len() as u64);
+                    asm.jmp_fixed(stubs.unlinked);
+                    links.push(Link { jump, unlinked, to, far: None });
+                }
+                Some(_) if is_compact => {
+                    asm.mov_imm(Reg::RAX, u64::from(to as u32));
+                    asm.call_fixed(stubs.find_from_page);
+                    // Here, so that the processor tells the targets of different jumps apart.
+                    asm.jmp_indirect(Reg::RAX);
+                }
+                Some(page) => far(asm, stubs, links, to, page),
+                None => jump_to(asm, stubs, to),
+            },
         }
-        pc(asm, to);
-        asm.store(W64, field!(pc), Reg::RAX);
-        asm.mov_imm(Reg::RAX, EXIT_COUNT);
-        asm.jmp_fixed(stubs.leave);
     }
+}
+
+/// Leaves for the run loop, which goes on at this place.
+fn leave_at(asm: &mut Asm, stubs: &Stubs, to: i64) {
+    if let Ok(to) = i32::try_from(to) {
+        asm.mov_imm(Reg::RAX, u64::from(to as u32));
+        return asm.jmp_fixed(stubs.leave_from_page);
+    }
+    pc(asm, to);
+    asm.store(W64, field!(pc), Reg::RAX);
+    asm.mov_imm(Reg::RAX, EXIT_COUNT);
+    asm.jmp_fixed(stubs.leave);
 }
 
 /// The page that a place is in, from this one on, unless that is out of a jump's reach.
@@ -223,8 +230,7 @@ fn far(asm: &mut Asm, stubs: &Stubs, links: &mut Vec<Link>, to: i64, page: i32) 
     asm.jcc(Cc::NE, slow);
     asm.alu_imm(Alu::Add, W64, Reg::RCX, page);
     asm.store(W64, field!(page_base), Reg::RCX);
-    asm.jmp(slow);
-    let jump = asm.len() - 4;
+    let jump = asm.jmp_patched(slow);
     asm.bind(slow);
     let unlinked = asm.len();
     asm.mov_imm(Reg::RCX, links.len() as u64);
@@ -288,7 +294,8 @@ struct Ending<'a> {
     turn: Turn,
     bodies: &'a [Label],
     heads: &'a [Label],
-    outs: &'a mut Vec<Out>,
+    outs: &'a mut Vec<(Label, Out)>,
+    links: &'a mut Vec<Link>,
     plan: &'a Plan,
 }
 
@@ -365,9 +372,18 @@ impl Ending<'_> {
         }
     }
 
+    fn way_out(&self, to: i64, kind: OutKind) -> Out {
+        Out { to, dirty: self.plan.dirty_out[self.index], kind }
+    }
+
+    /// Where a way out is that is written behind everything else: one for all that have the same to do.
     fn out(&mut self, e: &mut Emitter<'_>, to: i64, kind: OutKind) -> Label {
+        let out = self.way_out(to, kind);
+        if let Some(&(label, _)) = self.outs.iter().find(|(_, other)| *other == out) {
+            return label;
+        }
         let label = e.asm.label();
-        self.outs.push(Out { label, to, dirty: self.plan.dirty_out[self.index], kind });
+        self.outs.push((label, out));
         label
     }
 
@@ -402,6 +418,10 @@ impl Ending<'_> {
             }
             Way::Block(_) if last && self.falls_into(way) => {}
             Way::Block(to) => e.asm.jmp(self.heads[to]),
+            // Code that is to be small has it in line: nothing there is run more often than the rest.
+            Way::Out(to) if e.request.is_compact => {
+                self.way_out(to, OutKind::On).emit(e.asm, self.plan, e.stubs, self.links, true);
+            }
             Way::Out(to) => {
                 let label = self.out(e, to, OutKind::On);
                 e.asm.jmp(label);

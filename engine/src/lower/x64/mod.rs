@@ -306,6 +306,8 @@ pub struct Request<'a> {
     pub float_environment: Option<Slot>,
     /// Slots that are written much more often than read.
     pub transient: &'a [Slot],
+    /// Slots that hold numbers below 256 only.
+    pub small: &'a [Slot],
     /// TLB context of data accesses.
     pub context: usize,
     /// It is to be small rather than fast: code that runs seldom spends most of its time on being fetched.
@@ -387,12 +389,20 @@ impl Lowering {
         self.sites.clear();
         self.links.clear();
         self.plan.make(region, entries, request);
-        let entries = flow::Flow::new(self, region, request).emit(entries);
-        let Finished { code, notes, fixed } = self.asm.finish_with_notes();
+        let mut entries = flow::Flow::new(self, region, request).emit(entries);
+        let Finished { code, notes, fixed } = self.asm.finish_short();
+        let (code, site_numbers, stub_jumps) = (code.to_vec(), notes.to_vec(), fixed.to_vec());
+        for EntryPoint { entry, start, .. } in &mut entries {
+            [*entry, *start] = [*entry, *start].map(|place| self.asm.moved(place as usize) as u32);
+        }
+        for Link { jump, unlinked, far, .. } in &mut self.links {
+            [*jump, *unlinked] = [*jump, *unlinked].map(|place| self.asm.moved(place));
+            *far = far.map(|place| self.asm.moved(place));
+        }
         Lowered {
-            code: code.to_vec(),
-            site_numbers: notes.to_vec(),
-            stub_jumps: fixed.to_vec(),
+            code,
+            site_numbers,
+            stub_jumps,
             entries,
             sites: self.sites.drain(..).collect(),
             links: self.links.clone(),
@@ -405,7 +415,7 @@ impl Lowering {
     pub fn lower_jump(&mut self, to: i64) -> LoweredJump {
         self.asm.clear();
         flow::jump_to(&mut self.asm, &self.stubs, to);
-        let Finished { code, fixed, .. } = self.asm.finish_with_notes();
+        let Finished { code, fixed, .. } = self.asm.finish_short();
         LoweredJump { code: code.to_vec(), stub_jumps: fixed.to_vec() }
     }
 }

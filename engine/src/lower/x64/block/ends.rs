@@ -4,10 +4,10 @@ use super::{Emitter, Pending};
 use crate::addr::Width::W64;
 use crate::emit::Slot;
 use crate::ir::block::Op;
+use crate::lower::x64::COUNTDOWN;
 use crate::lower::x64::asm::{Alu, Cc, Label};
 use crate::lower::x64::cold::Cold;
 use crate::lower::x64::plan::SlotSet;
-use crate::lower::x64::{COUNTDOWN, slot as place};
 
 impl Emitter<'_> {
     /// The end of the block: stores what is pending if every way needs it.
@@ -29,7 +29,7 @@ impl Emitter<'_> {
         for index in 0..self.s.pending.len() {
             let Pending { slot, value, .. } = self.s.pending[index];
             if live.contains(slot) {
-                self.store_value(place(slot), value);
+                self.write_slot(slot, value);
             }
         }
     }

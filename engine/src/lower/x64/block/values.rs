@@ -5,7 +5,7 @@
 //! needed, and may never be in a register at all: most instructions take an operand from memory.
 
 use super::{END, Emitter, Loc, NEVER, Pending, spill};
-use crate::addr::Width::{self, W64};
+use crate::addr::Width::{self, W8, W64};
 use crate::emit::Slot;
 use crate::ir::block::{Op, Value};
 use crate::lower::x64::asm::{Mem, Reg, Rm};
@@ -475,7 +475,7 @@ impl Emitter<'_> {
                 self.s.backing[other.0 as usize] = Loc::Nowhere;
             }
         }
-        self.store_value(slot(to), value);
+        self.write_slot(to, value);
         if let Loc::Temp(_) = self.loc(value)
             && self.is_plain(to)
             && self.s.backing[value.0 as usize] == Loc::Nowhere
@@ -487,6 +487,17 @@ impl Emitter<'_> {
     /// Whether a slot is written by [`Op::Set`] and helpers only.
     pub(super) fn is_plain(&self, slot: Slot) -> bool {
         !self.plan.is_vector(slot) && self.request.float_environment != Some(slot)
+    }
+
+    /// Writes a slot in memory.
+    pub(super) fn write_slot(&mut self, to: Slot, value: Value) {
+        match self.loc(value) {
+            Loc::Const(number) if self.request.small.contains(&to) => {
+                debug_assert!(u8::try_from(number).is_ok(), "the guest said so");
+                self.asm.store_imm(W8, slot(to), number as i32);
+            }
+            _ => self.store_value(slot(to), value),
+        }
     }
 
     pub(super) fn store_value(&mut self, to: Mem, value: Value) {

@@ -12,7 +12,7 @@ use super::jumps::Jumps;
 use crate::addr::{Gva, PAGE_BYTES, PAGE_MASK, PAGE_SHIFT, Page, Width};
 
 /// Entries per context. A power of two.
-pub const ENTRIES: usize = 1024;
+pub const ENTRIES: usize = 4096;
 /// Most privilege contexts that a guest may have.
 pub const MAX_CONTEXTS: usize = 4;
 /// A tag no access compares equal to: its low bits are those of a misaligned address in space 0.

@@ -115,7 +115,7 @@ impl<G: Guest> Machine<G> {
     /// is none or the host gives no thread. What is translated when depends on that thread then.
     pub fn translate_on_thread(&mut self) -> bool {
         match &mut self.translator {
-            Some(AnyTranslator::Native(translator)) => translator.use_thread::<G>().is_ok(),
+            Some(AnyTranslator::Native(translator)) => translator.use_thread(&self.cpu).is_ok(),
             _ => false,
         }
     }

@@ -15,6 +15,7 @@ use crate::host::native::NativeCode;
 use crate::keys::KeyHasher;
 use crate::lower::x64::{Home, Link, LoweredJump, Site, Translated, VectorHome, far_conditions, settle};
 use crate::mem::tlb::MAX_CONTEXTS;
+use crate::mem::untouched::{Asked, Untouched};
 use rustix::io::Errno;
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -231,6 +232,8 @@ struct Generation {
     vector_homes: Vec<VectorHome>,
     /// Code and tables.
     bytes: usize,
+    /// Which memory of units, bodies, sites and links was asked for.
+    asked: [Asked; 4],
 }
 
 impl Generation {
@@ -243,6 +246,18 @@ impl Generation {
             links: Vec::with_capacity(ROOM_UNITS * ROOM_PER_UNIT),
             ..Self::default()
         }
+    }
+
+    /// Memory that its tables will grow into before long, unless it was asked for.
+    fn wanted(&mut self) -> Vec<Untouched> {
+        let Self { units, bodies, sites, links, asked: [of_units, of_bodies, of_sites, of_links], .. } = self;
+        let wanted = [
+            of_units.wanted(units),
+            of_bodies.wanted(bodies),
+            of_sites.wanted(sites),
+            of_links.wanted(links),
+        ];
+        wanted.into_iter().flatten().collect()
     }
 }
 
@@ -363,6 +378,11 @@ impl Generations {
             && numbers(generation.sites.len(), sites)
             && numbers(generation.links.len(), links)
             && self.memory.has_room(code)
+    }
+
+    /// Memory of tables that another thread had better make present before it is used.
+    pub fn wanted_tables(&mut self) -> Vec<Untouched> {
+        self.all[self.current].wanted()
     }
 
     /// Adds a unit for each place where this is entered, as far as there is none for it, and for the one that it is wanted for;

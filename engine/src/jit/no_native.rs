@@ -40,7 +40,7 @@ impl Translator {
         None
     }
 
-    pub fn use_thread<G: Guest>(&mut self) -> io::Result<()> {
+    pub fn use_thread<G: Guest>(&mut self, _cpu: &Cpu<G>) -> io::Result<()> {
         match *self {}
     }
 

@@ -7,4 +7,6 @@ mod large;
 pub mod ram;
 pub mod spaces;
 pub mod tlb;
+#[cfg(all(unix, target_arch = "x86_64"))]
+pub(crate) mod untouched;
 pub(crate) mod zeroed;

@@ -7,6 +7,7 @@ use crate::jit::Origin;
 use crate::jit::code_cache::Recorder;
 use crate::jit::code_cache::record::{self, Entry};
 use crate::lower::x64::{Lowered, Lowering, Request};
+use crate::mem::untouched::Untouched;
 
 /// A region that is to be lowered.
 pub(super) struct Job {
@@ -35,6 +36,8 @@ pub(super) enum Task {
     Record(Job),
     /// Memory is, for code to come.
     Memory(Wanted),
+    /// The same for tables.
+    Tables(Vec<Untouched>),
 }
 
 /// What became of it.
@@ -72,6 +75,10 @@ impl Task {
             Self::Record(job) => Product::Record(job.make(lowering).1),
             Self::Memory(wanted) => {
                 wanted.make_present();
+                Product::Memory
+            }
+            Self::Tables(wanted) => {
+                wanted.into_iter().for_each(Untouched::make_present);
                 Product::Memory
             }
         }

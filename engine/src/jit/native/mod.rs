@@ -24,6 +24,7 @@ use crate::guest::Guest;
 use crate::ir::block::Block;
 use crate::ir::region::{Region, RegionBlock, ways_out};
 use crate::lower::x64::Lowering;
+use crate::mem::untouched::Untouched;
 use ahead::{Ahead, Notes};
 use make::{Job, Keep, Made, Product, Task};
 use std::collections::{HashMap, VecDeque};
@@ -124,13 +125,16 @@ impl Translator {
         })
     }
 
-    /// Lets another thread do the greater part of translation from now on.
+    /// Lets another thread do the greater part of translation for a vCPU from now on.
     ///
     /// # Errors
     /// The host gives no thread.
-    pub fn use_thread<G: Guest>(&mut self) -> io::Result<()> {
+    pub fn use_thread<G: Guest>(&mut self, cpu: &Cpu<G>) -> io::Result<()> {
         let mut lowering = Lowering::new(G::FLOAT_ENVIRONMENT);
-        self.worker = Some(Worker::new(move |task: Task| task.make(&mut lowering))?);
+        let mut worker = Worker::new(move |task: Task| task.make(&mut lowering))?;
+        worker.request(Task::Tables(vec![Untouched::of(&cpu.tlb.jumps)]));
+        self.worker = Some(worker);
+        self.provide();
         Ok(())
     }
 
@@ -334,12 +338,13 @@ impl Translator {
         Ok(number)
     }
 
-    /// Lets the other thread make memory present that code to come will take.
+    /// Lets the other thread make memory present that code to come will take, and what describes it.
     fn provide(&mut self) {
-        if let Some(worker) = &mut self.worker
-            && let Some(wanted) = self.code.memory.wanted()
-        {
-            worker.request(Task::Memory(wanted));
+        let Some(worker) = &mut self.worker else { return };
+        let (code, tables) = (self.code.memory.wanted(), self.code.wanted_tables());
+        if code.is_some() || !tables.is_empty() {
+            code.into_iter().for_each(|wanted| _ = worker.request(Task::Memory(wanted)));
+            worker.request(Task::Tables(tables));
             worker.hurry();
         }
     }

@@ -125,10 +125,11 @@ impl CodeCache {
         Self { segments: Vec::new(), fresh: Fresh::default(), recorder: Recorder::new(None) }
     }
 
-    /// The same cache for a run that is to find out what all it needs: what earlier runs left is not found.
+    /// The same cache for a run that is to find out what all it needs: what earlier runs left is not found. All of that comes to
+    /// stand in one segment, in the order in which it is needed.
     #[must_use]
     pub fn hide(mut self) -> Self {
-        self.recorder.knows(&std::mem::take(&mut self.segments));
+        self.segments.clear();
         self
     }
 

@@ -1,7 +1,6 @@
 //! Where records of this run go: to a file that grows while the guest runs, so that its end need not wait for it.
 
 use super::directory::{Directory, Unfinished};
-use super::segment::Segment;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,8 +18,6 @@ pub struct Recorder {
 struct Recording {
     /// Where they go; `None` if nowhere.
     directory: Option<Directory>,
-    /// What need not be recorded once more is in there.
-    known: Vec<Arc<Segment>>,
     unfinished: Option<Unfinished>,
     bytes: usize,
     is_marked: bool,
@@ -32,25 +29,13 @@ impl Recorder {
     /// One for a directory.
     pub fn new(directory: Option<Directory>) -> Self {
         let lasts = directory.is_some();
-        let recording = Recording {
-            directory,
-            known: Vec::new(),
-            unfinished: None,
-            bytes: 0,
-            is_marked: false,
-            failed: None,
-        };
+        let recording = Recording { directory, unfinished: None, bytes: 0, is_marked: false, failed: None };
         Self { lasts, recording: Arc::new(Mutex::new(recording)) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Recording> {
         // A thread that panicked has left records that are whole, or one that nobody finds.
         self.recording.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Records that stand in these segments need not be taken in.
-    pub fn knows(&self, segments: &[Arc<Segment>]) {
-        self.lock().known.extend_from_slice(segments);
     }
 
     /// Whether later runs find what this one adds.
@@ -104,8 +89,7 @@ impl Recorder {
 impl Recording {
     fn add(&mut self, keys: Vec<u64>, record: &[u8]) -> io::Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
-        let is_known = |segment: &Arc<Segment>| segment.find(keys[0]).any(|known| known == record);
-        if self.bytes >= MOST_BYTES || self.known.iter().any(is_known) {
+        if self.bytes >= MOST_BYTES {
             return Ok(());
         }
         self.bytes += record.len();

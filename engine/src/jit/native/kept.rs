@@ -16,6 +16,9 @@ use std::collections::HashSet;
 use std::io;
 use std::time::Duration;
 
+/// What the translation of an instruction takes, about.
+const INSN_TIME: Duration = Duration::from_nanos(1500);
+
 /// Runs of a block after which its translation is worth being kept for a later run.
 const WARM: u32 = 1;
 
@@ -25,8 +28,8 @@ impl Translator {
         self.kept = Some(cache);
     }
 
-    /// Writes what is to be kept. Before that, code that the interpreter has run is translated for the next run, the pages with
-    /// the hottest first, for so long; this run is over. Where next to all code was there already, nothing is done: each run meets
+    /// Writes what is to be kept. Before that, code that the interpreter has run is translated for the next run, as much of the
+    /// hottest as can be in so long; this run is over. Where next to all code was there already, nothing is done: each run meets
     /// a little that the others do not.
     ///
     /// # Errors
@@ -46,7 +49,15 @@ impl Translator {
             recorder.discard();
             return Ok(());
         }
-        self.translate_pieces(cache, cpu, &warm.unwrap_or_default(), until);
+        let mut warm = warm.unwrap_or_default();
+        let mut insns = 0;
+        warm.retain(|&id| {
+            insns += cache.block(id).count() as u32;
+            INSN_TIME * insns <= effort
+        });
+        // Another run needs them in the order in which they ran first, and reads what stands in a row.
+        warm.sort_unstable();
+        self.translate_pieces(cache, cpu, &warm, until);
         // What is waited for may have arrived already, while something else was looked for.
         self.collect(cache, cpu);
         while !self.pending.is_empty()

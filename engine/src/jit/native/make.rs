@@ -34,10 +34,8 @@ pub(super) enum Task {
     Code(Job),
     /// Only its record is.
     Record(Job),
-    /// Memory is, for code to come.
-    Memory(Wanted),
-    /// The same for tables.
-    Tables(Vec<Untouched>),
+    /// Memory is, for code to come and for what describes it.
+    Memory { code: Option<Wanted>, tables: Vec<Untouched> },
 }
 
 /// What became of it.
@@ -73,12 +71,9 @@ impl Task {
         match self {
             Self::Code(job) => Product::Code(job.make(lowering).0),
             Self::Record(job) => Product::Record(job.make(lowering).1),
-            Self::Memory(wanted) => {
-                wanted.make_present();
-                Product::Memory
-            }
-            Self::Tables(wanted) => {
-                wanted.into_iter().for_each(Untouched::make_present);
+            Self::Memory { code, tables } => {
+                code.into_iter().for_each(Wanted::make_present);
+                tables.into_iter().for_each(Untouched::make_present);
                 Product::Memory
             }
         }

@@ -132,7 +132,7 @@ impl Translator {
     pub fn use_thread<G: Guest>(&mut self, cpu: &Cpu<G>) -> io::Result<()> {
         let mut lowering = Lowering::new(G::FLOAT_ENVIRONMENT);
         let mut worker = Worker::new(move |task: Task| task.make(&mut lowering))?;
-        worker.request(Task::Tables(vec![Untouched::of(&cpu.tlb.jumps)]));
+        worker.request(Task::Memory { code: None, tables: vec![Untouched::of(&cpu.tlb.jumps)] });
         self.worker = Some(worker);
         self.provide();
         Ok(())
@@ -343,8 +343,7 @@ impl Translator {
         let Some(worker) = &mut self.worker else { return };
         let (code, tables) = (self.code.memory.wanted(), self.code.wanted_tables());
         if code.is_some() || !tables.is_empty() {
-            code.into_iter().for_each(|wanted| _ = worker.request(Task::Memory(wanted)));
-            worker.request(Task::Tables(tables));
+            worker.request(Task::Memory { code, tables });
             worker.hurry();
         }
     }

@@ -14,7 +14,8 @@
 //! memory need none for many turns ([`windows`]).
 //!
 //! Code that is to be small ([`Request::is_compact`]) has nothing in registers between blocks, and leaves to code that all
-//! regions share ([`stubs`]) what other code does in line: looking addresses up, and finding the code of other pages.
+//! regions share ([`stubs`]) what other code does in line: looking addresses up, with the call-out where they are not found, and
+//! finding the code of other pages. Its ways out stand where its blocks end.
 //!
 //! A region may be entered at other blocks than the first one, too ([`EntryPoint`]).
 //!

@@ -216,11 +216,9 @@ impl Asm {
     /// # Panics
     /// If a label that is jumped to was not bound.
     pub fn finish(&mut self) -> &[u8] {
-        for Fixup { place, label, .. } in self.fixups.drain(..) {
-            let target = self.labels[label.0 as usize];
-            assert!(target != UNBOUND, "every label that is jumped to is bound");
-            let disp = target.wrapping_sub(place + 4);
-            self.code[place as usize..place as usize + 4].copy_from_slice(&disp.to_le_bytes());
+        for jump in std::mem::take(&mut self.fixups) {
+            let (place, distance) = (jump.place as usize, self.distance(&jump));
+            self.code[place..place + 4].copy_from_slice(&distance.to_le_bytes());
         }
         &self.code
     }

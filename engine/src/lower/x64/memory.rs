@@ -350,7 +350,7 @@ pub(super) fn emit_compact_looks(
     asm: &mut Asm,
     context: usize,
     tag: usize,
-    call_out: Label,
+    call_out: Fixed,
 ) -> [Fixed; LENGTHS] {
     let [other, missed, expired] = [(); 3].map(|()| asm.label());
     let address = saved(Reg::RCX);
@@ -376,7 +376,7 @@ pub(super) fn emit_compact_looks(
     asm.store_imm(W64, field!(looks_left), LOOKS);
     asm.bind(missed);
     asm.load(W64, Reg::RCX, address);
-    asm.jmp(call_out);
+    asm.jmp_fixed(call_out);
     looks
 }
 

@@ -113,8 +113,6 @@ pub fn emit(asm: &mut Asm, float_environment: Option<Slot>) -> Stubs {
     asm.ret();
 
     let call_out = here(asm);
-    let call_out_label = asm.label();
-    asm.bind(call_out_label);
     emit_call_out(asm, leave_settled, float_environment, false);
     let call_out_vectors = here(asm);
     emit_call_out(asm, leave_settled, float_environment, true);
@@ -163,7 +161,7 @@ pub fn emit(asm: &mut Asm, float_environment: Option<Slot>) -> Stubs {
     };
     let (look_read, look_write) = (looks(offset_of!(Entry, read)), looks(offset_of!(Entry, write)));
     let mut compact =
-        |tag: usize| std::array::from_fn(|context| emit_compact_looks(asm, context, tag, call_out_label));
+        |tag: usize| std::array::from_fn(|context| emit_compact_looks(asm, context, tag, call_out));
     let (compact_read, compact_write) = (compact(offset_of!(Entry, read)), compact(offset_of!(Entry, write)));
     Stubs {
         enter,

@@ -49,7 +49,7 @@ impl Fixup {
 
 impl Asm {
     /// How far a jump goes.
-    fn distance(&self, jump: &Fixup) -> i32 {
+    pub(super) fn distance(&self, jump: &Fixup) -> i32 {
         let target = self.labels[jump.label.0 as usize];
         assert!(target != UNBOUND, "every label that is jumped to is bound");
         self.moves.of(target).wrapping_sub(self.moves.of(jump.end())) as i32
